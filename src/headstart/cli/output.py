@@ -1,0 +1,32 @@
+"""Where the words of a command go, and where its machine-readable results."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+from headstart.train.observers.stream import Stream
+
+
+@contextmanager
+def results_on_stdout(json: bool) -> Iterator[Stream]:
+    """The stream for results: stdout. With `json`, whatever else is printed meanwhile, by any library, goes to stderr."""
+    stdout = sys.stdout
+    if not json:
+        yield stdout
+        return
+    with redirect_stdout(sys.stderr):
+        yield stdout
+
+
+def write_line(stream: Stream, text: str) -> None:
+    """Writes one line and hands it on at once."""
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def size_in_words(n_bytes: int) -> str:
+    """Bytes as people read them: `0 B`, `980 kB`, `1.4 GB`."""
+    size, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}" if size < 10 and units[0] != "B" else f"{size:.0f} {units[0]}"

@@ -1,0 +1,155 @@
+"""`headstart train`: from a folder of images to a model; the chain of calls that `demo` shares."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
+from headstart.cli.output import results_on_stdout
+from headstart.core import CHOICES, Dataset, Observer, Settings
+from headstart.errors import BadSetting
+from headstart.train.observers import JsonLines, choose
+
+if TYPE_CHECKING:
+    from headstart.learner import Learner
+
+COURSE = "How to train"
+MODEL = "Which model"
+OUTPUT = "Where it goes"
+
+
+def _option(panel: str, words: str, setting: str = "", metavar: str | None = None, default: str | bool = True) -> Any:
+    """An option of the command line with its words; for a setting of few words these are its metavar."""
+    few = "|".join(filter(None, CHOICES[setting])) if setting else metavar
+    return typer.Option(help=words, rich_help_panel=panel, metavar=few, show_default=default)
+
+
+def train(
+    path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or a .csv or .tsv (image,label).")],
+    epochs: Annotated[
+        int | None, _option(COURSE, "Complete passes with all layers learning. 0, or nothing: the head alone.")
+    ] = None,
+    method: Annotated[
+        str, _option(COURSE, "fine_tune: first the head, then all layers. fit: all layers from the start.", "method")
+    ] = "fine_tune",
+    head: Annotated[
+        str, _option(COURSE, "solve: the head is computed to its optimum. train: by gradient steps.", "head")
+    ] = "solve",
+    freeze_epochs: Annotated[int, _option(COURSE, "Epochs of the head alone, with --head train.")] = 1,
+    base_lr: Annotated[float | None, _option(COURSE, "Peak learning rate; chosen for you if not given.")] = None,
+    lr_mult: Annotated[float, _option(COURSE, "How many times faster the last layers learn than the first.")] = 100.0,
+    norms: Annotated[
+        str | None,
+        _option(COURSE, "What normalisation layers do.", "norms", default="frozen if pretrained, else train"),
+    ] = None,
+    keep: Annotated[str, _option(COURSE, "Which row's weights to keep.", "keep")] = "best",
+    monitor: Annotated[str, _option(COURSE, "The column that tells which row is best.")] = "valid_loss",
+    metrics: Annotated[
+        list[str] | None, _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="error_rate")
+    ] = None,
+    label_smoothing: Annotated[float, _option(COURSE, "Share of the label spread over all classes in the training loss.")] = 0.0,
+    augment: Annotated[
+        str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
+    ] = "light",
+    batch_size: Annotated[int, _option(COURSE, "Images per step. Smaller needs less memory.")] = 32,
+    backbone: Annotated[str, _option(MODEL, "small, medium, large, any timm model, a weights file or a run.")] = "small",
+    pretrained: Annotated[bool, _option(MODEL, "Start from pretrained weights, or from random ones.")] = True,
+    head_kind: Annotated[str, _option(MODEL, "What is put on the backbone: linear or mlp.")] = "linear",
+    size: Annotated[int | None, _option(MODEL, "Side of the images in pixels; the backbone's own if not given.")] = None,
+    device: Annotated[str, _option(MODEL, "auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    valid: Annotated[float, _option(DATA, "Share of the images kept for validation.")] = 0.2,
+    test: Annotated[float, _option(DATA, "Share kept for a last test, untouched by training.")] = 0.0,
+    seed: Annotated[int, _option(DATA, "Names the split and all randomness: equal seeds, equal runs.")] = 0,
+    group_by: GroupBy = None,
+    label: Label = None,
+    folder: ImageFolder = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    run: Annotated[Path | None, _option(OUTPUT, "The run folder.", metavar="FOLDER", default="runs/<data>-<n>")] = None,
+    json: Json = False,
+) -> None:
+    """Train on PATH: the head within seconds, then, with --epochs, all layers.
+
+    PATH is never written to. Each row of the table is one complete pass over the training images.
+    Row 0 is the head alone on the frozen, pretrained backbone, and already a usable model.
+
+      headstart train photos/ --epochs 3
+    """
+    settings = Settings(
+        epochs=epochs,
+        method=method,  # pyright: ignore[reportArgumentType]  (Settings checks its words)
+        head=head,  # pyright: ignore[reportArgumentType]
+        freeze_epochs=freeze_epochs,
+        base_lr=base_lr,
+        lr_mult=lr_mult,
+        norms=norms,  # pyright: ignore[reportArgumentType]
+        keep=keep,  # pyright: ignore[reportArgumentType]
+        monitor=monitor,
+        metrics=_listed(metrics) or ("error_rate",),
+        label_smoothing=label_smoothing,
+        backbone=backbone,
+        pretrained=pretrained,
+        head_kind=head_kind,
+        size=size,
+        batch_size=batch_size,
+        augment=augment,  # pyright: ignore[reportArgumentType]
+        seed=seed,
+        device=device,
+    )
+    check_course(settings)
+    began = time.perf_counter()
+    with results_on_stdout(json) as stdout:
+        from headstart.data.sources import open_path
+
+        data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
+        train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
+
+
+def check_course(settings: Settings) -> None:
+    """Raises the lesson for `--method fit` without epochs, before anything is read."""
+    if settings.method == "fit" and not settings.epochs:
+        raise BadSetting(
+            "--method fit needs --epochs N (at least 1): without epochs there is nothing to fit. The head alone: fine_tune."
+        )
+
+
+def train_dataset(data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float) -> "Learner":
+    """A learner trained on `data` as `settings` say, shown by `observer`; JSON lines end with the summary."""
+    try:
+        learner = _trained(data, settings, run, observer)
+        if isinstance(observer, JsonLines):
+            observer.write(summary(learner, time.perf_counter() - began))
+        return learner
+    finally:
+        observer.close()
+
+
+def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Observer) -> "Learner":
+    from headstart.learner import Learner
+
+    learner = Learner(data, settings, run=run, observer=observer)
+    if settings.method == "fit":
+        learner.fit(settings.epochs)
+    else:
+        learner.fine_tune(settings.epochs or 0)
+    return learner
+
+
+def summary(learner: "Learner", seconds: float) -> dict[str, Any]:
+    """The last JSON object of a training: `{run, rows, best, kept, seconds}`."""
+    rows = learner.history
+    judged = [row for row in rows if row.get("valid_loss") is not None]
+    best = min(judged, key=lambda row: row["valid_loss"], default=None)
+    return {
+        "run": str(learner.run.path.absolute()),
+        "rows": rows,
+        "best": best,
+        "kept": learner.kept,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _listed(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())

@@ -1,0 +1,45 @@
+"""Paths as people give them."""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+
+from headstart.data._finder import is_url
+from headstart.data._scan import clean, quoted
+from headstart.errors import DataError
+
+AnyPath = str | os.PathLike[str]
+
+
+def absolute(path: AnyPath) -> Path:
+    """The whole path, with `~` opened, links kept and `..` resolved by name.
+
+    Raises:
+        DataError: it is a web address, or no path at all.
+    """
+    text = os.fspath(path)
+    if is_url(text):
+        raise DataError(
+            f"{quoted(text)} is a web address, which is not supported: headstart reads local files. Download it first."
+        )
+    if "\0" in text:
+        raise DataError(f"{quoted(text)} is no path: it holds a zero byte.")
+    try:
+        return Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100 (resolve would follow links)
+    except RuntimeError:
+        return Path(text).absolute()  # `~name` of a user who does not exist
+
+
+def not_there(path: AnyPath) -> DataError:
+    """The error for a path that does not exist: from where on it does not, and what is near."""
+    missing = absolute(path)
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        names = [each.name for each in missing.parent.iterdir()]
+    except OSError:
+        names = []
+    near = get_close_matches(missing.name, names, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(quoted(clean(str(missing.parent / name))) for name in near)}?" if near else ""
+    place = f"{quoted(clean(str(missing.parent)))} holds no {quoted(missing.name)}"
+    return DataError(f"there is no file or folder {quoted(os.fspath(path))}: {place}.{hint}")

@@ -1,0 +1,310 @@
+"""What is wrong with a data set: broken files, copies, contradicting labels, leaks, small classes; in JSON and in sentences."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from headstart.core import Dataset
+from headstart.data._fingerprint import SIDE, copies
+from headstart.data._scan import counted
+from headstart.errors import DataError
+from headstart.modalities.image import shown
+
+SMALL_CLASS = 5
+UNBALANCED = 5
+"""Told when the largest class has this many times the images of the smallest."""
+SHOWN = 3
+
+Ids = tuple[str, ...]
+
+_REASONS = {
+    "missing": "missing",
+    "permission": "not allowed to be read",
+    "empty": "empty",
+    "not_an_image": "no image",
+    "truncated": "damaged or cut short",
+    "bomb": "too large to open",
+    "heic": "HEIC (convert them to JPEG)",
+    "raw": "camera raw (export them as JPEG)",
+    "unsupported": "of an unsupported kind",
+}
+_NOTES = {
+    "exif_rotated": "turned upright as their EXIF data says",
+    "wrong_extension": "named as another format than they are",
+    "transparency": "transparent, shown on white",
+    "16_bit": "16-bit grey, scaled to 8 bits",
+    "float": "of real numbers, scaled to 8 bits",
+    "cmyk": "CMYK, converted to RGB",
+    "animated": "animated, first frame used",
+    "other_mode": "of another colour space, converted to RGB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What one pass over a file found. `fingerprint` is a small grey picture of it (empty where it could not be read)."""
+
+    id: str
+    status: Literal["ok", "quarantined"]
+    reason: str = ""
+    message: str = ""
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    notes: tuple[str, ...] = ()
+    digest: str = ""
+    fingerprint: bytes = b""
+
+    def json(self) -> dict[str, Any]:
+        """Plain JSON of everything but the fingerprint."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "fingerprint"} | {"notes": list(self.notes)}
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was found in all files together. Groups are tuples of ids in the order of the data set.
+
+    `exact` groups are byte for byte the same; `conflicts` those of them with different labels. `near` groups show the same
+    picture (re-encoded, scaled, recoloured, mirrored, slightly cut, or taken in a burst), closer than `near_distance`, exact
+    copies among them included. `leaks` are groups of either kind that lie in more than one given part.
+    """
+
+    files: tuple[FileReport, ...]
+    labels: Mapping[str, str | None]
+    exact: tuple[Ids, ...]
+    conflicts: tuple[Ids, ...]
+    near: tuple[Ids, ...]
+    leaks: tuple[Ids, ...]
+    near_distance: float
+    classes: Mapping[str, int]
+    """Usable images per class, also classes without any."""
+
+    @property
+    def quarantine(self) -> tuple[FileReport, ...]:
+        """The files that cannot be used, with reason and message."""
+        return tuple(file for file in self.files if file.status == "quarantined")
+
+    @property
+    def small_classes(self) -> dict[str, int]:
+        """Classes with fewer than five usable images."""
+        return {name: count for name, count in self.classes.items() if count < SMALL_CLASS}
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class for each of the smallest that has any."""
+        counts = [count for count in self.classes.values() if count]
+        return max(counts) / min(counts) if counts else 1.0
+
+    def usable(self) -> frozenset[str]:
+        """The ids of the files that can be used."""
+        return frozenset(file.id for file in self.files if file.status == "ok")
+
+    def groups(self) -> dict[str, str]:
+        """For each id that has copies, a key that it shares with them: what a random split must not separate."""
+        union = _Union()
+        for group in (*self.exact, *self.near):
+            union.join(group)
+        return {name: union.root(name) for group in (*self.exact, *self.near) for name in group}
+
+    def json(self) -> dict[str, Any]:
+        """What `audit.json` holds."""
+        usable = [file for file in self.files if file.status == "ok"]
+        remarks: dict[str, list[str]] = defaultdict(list)
+        for file in usable:
+            for note in file.notes:
+                remarks[note].append(file.id)
+        return {
+            "files": len(self.files),
+            "usable": len(usable),
+            "quarantine": [{"id": file.id, "reason": file.reason, "message": file.message} for file in self.quarantine],
+            "exact_duplicates": [list(group) for group in self.exact],
+            "conflicting_labels": [{name: self.labels.get(name) for name in group} for group in self.conflicts],
+            "near_duplicates": [list(group) for group in self.near],
+            "near_distance": self.near_distance,
+            "leaks": [list(group) for group in self.leaks],
+            "classes": dict(self.classes),
+            "small_classes": self.small_classes,
+            "imbalance": round(self.imbalance, 3),
+            "width": _spread([file.width for file in usable]),
+            "height": _spread([file.height for file in usable]),
+            "formats": dict(Counter(file.format for file in usable).most_common()),
+            "modes": dict(Counter(file.mode for file in usable).most_common()),
+            "remarks": dict(remarks),
+        }
+
+    def summary(self) -> list[str]:
+        """Short sentences for people, the gravest first; none when nothing is worth a word."""
+        return [*_quarantined(self), *_copied(self), *_unequal(self), *_remarked(self)]
+
+
+def audit(dataset: Dataset, reports: Sequence[FileReport]) -> Audit:
+    """What is wrong with a data set, from what was found in each of its files."""
+    labels = {record.id: record.target for record in dataset.records}
+    usable = [report for report in reports if report.status == "ok"]
+    exact = _same_bytes(usable)
+    near, distance = _same_picture(usable, exact)
+    parts = {record.id: record.part for record in dataset.records if record.part}
+    counts = Counter(labels[report.id] for report in usable)
+    names = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))
+    covered = {name for group in near for name in group}
+    every = (*near, *(group for group in exact if group[0] not in covered))
+    return Audit(
+        files=tuple(reports),
+        labels=labels,
+        exact=exact,
+        conflicts=tuple(group for group in exact if len({labels[name] for name in group}) > 1),
+        near=near,
+        leaks=tuple(group for group in every if len({parts[name] for name in group if name in parts}) > 1),
+        near_distance=distance,
+        classes={name: counts[name] for name in names},
+    )
+
+
+def require_usable(dataset: Dataset, found: Audit) -> None:
+    """Nothing, when at least one image can be used.
+
+    Raises:
+        DataError: a lesson, with the reasons and the first message.
+    """
+    if not found.usable():
+        lines = _quarantined(found)
+        raise DataError(
+            f"none of the {counted(len(found.files), 'file')} of {shown(dataset.name)} can be used: {_reasons(found.quarantine)}. "
+            f"The first: {found.quarantine[0].message}"
+            if lines
+            else f"{shown(dataset.name)} holds no image. Give a folder with one folder of images for each class, or a .csv table."
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- finding groups
+
+
+class _Union:
+    """Union-find over names; the root of a group is its first member."""
+
+    def __init__(self) -> None:
+        self.parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        path = []
+        while (above := self.parent.setdefault(name, name)) != name:
+            path.append(name)
+            name = above
+        self.parent.update(dict.fromkeys(path, name))
+        return name
+
+    def join(self, names: Iterable[str]) -> None:
+        first, *rest = names
+        for name in rest:
+            self.parent[self.root(name)] = self.root(first)
+
+
+def _same_bytes(usable: Sequence[FileReport]) -> tuple[Ids, ...]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for report in usable:
+        groups[report.digest].append(report.id)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _same_picture(usable: Sequence[FileReport], exact: Sequence[Ids]) -> tuple[tuple[Ids, ...], float]:
+    """Groups of files with different bytes that show the same picture, exact copies of members included; and the distance."""
+    later_copies = {name for group in exact for name in group[1:]}
+    unique = [report for report in usable if report.id not in later_copies]
+    pictures = np.frombuffer(b"".join(report.fingerprint for report in unique), np.uint8).reshape(-1, SIDE, SIDE)
+    found = copies(pictures)
+    union = _Union()
+    for first, second in found.pairs.tolist():
+        union.join((unique[first].id, unique[second].id))
+    members = set(union.parent)
+    for group in exact:
+        if group[0] in members:
+            union.join(group)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for report in usable:
+        if report.id in union.parent:
+            groups[union.root(report.id)].append(report.id)
+    return tuple(tuple(group) for group in groups.values()), found.distance
+
+
+def _spread(values: Sequence[int]) -> dict[str, float]:
+    return {"min": min(values), "median": median(values), "max": max(values)} if values else {}
+
+
+# ---------------------------------------------------------------------------------------------------------------- in words
+
+
+def _quarantined(found: Audit) -> list[str]:
+    """Two lines: how many and why, then the first few by name."""
+    bad = found.quarantine
+    if not bad:
+        return []
+    more = f" ({len(bad) - SHOWN} more in audit.json)" if len(bad) > SHOWN else ""
+    return [
+        f"{len(bad):,} of {counted(len(found.files), 'file')} cannot be used and {'is' if len(bad) == 1 else 'are'} left out: {_reasons(bad)}.",
+        "Left out: " + " · ".join(file.message for file in bad[:SHOWN]) + more,
+    ]
+
+
+def _reasons(bad: Sequence[FileReport]) -> str:
+    return ", ".join(f"{n:,} {_REASONS.get(reason, reason)}" for reason, n in Counter(file.reason for file in bad).most_common())
+
+
+def _copied(found: Audit) -> list[str]:
+    lines = []
+    if found.exact:
+        extra = sum(len(group) - 1 for group in found.exact)
+        lines.append(
+            f"{counted(extra, 'image is an exact copy', 'images are exact copies')} of another: {_named(found.exact, found)}."
+        )
+    if found.conflicts:
+        n = counted(len(found.conflicts), "group of exact copies carries", "groups of exact copies carry")
+        lines.append(f"{n} different labels, of which at most one is right: {_named(found.conflicts, found)}.")
+    if found.near:
+        n = counted(len(found.near), "group", "groups")
+        images = counted(sum(map(len, found.near)), "image")
+        lines.append(
+            f"{n} of near-duplicates ({images} that show nearly the same): {_named(found.near, found)}. A random split keeps each together."
+        )
+    if found.leaks:
+        n = counted(len(found.leaks), "group of copies lies", "groups of copies lie")
+        lines.append(
+            f"{n} in more than one of the given parts, so results there look better than they are: {_named(found.leaks, found)}."
+        )
+    return lines
+
+
+def _named(groups: Sequence[Ids], found: Audit) -> str:
+    """The first group by name, with its labels where they differ."""
+    group = groups[0][:SHOWN]
+    differ = len({found.labels.get(name) for name in groups[0]}) > 1
+    names = " = ".join(f"{shown(name)} ({found.labels.get(name)})" if differ else shown(name) for name in group)
+    return names + (", ..." if len(groups) > 1 or len(groups[0]) > SHOWN else "")
+
+
+def _unequal(found: Audit) -> list[str]:
+    lines = []
+    if small := found.small_classes:
+        some = ", ".join(f"{shown(name)} ({count})" for name, count in list(small.items())[:8]) + (
+            ", ..." if len(small) > 8 else ""
+        )
+        lines.append(
+            f"{counted(len(small), 'class has', 'classes have')} fewer than {SMALL_CLASS} usable images, too few to learn from: {some}."
+        )
+    if found.imbalance >= UNBALANCED:
+        ordered = sorted((count, name) for name, count in found.classes.items() if count)
+        (least, rare), (most, common) = ordered[0], ordered[-1]
+        lines.append(
+            f"The classes are unequal: {shown(common)} has {most:,} images, {shown(rare)} {least:,}. Look at more than the error rate."
+        )
+    return lines
+
+
+def _remarked(found: Audit) -> list[str]:
+    tally = Counter(note for file in found.files if file.status == "ok" for note in file.notes)
+    said = [f"{tally[note]:,} {words}" for note, words in _NOTES.items() if tally[note]]
+    return [f"Files that are used, but odd: {'; '.join(said)}."] if said else []

@@ -1,0 +1,119 @@
+"""Batches from the pixel store: which images, in which order, changed how; gathered one ahead by a thread, never by a process."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from queue import Empty, Full, Queue
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from headstart.core import Batch
+from headstart.data.pixels import PixelStore
+from headstart.modalities import image
+from headstart.seeds import numpy_generator
+
+EVALUATION_BATCH = 32
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one part: their places in the pixel store, their encoded targets and their ids, in one order."""
+
+    store: PixelStore
+    indices: Int[np.ndarray, " examples"]
+    targets: Any
+    """A tensor with one row per example, on the CPU."""
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def order(count: int, batch_size: int, seed: int, epoch: int) -> list[Int[np.ndarray, " batch"]]:
+    """A shuffle of range(count) in batches of at most `batch_size`, a function of (seed, epoch) alone.
+
+    No example is dropped and sizes differ by at most one, so that no batch is left with a single example beside full ones.
+    """
+    shuffled = numpy_generator(seed, "order", epoch).permutation(count)
+    return np.array_split(shuffled, max(1, -(-count // batch_size)))
+
+
+def training_batches(examples: Examples, preset: str, batch_size: int, seed: int, epoch: int, device: Any) -> Iterator[Batch]:
+    """Every example once, augmented on `device`; what happens to an example depends on (seed, epoch, its place in the data) alone."""
+    import torch
+
+    geometry = examples.store.geometry
+
+    def gather(rows: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], image.Draws, np.ndarray]:
+        indices = examples.indices[rows]
+        draws = image.draw(preset, seed, epoch, indices)
+        return rows, draws, examples.store.windows(indices.tolist(), draws.position.tolist())
+
+    for rows, draws, windows in _ahead(gather, order(len(examples), batch_size, seed, epoch)):
+        inputs = image.augment(torch.from_numpy(windows).to(device, non_blocking=True), draws, geometry, preset)
+        targets = examples.targets[torch.from_numpy(rows)].to(device, non_blocking=True)
+        yield Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()))
+
+
+def evaluation_batches(examples: Examples, device: Any, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:
+    """Every example once, in order, unchanged: the centre that the model sees when it predicts."""
+    import torch
+
+    geometry = examples.store.geometry
+
+    def gather(rows: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], np.ndarray]:
+        return rows, examples.store.centres(examples.indices[rows].tolist())
+
+    parts = [np.arange(first, min(first + batch_size, len(examples))) for first in range(0, len(examples), batch_size)]
+    for rows, pixels in _ahead(gather, parts):
+        inputs = image.to_input(torch.from_numpy(pixels).to(device), geometry)
+        yield Batch(inputs, examples.targets[torch.from_numpy(rows)].to(device), tuple(examples.ids[row] for row in rows.tolist()))
+
+
+def _ahead(function: Any, items: Sequence[Any]) -> Iterator[Any]:
+    """`map(function, items)`, computed up to AHEAD items early on one thread, which ends when the caller stops reading."""
+    ready: Queue[tuple[Any, BaseException | None]] = Queue(AHEAD)
+    stopped = threading.Event()
+
+    def put(entry: tuple[Any, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+            except Full:
+                continue
+            return
+
+    def work() -> None:
+        for item in items:
+            if stopped.is_set():
+                return
+            try:
+                entry = (function(item), None)
+            except BaseException as error:
+                put((None, error))
+                return
+            put(entry)
+
+    thread = threading.Thread(target=work, name="headstart-gather", daemon=True)
+    thread.start()
+    try:
+        for _ in items:
+            result, error = _next(ready)
+            if error is not None:
+                raise error
+            yield result
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _next(ready: "Queue[tuple[Any, BaseException | None]]") -> tuple[Any, BaseException | None]:
+    """The next entry; waits in short naps so that Ctrl-C is heard on every system."""
+    while True:
+        try:
+            return ready.get(timeout=0.2)
+        except Empty:
+            continue

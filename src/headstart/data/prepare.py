@@ -1,0 +1,118 @@
+"""From a data set to what training needs, in one call: pixels decoded once, files audited, records divided. And a look at it."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from headstart.core import Dataset, Geometry, Record, Split
+from headstart.data import pixels
+from headstart.data.audit import Audit, audit, require_usable
+from headstart.data.pixels import OnProgress, PixelStore
+from headstart.data.split import make_split
+from headstart.modalities import image
+from headstart.seeds import derive
+from headstart.store import atomic
+
+CHECK_GEOMETRY = Geometry(size=224, short=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What `check` decodes to: that of the default backbone, so that training finds the pixels in the cache."""
+SHEET_COLUMNS = 6
+SHEET_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is ready to be trained on."""
+
+    dataset: Dataset
+    store: PixelStore
+    audit: Audit
+    split: Split
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found: the audit, a picture with images of every class, and sentences for people."""
+
+    dataset: Dataset
+    audit: Audit
+    sheet: Image.Image
+    lines: tuple[str, ...]
+
+
+def prepare(
+    dataset: Dataset, geometry: Geometry, on_progress: OnProgress | None = None, store: PixelStore | None = None
+) -> Prepared:
+    """Pixels, audit and split of a data set. A `store` that is already being filled is waited for.
+
+    Raises:
+        DataError: when nothing can be read, or what can be read cannot be divided.
+    """
+    store = store or pixels.start(dataset, geometry)
+    try:
+        found = audit(dataset, store.reports(on_progress))
+        require_usable(dataset, found)
+        return Prepared(dataset, store, found, make_split(dataset, found.usable(), found.groups()))
+    except BaseException:
+        store.close()
+        raise
+
+
+def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress | None = None) -> Checked:
+    """Audit and sample sheet without training; with a `folder`, also written there as `audit.json` and `sheet.png`.
+
+    Raises:
+        DataError: when nothing can be read.
+    """
+    store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
+    try:
+        found = audit(dataset, reports)
+        require_usable(dataset, found)
+        usable = found.usable()
+        chosen = _chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
+        picture = _sheet([store.pixels(index) for index in chosen], [dataset.records[index] for index in chosen])
+    finally:
+        store.close()
+    if folder is not None:
+        atomic.write_json(folder / "audit.json", found.json())
+        atomic.write_bytes(folder / "sheet.png", png(picture))
+    return Checked(dataset, found, picture, (*dataset.notes, *store.notes, *found.summary()))
+
+
+def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
+    """A sheet with images of every class, displayed in a notebook or the system's viewer, and returned."""
+    chosen, pictures = [], []
+    for index in _chosen(range(len(dataset.records)), dataset.records, dataset.seed, rows):
+        try:
+            pictures.append(image.read(pixels.source_of(dataset, index), CHECK_GEOMETRY, dataset.records[index].id).pixels)
+        except image.Unreadable:
+            continue
+        chosen.append(dataset.records[index])
+    picture = _sheet(pictures, chosen)
+    image.show(picture)
+    return picture
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _chosen(indices: Sequence[int], records: Sequence[Record], seed: int, rows: int = SHEET_ROWS) -> list[int]:
+    """A few images of each class, drawn by the seed; with few classes, more rows of each."""
+    drawn = sorted(indices, key=lambda index: derive(seed, "sheet", records[index].id))
+    classes = sorted({records[index].target or "" for index in indices})[:rows]
+    each = SHEET_COLUMNS * max(1, min(rows // max(1, len(classes)), 2))
+    return [index for name in classes for index in [i for i in drawn if (records[i].target or "") == name][:each]]
+
+
+def _sheet(pictures: Sequence[UInt8[np.ndarray, "height width 3"]], records: Sequence[Record]) -> Image.Image:
+    return image.sheet(
+        pictures, [f"{record.target or '?'} · {record.id.rsplit('/', 1)[-1]}" for record in records], SHEET_COLUMNS
+    )

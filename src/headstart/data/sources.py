@@ -1,0 +1,305 @@
+"""Data sets from folders, tables and arrays, and from the description of one that was opened before."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from headstart.core import Dataset, Part, Record
+from headstart.data._assemble import assemble, describe_call, group_notes
+from headstart.data._layout import part_of, read_layout
+from headstart.data._paths import AnyPath, absolute, not_there
+from headstart.data._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, clean, counted, quoted, scan
+from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels, tidy
+from headstart.data.split import check_shares
+from headstart.data.table import read_table
+from headstart.errors import BadSetting, DataError, unknown_name
+
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
+
+# ----------------------------------------------------------------------------------------------------------------- folders
+
+
+def image_folder(
+    path: AnyPath,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    label: NameRule | None = None,
+    group_by: NameRule | None = None,
+) -> Dataset:
+    """The images under a folder, with their classes from folder names or, by `label`, from file names.
+
+    Folders named train, valid (val, validation) and test divide the data; otherwise `valid` and `test` are shares to draw.
+    Nothing is opened or decoded here, and the folder is never written to.
+
+    Args:
+        label: a regular expression whose first group (or group named `label`) is the class, searched in the file name, or in
+            the path inside the folder if it contains a "/"; or a function of the file's Path (None: leave the file out).
+        group_by: the same (named group: `group`) for images that must stay on one side of the split: a patient, a burst.
+
+    Raises:
+        DataError: no such folder, or no image in it.
+        NoLabels: images, but nothing that tells their classes.
+        BadSetting: a share outside its range, or a wrong regular expression.
+    """
+    check_shares(valid, test)
+    found = _scan_folder(path)
+    layout = read_layout(found.images)
+    ids = [identifier for identifier, _ in layout.images]
+    notes = list(layout.notes)
+    if label is None:
+        classes, trouble = layout.classes, "beside the class folders"
+        notes += layout.class_notes
+        if classes.count(None) > len(classes) / 2 and len(set(classes) - {None}) < 2:
+            raise no_labels(fspath(path), ids, found.tables)
+    else:
+        classes, trouble = by_rule(label, "label", layout.images), "to which the rule for labels gives none"
+        if not any(classes):
+            raise _nothing_matched(label, ids)
+    groups = by_rule(group_by, "group_by", layout.images) if group_by is not None else [None] * len(ids)
+    lost = [identifier for identifier, target in zip(ids, classes, strict=True) if target is None]
+    if lost:
+        notes.append(f"Left out {counted(len(lost), 'image')} {trouble} (first: {quoted(lost[0])}).")
+    rows = zip(layout.images, classes, groups, layout.parts, strict=True)
+    records = [
+        Record(identifier, source, target, group, part)
+        for (identifier, source), target, group, part in rows
+        if target is not None
+    ]
+    origin = describe_call("image_folder", valid, test, seed, path=found.root, label=describe(label), group_by=describe(group_by))
+    notes += [*group_notes(records, group_by), *found.notes()]
+    return assemble(Path(found.root).name, records, found.root, notes, origin)
+
+
+def _scan_folder(path: AnyPath) -> Scan:
+    """The images below a folder, at least one."""
+    root = absolute(path)
+    name = quoted(fspath(path))
+    if not root.is_dir():
+        if not root.exists():
+            raise not_there(path)
+        hint = " Use image_csv for a table." if root.suffix.lower() in TABLE_SUFFIXES else ""
+        raise DataError(f"{name} is a file, not a folder of images.{hint}")
+    try:
+        found = scan(str(root))
+    except OSError as error:
+        raise DataError(f"the folder {name} cannot be read: {error.strerror or error}. Check its permissions.") from None
+    if not found.images:
+        what = "holds no files" if not found.others else "holds no images"
+        advice = "Give a folder that holds images."
+        if any(ending in _ARCHIVES for ending in found.others):
+            advice = "Unpack the archive in it first."
+        raise DataError(f"the folder {name} {what}. {' '.join([*found.notes(), advice])}")
+    return found
+
+
+def _nothing_matched(label: NameRule, ids: Sequence[str]) -> DataError:
+    rule = "the function given as label" if not isinstance(label, str) else f"label={label!r}"
+    guess = guess_pattern(ids)
+    hint = f" label=r'{guess.pattern}' would give {', '.join(map(quoted, guess.classes[:4]))}." if guess else ""
+    some = ", ".join(map(quoted, ids[:3]))
+    return DataError(f"{rule} gives no label to any of {counted(len(ids), 'image')} (the first are {some}).{hint}")
+
+
+# ------------------------------------------------------------------------------------------------------------------ tables
+
+
+def image_csv(
+    path: AnyPath,
+    folder: AnyPath | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    group_by: NameRule | None = None,
+) -> Dataset:
+    """The images named in a CSV or TSV file with their labels; columns are recognised by their usual names or contents.
+
+    A column is_valid (true, false) or part (train, valid, test) divides the data; a column group keeps images together. Rows
+    without a file or label are left out and counted in the notes.
+
+    Args:
+        folder: where relative paths start; the folder of the table when None.
+        group_by: the name of a column, or a rule for the path as in `image_folder`.
+
+    Raises:
+        BadTable: no such table, or no row of it can be used.
+        UnknownName: a column that does not exist, with the nearest names.
+    """
+    check_shares(valid, test)
+    table = absolute(path)
+    if table.is_dir():
+        raise DataError(f"{quoted(fspath(path))} is a folder, not a table. Use image_folder.")
+    if not table.is_file():
+        raise not_there(path)
+    base = None if folder is None else absolute(folder)
+    if base is not None and not base.is_dir():
+        raise not_there(base)
+    records, notes = read_table(table, base, image_column, label_column, group_by)
+    columns = {"image_column": image_column, "label_column": label_column, "group_by": describe(group_by)}
+    place = {"path": str(table), "folder": None if base is None else str(base)}
+    origin = describe_call("image_csv", valid, test, seed, **place, **columns)
+    return assemble(table.stem, records, str(base or table.parent), [*notes, *group_notes(records, group_by)], origin)
+
+
+# ------------------------------------------------------------------------------------------------------------------ arrays
+
+
+def from_arrays(
+    images: Iterable[Any],
+    labels: Iterable[Any],
+    names: Iterable[str] | None = None,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    groups: Iterable[Any] | None = None,
+    parts: Iterable[str | None] | None = None,
+) -> Dataset:
+    """A data set of pixels in memory: arrays of uint8 [height, width, 3] (or grey [height, width]), or PIL images.
+
+    Args:
+        names: one for each image, to be used as its id; numbers otherwise.
+        groups: what must stay together in the split.
+        parts: train, valid or test for each image.
+
+    Raises:
+        DataError: lengths that differ, repeated names, or arrays of another kind.
+    """
+    check_shares(valid, test)
+    arrays, targets = list(images), [tidy(label) for label in labels]
+    width = max(6, len(str(len(arrays))))
+    ids = [str(name) for name in names] if names is not None else [f"{index:0{width}d}" for index in range(len(arrays))]
+    tied = [tidy(group) for group in groups] if groups is not None else [None] * len(arrays)
+    given: list[Part | None] = [_named_part(part) for part in parts] if parts is not None else [None] * len(arrays)
+    for what, values in (("labels", targets), ("names", ids), ("groups", tied), ("parts", given)):
+        if len(values) != len(arrays):
+            raise DataError(f"there are {counted(len(arrays), 'image')} but {len(values):,} {what}. Give one for each image.")
+    if not arrays:
+        raise DataError("there are no images in the list. Give at least two of each of two classes.")
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        again = next(name for name in ids if name in seen or seen.add(name))
+        raise DataError(f"the name {quoted(again)} is given to two images. Names must differ, for predictions are told by name.")
+    pixels = [_checked(image, name) for image, name in zip(arrays, ids, strict=True)]
+    rows = enumerate(zip(ids, targets, tied, given, strict=True))
+    records = [
+        Record(clean(name), index, target, group, part) for index, (name, target, group, part) in rows if target is not None
+    ]
+    notes = [f"Left out {counted(len(ids) - len(records), 'image')} without a label."] if len(records) < len(ids) else []
+    return assemble("arrays", records, None, notes, describe_call("from_arrays", valid, test, seed), pixels)
+
+
+def _checked(image: Any, name: str) -> Any:
+    if isinstance(image, Image.Image):
+        return image
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        raise DataError(
+            f"image {quoted(name)} has its channels first ({array.shape}). Give [height, width, 3]: image.transpose(1, 2, 0)."
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
+        raise DataError(f"image {quoted(name)} is an array of shape {array.shape}. Give [height, width, 3] or [height, width].")
+    if array.dtype != np.uint8:
+        advice = "(image * 255).round().astype('uint8')" if array.dtype.kind == "f" else "image.astype('uint8')"
+        raise DataError(
+            f"image {quoted(name)} holds {array.dtype}, not whole numbers from 0 to 255 (uint8). Give {advice} if that fits."
+        )
+    return array
+
+
+def _named_part(name: str | None) -> Part | None:
+    part = part_of(name) if name else None
+    if name and part is None:
+        raise unknown_name("part", name, ("train", "valid", "test"))
+    return part
+
+
+# --------------------------------------------------------------------------------------------------------- whatever it is
+
+
+def open_path(
+    path: AnyPath,
+    folder: AnyPath | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    label: NameRule | None = None,
+    group_by: NameRule | None = None,
+) -> Dataset:
+    """The data set at a path: `image_folder` for a folder, `image_csv` for a .csv or .tsv file."""
+    root, name = absolute(path), quoted(fspath(path))
+    if root.is_dir():
+        for setting, value in (("folder", folder), ("image_column", image_column), ("label_column", label_column)):
+            if value is not None:
+                raise BadSetting(f"{setting}={fspath(value)!r} is for tables, but {name} is a folder.")
+        return image_folder(path, valid, test, seed, label, group_by)
+    if not root.exists():
+        raise not_there(path)
+    suffix = root.suffix.lower()
+    if suffix in _ARCHIVES:
+        raise DataError(f"{name} is an archive. Unpack it and give the folder.")
+    if suffix in IMAGE_SUFFIXES:
+        raise DataError(f"{name} is a single image. Give a folder with one folder of images for each class, or a .csv table.")
+    if suffix not in TABLE_SUFFIXES:
+        raise DataError(f"{name} is neither a folder nor a .csv or .tsv table. Save a table of another kind as CSV (UTF-8).")
+    if label is not None:
+        raise BadSetting(
+            f"label reads classes from file names, but {name} is a table: its label column tells them (label_column=...)."
+        )
+    return image_csv(path, folder, image_column, label_column, valid, test, seed, group_by)
+
+
+def from_origin(
+    origin: Mapping[str, Any],
+    path: AnyPath | None = None,
+    folder: AnyPath | None = None,
+    label: Callable[[Path], Any] | None = None,
+    group_by: Callable[[Path], Any] | None = None,
+) -> Dataset:
+    """The data set that `Dataset.origin` describes, opened again from the files as they are now.
+
+    Args:
+        path: where the folder or table is now, if it has moved.
+        folder: where the images of a table are now, if they have moved.
+        label: the function it was made with (a run keeps only its name).
+        group_by: the same.
+
+    Raises:
+        DataError: it came from arrays, or is no longer there.
+        BadSetting: it was made with a function that is not given here.
+    """
+    settings = dict(origin)
+    kind = settings.pop("kind", None)
+    if kind == "from_arrays":
+        raise DataError(
+            "this data set was made from arrays in memory, which are not kept. Make it again with from_arrays and pass it."
+        )
+    common = {"path", "valid", "test", "seed", "group_by"}
+    known = {"image_folder": common | {"label"}, "image_csv": common | {"folder", "image_column", "label_column"}}
+    if kind not in known:
+        raise unknown_name("kind of data", str(kind), known)
+    for key in settings:
+        if key not in known[kind]:
+            raise unknown_name("setting of a data set", key, known[kind])
+    if path is None and "path" not in settings:
+        raise DataError(f"what is known of this data set ({kind}) records no path. Give path=...")
+    rules = {"group_by": group_by, "label": label} if kind == "image_folder" else {"group_by": group_by}
+    settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
+    settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
+    return image_folder(**settings) if kind == "image_folder" else image_csv(**settings)
+
+
+def _rule(setting: str, stored: Any, function: Callable[[Path], Any] | None) -> Any:
+    if isinstance(stored, Mapping) and function is None:
+        name = quoted(str(stored.get("function", "")))
+        raise BadSetting(
+            f"this data set was made with {setting}=(a function, {name}), which cannot be stored. Pass {setting}=... again."
+        )
+    return function or stored

@@ -1,0 +1,291 @@
+"""Which records train, which choose and which judge: a pure function of the records, what is tied together, and the seed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from headstart.core import Dataset, Part, Record, Split
+from headstart.data._scan import counted, quoted
+from headstart.data.labels import from_names_advice
+from headstart.errors import BadSetting, DataError
+from headstart.seeds import derive
+
+_Placed = list[tuple[list[Record], Part]]
+_DRAWN: tuple[Part, ...] = ("valid", "test")
+
+
+def check_shares(valid: float, test: float) -> None:
+    """Raises `BadSetting` unless `valid` is in (0, 1), `test` in [0, 1) and something is left to train on."""
+    for name, share, good in (("valid", valid, 0 < valid < 1), ("test", test, 0 <= test < 1)):
+        if not good:
+            low = "above 0" if name == "valid" else "at least 0"
+            hint = f" Did you mean {name}={share / 100:g}?" if 1 < share < 100 else ""
+            raise BadSetting(f"{name} must be {low} and below 1 (a share of the images; 0.2 is a fifth), got {share}.{hint}")
+    if valid + test >= 1:
+        raise BadSetting(f"valid={valid} and test={test} leave nothing to train on. Their sum must be below 1.")
+
+
+def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str]) -> Split:
+    """The parts of a data set: as given where it came divided, else random, stratified by class, with every class in train.
+
+    Records of one `group`, and records with the same key in `tied` (duplicates), are never separated by a random split. Each
+    image's place in the draw hangs on the seed and its id alone, so a few more images move only a few others.
+
+    Args:
+        usable: ids that may be used; the audit's quarantine is not among them.
+        tied: for ids that have duplicates, a key that they share.
+
+    Raises:
+        DataError: too few images or classes, or classes to be judged that cannot be learned.
+    """
+    check_shares(dataset.valid, dataset.test)
+    wanted = usable if isinstance(usable, set | frozenset | dict) else set(usable)
+    labelled = [record for record in dataset.records if record.target is not None]
+    records = [record for record in labelled if record.id in wanted]
+    parts: dict[str, Part] = {record.id: record.part or "train" for record in records}
+    given: set[Part] = {record.part for record in records if record.part}
+    given |= {record.part for record in labelled if record.part in _DRAWN}
+    shares = {"valid": dataset.valid, "test": dataset.test}
+    draw: dict[Part, float] = {part: shares[part] for part in _DRAWN if part not in given and shares[part] > 0}
+    pool = [record for record in records if parts[record.id] == "train"]
+
+    _check_enough(dataset, labelled, records, pool)
+    if "valid" in given and not any(part == "valid" for part in parts.values()):
+        raise DataError(
+            f"none of the images given for validation in {quoted(dataset.name)} can be read. Mend or remove that part."
+        )
+    units = _units(pool, tied)
+    if draw:
+        parts |= _Draw(pool, units, draw, dataset.seed).run(dataset.name)
+    return Split(
+        train=tuple(record.id for record in records if parts[record.id] == "train"),
+        valid=tuple(record.id for record in records if parts[record.id] == "valid"),
+        test=tuple(record.id for record in records if parts[record.id] == "test"),
+        seed=dataset.seed,
+        rule=_rule(records, parts, given, draw, units, dataset.seed),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ what ties records
+
+
+def _units(records: Sequence[Record], tied: Mapping[str, str]) -> list[list[Record]]:
+    """The records in lists that must stay together: connected by a shared group or a shared key of `tied` (union-find)."""
+    parent = list(range(len(records)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, record in enumerate(records):
+        for kind, key in (("group", record.group), ("tied", tied.get(record.id))):
+            if key is not None:
+                parent[root(index)] = root(first.setdefault((kind, key), index))
+    units: dict[int, list[Record]] = defaultdict(list)
+    for index, record in enumerate(records):
+        units[root(index)].append(record)
+    return list(units.values())
+
+
+# --------------------------------------------------------------------------------------------------------- the random draw
+
+
+@dataclass
+class _Draw:
+    """One stratified draw of whole units."""
+
+    pool: Sequence[Record]
+    units: Sequence[list[Record]]
+    shares: Mapping[Part, float]
+    seed: int
+    taken: dict[Part, Counter[str]] = field(default_factory=dict)
+
+    def run(self, name: str) -> dict[str, Part]:
+        """The part of every record of the pool."""
+        sizes = _count(self.pool)
+        targets = _targets(sizes, self.shares)
+        self.taken = {part: Counter() for part in targets}
+        ordered = sorted(self.units, key=lambda unit: derive(self.seed, "split", min(record.id for record in unit)))
+        # Large units first (in coarse steps, so that the seed still decides), single images last: they fill what is missing.
+        bundles = sorted((unit for unit in ordered if len(unit) > 1), key=lambda unit: -len(unit).bit_length())
+        placed: _Placed = [(unit, self._place(self._best(unit, targets), unit)) for unit in bundles]
+        for unit in ordered:
+            if len(unit) == 1:
+                label = unit[0].target or ""
+                open_parts: list[Part] = [part for part in self.shares if self.taken[part][label] < targets[part][label]]
+                placed.append((unit, self._place(open_parts[0] if open_parts else "train", unit)))
+        self._every_class_trains(placed)
+        self._something_validates(placed, name)
+        return {record.id: part for unit, part in placed for record in unit}
+
+    def _place(self, part: Part, unit: list[Record]) -> Part:
+        self.taken[part].update(_count(unit))
+        return part
+
+    def _best(self, unit: list[Record], targets: Mapping[Part, Mapping[str, int]]) -> Part:
+        """The part whose squared distance from its target, relative to that target, grows least."""
+
+        def growth(part: Part) -> float:
+            taken, target = self.taken[part], targets[part]
+            return sum(
+                n * (n + 2 * (taken[label] - target[label])) / max(target[label], 0.5) for label, n in _count(unit).items()
+            )
+
+        return min(("train", *self.shares), key=growth)
+
+    def _every_class_trains(self, placed: _Placed) -> None:
+        for label in sorted(_count(self.pool)):
+            if not self.taken["train"][label]:
+                holders = [index for index, (unit, _) in enumerate(placed) if any(record.target == label for record in unit)]
+                self._move(placed, min(holders, key=lambda index: len(placed[index][0])), "train")
+
+    def _something_validates(self, placed: _Placed, name: str) -> None:
+        if "valid" not in self.shares or self.taken["valid"].total():
+            return
+        for index in sorted(range(len(placed)), key=lambda index: len(placed[index][0])):
+            unit, part = placed[index]
+            if part == "test" or all(self.taken["train"][label] > n for label, n in _count(unit).items()):
+                self._move(placed, index, "valid")
+                return
+        raise _cannot_divide(name, self.pool, len(self.units))
+
+    def _move(self, placed: _Placed, index: int, part: Part) -> None:
+        unit, before = placed[index]
+        self.taken[before] -= _count(unit)
+        placed[index] = (unit, self._place(part, unit))
+
+
+def _count(records: Iterable[Record]) -> Counter[str]:
+    return Counter(record.target or "" for record in records)
+
+
+def _targets(sizes: Mapping[str, int], shares: Mapping[Part, float]) -> dict[Part, dict[str, int]]:
+    """How many of each class each part should get: rounded so that the parts' totals are right and train has one of each."""
+    left = dict(sizes)
+    targets: dict[Part, dict[str, int]] = {}
+    for part, share in shares.items():
+        exact = {label: share * size for label, size in sizes.items()}
+        targets[part] = {label: min(int(number), left[label] - 1) for label, number in exact.items()}
+        missing = max(1, round(sum(exact.values()))) - sum(targets[part].values())
+        by_remainder = sorted(exact, key=lambda label: (int(exact[label]) - exact[label], -sizes[label], label))
+        for label in by_remainder:
+            if missing > 0 and targets[part][label] < left[label] - 1:
+                targets[part][label] += 1
+                missing -= 1
+        for label, number in targets[part].items():
+            left[label] -= number
+    targets["train"] = left
+    return targets
+
+
+# ------------------------------------------------------------------------------------------------------- words for people
+
+
+def _check_enough(dataset: Dataset, labelled: Sequence[Record], records: Sequence[Record], pool: Sequence[Record]) -> None:
+    """Raises the lesson for data that cannot train a classifier, the simplest trouble first."""
+    name = quoted(dataset.name)
+    if not records:
+        if labelled:
+            raise DataError(
+                f"none of the {counted(len(labelled), 'image')} in {name} can be read. The audit says why, file by file."
+            )
+        raise DataError(
+            f"{name} has no labelled image. Give each image a class folder, a pattern for its file name, or a row in a table."
+        )
+    if len(records) == 1:
+        unread = f" that can be read (of {len(labelled)})" if len(labelled) > 1 else ""
+        raise DataError(
+            f"{name} has one image{unread}: nothing can be learned from it. Bring at least two images of each of two classes."
+        )
+    if not pool:
+        raise DataError(f"{name} has no image to train on: all are in valid or test. Add a part named train.")
+    readable, there = {record.target for record in pool}, _count(record for record in labelled if record.part in (None, "train"))
+    lost = sorted(label for label in there if label not in readable)
+    if lost:
+        what = f"class {quoted(lost[0])} has" if len(lost) == 1 else f"{len(lost)} classes (first: {quoted(lost[0])}) have"
+        count = f"{counted(there[lost[0]], 'image')} of {quoted(lost[0])}"
+        raise DataError(f"{what} no training image that can be read ({count} cannot). Mend these files or take the class out.")
+    absent: dict[str, Part | None] = {
+        record.target or "": record.part for record in reversed(records) if record.target not in readable
+    }
+    if absent:
+        raise _never_trained(name, records, absent, sorted(label or "" for label in readable))
+    if len(readable) == 1:
+        raise _one_class(name, labelled, str(next(iter(readable))))
+
+
+def _never_trained(name: str, records: Sequence[Record], absent: Mapping[str, Part | None], known: Sequence[str]) -> DataError:
+    labels = sorted(absent)
+    first = labels[0]
+    part = absent[first]
+    close = get_close_matches(first, known, n=1, cutoff=0.6) or [label for label in known if label.casefold() == first.casefold()]
+    hint = f" Did you mean {quoted(close[0])}?" if close else ""
+    some = ", ".join(quoted(label) for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
+    number = sum(record.target == first for record in records)
+    return DataError(
+        f"{counted(len(labels), 'class', 'classes')} of {name} cannot be learned, for train has no image of it: {some}. "
+        f"({quoted(first)} has {counted(number, 'image')} in {part}; train has {counted(len(known), 'class', 'classes')}.){hint} "
+        "Move some of these images to train, take the class out, or give no division at all: then one is drawn."
+    )
+
+
+def _one_class(name: str, labelled: Sequence[Record], label: str) -> DataError:
+    advice = from_names_advice([record.id for record in labelled])
+    return DataError(
+        f"{name} has one class only ({quoted(label)}, {counted(len(labelled), 'image')}): a classifier needs at least two to tell "
+        f"apart. Add the images of another class beside it. If {quoted(label)} is only a folder of all images, {advice}."
+    )
+
+
+def _cannot_divide(name: str, pool: Sequence[Record], n_units: int) -> DataError:
+    counts = _count(pool)
+    if max(counts.values()) == 1:
+        cause = f"each of the {len(counts)} classes has one image only"
+        advice = "Bring at least two images of a class (better: dozens of each)"
+        if len(counts) > 20:
+            advice += ". If labels are free text or measurements, they are no classes: choose another label column"
+    else:
+        cause = f"its {counted(len(pool), 'image')} form {counted(n_units, 'group')} of related images or duplicates"
+        advice = "Bring images of more groups, or a coarser division into groups, or give the division yourself"
+    return DataError(
+        f"{quoted(name)} cannot be divided into training and validation: {cause}, and every class must be trained. {advice}."
+    )
+
+
+def _rule(
+    records: Sequence[Record],
+    parts: Mapping[str, Part],
+    given: Collection[Part],
+    draw: Mapping[Part, float],
+    units: Sequence[Sequence[Record]],
+    seed: int,
+) -> str:
+    """How the split came about, in words."""
+    words = []
+    if given:
+        words.append("given: " + ", ".join(part for part in ("train", *_DRAWN) if part in given))
+    if draw:
+        drawn = " and ".join(f"{share:.0%} {part}" for part, share in draw.items())
+        words.append(f"{drawn} drawn at random from {'train' if given else 'all'}, stratified by class, seed {seed}")
+        kept = [unit for unit in units if len(unit) > 1]
+        if kept:
+            n_images = sum(map(len, kept))
+            words.append(f"{counted(len(kept), 'group')} of duplicates or related images ({n_images:,} images) kept together")
+    sides: dict[str, set[Part]] = defaultdict(set)
+    for record in records:
+        if record.group is not None:
+            sides[record.group].add(parts[record.id])
+    torn = sorted(group for group, where in sides.items() if len(where) > 1)
+    if torn:
+        words.append(
+            f"BEWARE: the given parts separate {counted(len(torn), 'group')} (first: {quoted(torn[0])}), so the score flatters"
+        )
+    seen = {record.target for record in records if parts[record.id] == "valid"}
+    unseen = sorted({record.target or "" for record in records if record.target not in seen})
+    if unseen:
+        words.append(f"without a validation image: {', '.join(map(quoted, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}")
+    return "; ".join(words)

@@ -1,0 +1,265 @@
+"""Records from a CSV or TSV file: which columns mean what, where the files are, and what is wrong with which row."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from headstart.core import Part, Record
+from headstart.data._csv import Grid, read_grid
+from headstart.data._finder import Finder, identifier_of, is_url
+from headstart.data._layout import part_of
+from headstart.data._scan import IMAGE_SUFFIXES, clean, counted, quoted, suffix_of
+from headstart.data.labels import NameRule, by_rule, tidy
+from headstart.errors import BadTable, unknown_name
+
+_USUAL = {
+    "image": "image path file filename filepath image_path file_path image_name img img_path image_file image_id file_name name id",
+    "label": "label class category target class_name label_name y labels species breed diagnosis",
+    "group": "group group_id",
+    "part": "part split subset partition set",
+    "subject": "patient patient_id subject subject_id person person_id individual individual_id animal_id specimen specimen_id",
+}
+_IMAGE, _LABEL, _GROUP, _PART, _SUBJECTS = (tuple(names.split()) for names in _USUAL.values())
+_IS_PART: dict[str, Part] = {
+    "is_valid": "valid",
+    "is_validation": "valid",
+    "is_val": "valid",
+    "valid": "valid",
+    "is_test": "test",
+}
+_YES = frozenset({"true", "1", "1.0", "yes", "y", "t"})
+_NO = frozenset({"false", "0", "0.0", "no", "n", "f"})
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column of a grid (by position) says what."""
+
+    image: int
+    label: int
+    group: int | None = None
+    parts: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class _Losses:
+    """Rows that were left out, by reason, each with its line and what it says."""
+
+    rows: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, reason: str, line: int, text: str) -> None:
+        self.rows[reason].append((line, text))
+
+    def sentences(self) -> list[str]:
+        return [
+            f"Left out {counted(len(rows), 'row')} {reason} (first: {_where(*rows[0])})." for reason, rows in self.rows.items()
+        ]
+
+
+def _where(line: int, text: str) -> str:
+    return f"line {line}, {quoted(text)}" if text else f"line {line}"
+
+
+def read_table(
+    path: Path,
+    folder: Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    group_by: NameRule | None = None,
+) -> tuple[list[Record], list[str]]:
+    """The records that a table names, in its order, and sentences about what was left out and why.
+
+    Args:
+        path: an absolute path.
+        folder: where the paths in the table start; the table's own folder when None.
+        group_by: the name of a column, else a rule for the image's path.
+
+    Raises:
+        BadTable: no usable row is left, or it is no table.
+        UnknownName: a column that does not exist.
+    """
+    grid = read_grid(path)
+    finder = Finder(str(folder or path.parent))
+    if image_column is None and _position(grid, _IMAGE) is None and any(map(_exists(finder), grid.columns)):
+        grid = grid.without_header()
+    folded = {name.casefold() for name in grid.columns}
+    group_column = group_by if isinstance(group_by, str) and ("(" not in group_by or group_by.casefold() in folded) else None
+    columns = _columns(grid, finder, image_column, label_column, group_column)
+    losses = _Losses()
+    records = _records(grid, columns, finder, losses)
+    records = _without_repeats(records, losses)
+    if not records:
+        raise _nothing_left(grid, columns, finder, losses)
+    notes = [*grid.notes, *finder.notes(), *losses.sentences(), *_hints(grid, columns)]
+    plain = [record for _, record in records]
+    if group_by is not None and group_column is None:
+        groups = by_rule(group_by, "group_by", [(record.id, str(record.source)) for record in plain])
+        plain = [replace(record, group=group) for record, group in zip(plain, groups, strict=True)]
+    return plain, notes
+
+
+# ---------------------------------------------------------------------------------------------------------------- columns
+
+
+def _columns(grid: Grid, finder: Finder, image: str | None, label: str | None, group: str | None) -> Columns:
+    """Columns by the names given, else by their usual names, else by what they hold.
+
+    Raises:
+        UnknownName, BadTable
+    """
+    image_at = _named(grid, image) if image else _position(grid, _IMAGE)
+    label_at = _named(grid, label) if label else _position(grid, _LABEL, besides=image_at)
+    group_at = _named(grid, group) if group else _position(grid, _GROUP, besides=label_at)
+    parts = [at for at in range(len(grid.columns)) if at not in (image_at, label_at, group_at) and _divides(grid, at)]
+    if image_at is None or (image is None and not _holds_files(grid, image_at, finder)):
+        candidates = [at for at in range(len(grid.columns)) if at != label_at and _holds_files(grid, at, finder)]
+        image_at = candidates[0] if len(candidates) == 1 else image_at
+    if image_at is None:
+        raise BadTable(
+            f"{grid.name} has {_listed(grid.columns)}: which one names the images? None is called image, path or file, and none "
+            f"holds names of files in {quoted(finder.base)}. Give image_column=..., and folder=... if the images lie elsewhere."
+        )
+    if label_at is None:
+        rest = [at for at in range(len(grid.columns)) if at not in (image_at, group_at, *parts)]
+        if len(rest) != 1:
+            why = "which one names the class?" if rest else "none is left that could name the class."
+            raise BadTable(f"{grid.name} has {_listed(grid.columns)}: {why} Give label_column=...")
+        label_at = rest[0]
+    if image_at == label_at:
+        raise BadTable(
+            f"image_column and label_column are both {quoted(grid.columns[image_at])}. {grid.name} has {_listed(grid.columns)}."
+        )
+    return Columns(image_at, label_at, group_at, tuple(at for at in parts if at not in (image_at, label_at)))
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return f"{counted(len(columns), 'column')} ({', '.join(columns[:12])}{', ...' if len(columns) > 12 else ''})"
+
+
+def _named(grid: Grid, name: str) -> int:
+    for at, column in enumerate(grid.columns):
+        if column == name or column.casefold() == name.strip().casefold():
+            return at
+    raise unknown_name("column", name, grid.columns, f" in {grid.name}")
+
+
+def _position(grid: Grid, usual: Sequence[str], besides: int | None = None) -> int | None:
+    """The column with the most usual name."""
+    folded = [column.casefold().replace(" ", "_").replace("-", "_") for column in grid.columns]
+    return next((folded.index(name) for name in usual if name in folded and folded.index(name) != besides), None)
+
+
+def _exists(finder: Finder) -> Callable[[str], bool]:
+    trial = Finder(finder.base)  # with its own counts, for a trial is no finding
+    return lambda cell: bool(cell) and not is_url(cell) and trial.find(cell) is not None
+
+
+def _divides(grid: Grid, at: int) -> bool:
+    """Whether a column says train, valid or test: by its name, and because at least one of its cells does."""
+    name = grid.columns[at].casefold()
+    flags = _YES | _NO if name in _IS_PART else frozenset()
+    return (name in _PART or name in _IS_PART) and any(part_of(cell) or cell.casefold() in flags for cell in grid.column(at))
+
+
+def _holds_files(grid: Grid, at: int, finder: Finder) -> bool:
+    """Whether the first cells look like images or exist as files."""
+    cells = [cell for cell in grid.column(at)[:20] if cell]
+    exists = _exists(finder)
+    good = sum(suffix_of(cell) in IMAGE_SUFFIXES or is_url(cell) or exists(cell) for cell in cells)
+    return bool(cells) and good >= len(cells) / 2
+
+
+# ------------------------------------------------------------------------------------------------------------------- rows
+
+
+def _records(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> list[tuple[int, Record]]:
+    found = []
+    for line, row in grid.rows:
+        written, label = _cell(row, columns.image), tidy(_cell(row, columns.label))
+        if not written:
+            losses.add("without the name of an image", line, "")
+        elif label is None or label.casefold() == "nan":
+            losses.add("without a label", line, written)
+        elif is_url(written):
+            losses.add("with a web address (headstart reads files: download them first)", line, written)
+        elif (path := finder.find(written)) is None:
+            losses.add("whose file does not exist", line, written)
+        else:
+            group = tidy(_cell(row, columns.group)) if columns.group is not None else None
+            part = _part(grid, [(grid.columns[at], _cell(row, at)) for at in columns.parts], line)
+            found.append((line, Record(identifier_of(path, finder.base), path, label, group, part)))
+    return found
+
+
+def _cell(row: Sequence[str], at: int) -> str:
+    return row[at] if at < len(row) else ""
+
+
+def _part(grid: Grid, cells: Sequence[tuple[str, str]], line: int) -> Part | None:
+    """The part that a row is given; an empty cell gives none. `is_valid` is train where it is false, as in fastai."""
+    part: Part | None = None
+    for column, text in cells:
+        flag = _IS_PART.get(column.casefold())
+        if flag and text.casefold() in _YES:
+            return flag
+        if flag and text.casefold() in _NO:
+            part = part or ("train" if flag == "valid" else None)
+        elif (named := part_of(text)) is not None:
+            part = named
+        elif text:
+            known = "true or false" if flag else "train, valid, test"
+            raise BadTable(f"line {line} of {grid.name} has {quoted(text)} in the column {quoted(column)}, which takes {known}.")
+    return part
+
+
+def _without_repeats(records: list[tuple[int, Record]], losses: _Losses) -> list[tuple[int, Record]]:
+    """Each image once. A row that repeats an earlier one goes; an image with two different labels goes altogether."""
+    by_id: dict[str, list[tuple[int, Record]]] = defaultdict(list)
+    for line, record in records:
+        by_id[record.id].append((line, record))
+    kept = []
+    for rows in by_id.values():
+        if len({record.target for _, record in rows}) > 1:
+            for line, record in rows:
+                losses.add("of images that are given different labels", line, record.id)
+            continue
+        kept.append(rows[0])
+        for line, record in rows[1:]:
+            elsewhere = record.part != rows[0][1].part
+            losses.add("putting an image into a second part" if elsewhere else "repeating an earlier row", line, record.id)
+    return kept
+
+
+# ------------------------------------------------------------------------------------------------------- words for people
+
+
+def _nothing_left(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> BadTable:
+    if not grid.rows:
+        return BadTable(f"{grid.name} has a header ({', '.join(grid.columns[:12])}) and no rows. It needs a row for each image.")
+    text = f"{grid.name} leaves no image to use. " + " ".join(losses.sentences())
+    reasons = Counter({reason: len(rows) for reason, rows in losses.rows.items()})
+    worst = reasons.most_common(1)[0][0]
+    where = f"{quoted(grid.columns[columns.image])} was read as the image, {quoted(grid.columns[columns.label])} as the label"
+    if worst == "whose file does not exist":
+        text += f" They were looked for in {quoted(clean(finder.base))}: if the images lie elsewhere, give folder=..."
+    elif "different labels" in worst:
+        text += " If an image may have several labels at once, that is another task, which this version does not train."
+    return BadTable(f"{text} The column {where}.")
+
+
+def _hints(grid: Grid, columns: Columns) -> list[str]:
+    """What was guessed, and what might be used."""
+    hints = []
+    image, label = grid.columns[columns.image], grid.columns[columns.label]
+    if image.casefold() not in _IMAGE or label.casefold() not in _LABEL:
+        hints.append(f"Read the column {quoted(image)} as the image and {quoted(label)} as the label.")
+    if columns.group is not None:
+        hints.append(f"Images with the same {quoted(grid.columns[columns.group])} stay on one side of the split.")
+    else:
+        subjects = [name for name in grid.columns if name.casefold() in _SUBJECTS]
+        if subjects:
+            hints.append(
+                f"Images with the same {quoted(subjects[0])} may be too alike to judge by: consider group_by={subjects[0]!r}."
+            )
+    return hints

@@ -1,0 +1,227 @@
+"""Where and how to compute: device, threads, allocator, precision. Set when a run starts and given back when it ends, never at import."""
+
+import ctypes
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headstart.errors import BadSetting, unknown_name
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+# glibc gives blocks above the threshold back to the system at once, so every large tensor costs page faults when it is made
+# again; refused values fall back to the largest that every glibc takes
+RUNNING = ((M_MMAP_THRESHOLD, (1 << 30, 32 << 20)), (M_TRIM_THRESHOLD, (2**31 - 1,)), (M_TOP_PAD, (1 << 28, 1 << 26)))
+RESTING = ((M_MMAP_THRESHOLD, (32 << 20,)), (M_TRIM_THRESHOLD, (64 << 20,)), (M_TOP_PAD, (128 << 10,)))
+FASTER, SAME_DIRECTION = 1.1, 0.99
+
+
+def choose(device: str = "auto") -> torch.device:
+    """The device that `device` names; "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        UnknownName: with the nearest names.
+        BadSetting: when this machine or this build of torch has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise unknown_name("device", device, ("auto", "cpu", "cuda", "cuda:0", "mps"))
+    if kind == "cuda" and not torch.cuda.is_available():
+        build = "" if torch.version.cuda else f" This torch ({torch.__version__}) is a build without CUDA."
+        raise BadSetting(
+            f'device="{device}" was asked for, but no NVIDIA GPU can be used here.{build} Use device="auto" or "cpu".'
+        )
+    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+        raise BadSetting(f'device="{device}" was asked for, but the GPUs here are numbered 0 to {torch.cuda.device_count() - 1}.')
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise BadSetting('device="mps" was asked for, but there is no Apple GPU here. Use device="auto" or "cpu".')
+    return torch.device(device)
+
+
+@contextmanager
+def tuned_run(device: torch.device) -> Iterator[None]:
+    """Threads and allocator set for a run on `device`; afterwards the threads are as before and free memory is given back."""
+    threads = torch.get_num_threads()
+    libc = _glibc() if device.type == "cpu" else None
+    if device.type == "cpu":
+        torch.set_num_threads(physical_cores())
+    _set_allocator(libc, RUNNING)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _set_allocator(libc, RESTING)
+        if libc is not None:
+            libc.malloc_trim(0)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: on a busy machine, waking others for a small forward costs more than the forward."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library where it is glibc, None on other systems."""
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return None
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
+        libc.malloc_trim.argtypes = (ctypes.c_size_t,)
+        return libc
+    return None
+
+
+def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int, ...]], ...]) -> None:
+    if libc is not None:
+        for option, values in options:
+            any(libc.mallopt(option, value) for value in values)
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, counting two hyper-threads as one where the system tells."""
+    logical = _logical_cores()
+    with suppress(OSError, ValueError):
+        shared = {
+            Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+            for cpu in os.sched_getaffinity(0)
+        }
+        return max(1, min(len(shared), logical))
+    return max(1, min(torch.get_num_threads(), logical))
+
+
+def _logical_cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
+
+
+# --------------------------------------------------------------------------------------------------------- precision
+
+
+def probe_precision(
+    model: nn.Module,
+    inputs: Float[Tensor, "batch channels height width"],
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Float[Tensor, " batch"]],
+    rounds: int = 2,
+) -> dict[str, Any]:
+    """How fast and how true each precision is here: `choice`, and per precision seconds per image and the gradient's cosine with float32.
+
+    Another precision than float32 is chosen only when it is more than a tenth faster and its gradient points the same way
+    (cosine above .99). Parameters, gradients and buffers are left as they were.
+    """
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    measured: dict[str, dict[str, float]] = {}
+    reference: Tensor | None = None
+    try:
+        for precision in _candidates(inputs.device):
+            seconds, gradient = math.inf, None
+            for _ in range(rounds):
+                model.zero_grad(set_to_none=True)
+                once, gradient = _timed_gradient(model, inputs, targets, loss, precision)
+                seconds = min(seconds, once)
+            reference = gradient if reference is None else reference
+            cosine = float(nn.functional.cosine_similarity(gradient.double(), reference.double(), dim=0))
+            measured[precision] = {"seconds_per_image": seconds / len(inputs), "gradient_cosine": cosine}
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.grad = gradients[name]
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+    return {"choice": _choice(measured), "measured": measured}
+
+
+def _candidates(device: torch.device) -> tuple[str, ...]:
+    if device.type == "cuda":
+        return ("float32", "bfloat16") if torch.cuda.is_bf16_supported() else ("float32",)
+    return ("float32", "bfloat16") if device.type == "cpu" else ("float32",)
+
+
+def _choice(measured: dict[str, dict[str, float]]) -> str:
+    base = measured["float32"]["seconds_per_image"]
+    good = {
+        name: one["seconds_per_image"]
+        for name, one in measured.items()
+        if one["gradient_cosine"] > SAME_DIRECTION and one["seconds_per_image"] * FASTER < base
+    }
+    return min(good, key=lambda name: good[name]) if good else "float32"
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """The context in which a forward runs at this precision: "float32" or "bfloat16".
+
+    Raises:
+        UnknownName: for any other.
+    """
+    if precision == "float32":
+        return nullcontext()
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    raise unknown_name("precision", precision, ("float32", "bfloat16"))
+
+
+def _timed_gradient(
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor], precision: str
+) -> tuple[float, Float[Tensor, " parameters"]]:
+    _wait(inputs.device)
+    start = time.perf_counter()
+    with autocast(precision, inputs.device):
+        outputs = model(inputs)
+    loss(outputs.float(), targets).mean().backward()
+    _wait(inputs.device)
+    seconds = time.perf_counter() - start
+    return seconds, torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+
+def report() -> dict[str, Any]:
+    """What `doctor` tells of the machine: CPU, cores, threads, devices, what torch was built for, which engine is there."""
+    from headstart.engine import openvino
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {
+        "cpu": cpu_name(),
+        "cores": physical_cores(),
+        "logical_cores": _logical_cores(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "torch_cuda": torch.version.cuda,
+        "gpus": gpus,
+        "mps": torch.backends.mps.is_available(),
+        "openvino": openvino.version(),
+        "allocator_tuned": _glibc() is not None,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,104 @@
+"""The frozen forward: pixels to features in the fastest engine that agrees with torch float32 on the first images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from headstart.backbones._wrapped import Wrapped, as_eval
+from headstart.core import Geometry
+from headstart.engine import openvino
+from headstart.engine.device import one_thread
+from headstart.modalities import image
+
+AGREE = 0.9999
+"""Least cosine of each row with torch float32."""
+COMPARED = 8
+"""How many of the first images are compared."""
+BATCH = 64
+
+
+class FrozenForward:
+    """`features(pixels)` of a backbone that is not being trained; `name` says which engine, `agreement` how it was checked.
+
+    `forwards` counts the images that went through it, `notes` are sentences about engines that were passed over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[UInt8[np.ndarray, "batch size size 3"]], Float32[np.ndarray, "batch features"]],
+        agreement: dict[str, Any],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.agreement = agreement
+        self.notes = notes
+        self.forwards = 0
+        self._run = run
+
+    def features(self, pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float32[np.ndarray, "batch features"]:
+        """Features of each image, from its pixels as they are stored: normalisation is inside."""
+        self.forwards += len(pixels)
+        return self._run(pixels)
+
+
+def choose_frozen(
+    backbone: Wrapped, geometry: Geometry, pixels: UInt8[np.ndarray, "batch size size 3"], device: torch.device | str = "cpu"
+) -> FrozenForward:
+    """The fastest engine for this backbone on this device whose features of the first images agree with torch's.
+
+    OpenVINO computes with a copy of the weights as they are now: choose again when they have changed.
+    """
+    device = torch.device(device)
+    reference = torch_features(backbone, geometry, device)
+    plain = {"engine": "torch f32", "rows": 0, "cosine": 1.0, "largest_difference": 0.0}
+    if device.type != "cpu" or openvino.version() is None or len(pixels) == 0:
+        return FrozenForward("torch f32", reference, plain)
+    first = pixels[:COMPARED]
+    with one_thread():
+        wanted = reference(first)
+    reason = ""
+    for fresh in (False, True):
+        try:
+            with as_eval(backbone):
+                compiled = openvino.load(backbone, geometry, wanted.shape[1], fresh)
+        except Exception as error:
+            # beware: a converter may fail in any way on a network it does not know, and torch can always do the work
+            reason = f"it cannot take this network ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+            break
+        agreement = {"engine": "openvino f32", **_compare(compiled.features(first), wanted), "cached": compiled.cached}
+        if agreement["cosine"] > AGREE:
+            return FrozenForward("openvino f32", compiled.features, agreement)
+        reason = f"its features differ from torch's (cosine {agreement['cosine']:.5f})"
+        if not compiled.cached:
+            break
+    return FrozenForward("torch f32", reference, plain, (f"OpenVINO was passed over: {reason}.",))
+
+
+def torch_features(
+    backbone: Wrapped, geometry: Geometry, device: torch.device
+) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], Float32[np.ndarray, "batch features"]]:
+    """The frozen forward in torch float32; modes, statistics and gradients of the backbone stay as they are."""
+
+    def run(pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float32[np.ndarray, "batch features"]:
+        rows = []
+        with torch.inference_mode(), as_eval(backbone), torch.autocast(device.type, enabled=False):
+            for start in range(0, len(pixels), BATCH):
+                chunk = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
+                rows.append(backbone.features(image.to_input(chunk, geometry)).float().cpu().numpy())
+        return np.concatenate(rows) if rows else np.empty((0, backbone.spec.width), np.float32)
+
+    return run
+
+
+def _compare(
+    rows: Float32[np.ndarray, "batch features"], wanted: Float32[np.ndarray, "batch features"]
+) -> dict[str, float | int]:
+    """The least cosine of a row with its twin, and the largest difference of a single feature."""
+    a, b = rows.astype(np.float64), wanted.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = np.where(norms > 0, (a * b).sum(1) / np.maximum(norms, 1e-300), np.all(a == b, axis=1))
+    return {"rows": len(rows), "cosine": float(cosines.min()), "largest_difference": float(np.abs(a - b).max())}

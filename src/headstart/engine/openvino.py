@@ -1,0 +1,145 @@
+"""OpenVINO as an engine for the frozen forward: converted once, compiled from the cache afterwards, silent about its user.
+
+The only importer of openvino. Its converter would send telemetry and write an identifier into the home folder: the import
+is made to find no telemetry package, and the conversion goes through the frontend, which has none.
+"""
+
+import hashlib
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import nn
+
+from headstart.core import Geometry
+from headstart.engine.device import cpu_name, one_thread
+from headstart.errors import StoreError
+from headstart.store import atomic, cache
+
+TELEMETRY = "openvino_telemetry"
+CACHE_BYTES = 2 << 30
+CHUNK = 8
+"""Images per request: several requests run side by side, each on its own cores."""
+# f32: bfloat16, the default on some processors, moves features by more than we promise
+CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+
+
+def version() -> str | None:
+    """The installed version of openvino, None when there is none."""
+    try:
+        return installed_version("openvino")
+    except PackageNotFoundError:
+        return None
+
+
+class Compiled:
+    """A compiled backbone: uint8 pixels in, features out; the normalisation is inside."""
+
+    def __init__(self, openvino: ModuleType, network: Any, width: int, cached: bool) -> None:
+        self._network = network
+        self._queue = openvino.AsyncInferQueue(network)
+        self._width = width
+        self.cached = cached
+        """Whether it came from the cache, neither converted nor compiled anew."""
+
+    def features(self, pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float32[np.ndarray, "batch features"]:
+        """The features of each image; in which batch it comes makes no difference to its numbers."""
+        rows = np.empty((len(pixels), self._width), np.float32)
+
+        def keep(request: Any, start: int) -> None:
+            rows[start : start + CHUNK] = request.get_output_tensor(0).data
+
+        self._queue.set_callback(keep)
+        for start in range(0, len(pixels), CHUNK):
+            self._queue.start_async({0: np.ascontiguousarray(pixels[start : start + CHUNK])}, start)
+        self._queue.wait_all()
+        return rows
+
+
+def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = False) -> Compiled:
+    """The backbone compiled for this processor: from the cache unless `fresh`, else converted, compiled and cached.
+
+    Raises:
+        ImportError: without openvino.
+        RuntimeError, ValueError, TypeError: when openvino cannot convert or compile this network.
+    """
+    openvino = _silent_import()
+    core = openvino.Core()
+    file = cache.folder("engines") / f"{_key(backbone, geometry)}.blob"
+    if not fresh and file.is_file():
+        with suppress(OSError, RuntimeError):
+            network = core.import_model(file.read_bytes(), "CPU", CONFIG)
+            cache.touch(file)
+            return Compiled(openvino, network, width, cached=True)
+    network = core.compile_model(_converted(openvino, backbone, geometry), "CPU", CONFIG)
+    with suppress(OSError, StoreError):
+        atomic.write_bytes(file, _exported(network))
+        cache.bound("engines", CACHE_BYTES, keep=[file])
+    return Compiled(openvino, network, width, cached=False)
+
+
+def _silent_import() -> ModuleType:
+    if "openvino" in sys.modules:
+        return importlib.import_module("openvino")
+    before = sys.modules.get(TELEMETRY)
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # makes the import of that name fail, for which openvino has a stub
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if before is None:
+            del sys.modules[TELEMETRY]
+        else:
+            sys.modules[TELEMETRY] = before
+
+
+def _key(backbone: nn.Module, geometry: Geometry) -> str:
+    """Names the compiled network by its content: weights, structure, normalisation, size, versions, processor."""
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(repr((version(), torch.__version__, cpu_name(), CONFIG, geometry.size, geometry.mean, geometry.std)).encode())
+    digest.update(repr(backbone).encode())
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _converted(openvino: ModuleType, backbone: nn.Module, geometry: Geometry) -> Any:
+    """The backbone as an openvino model of [batch, size, size, 3] uint8; batch is free."""
+    frontend = importlib.import_module("openvino.frontend")
+    decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+    example = torch.zeros(2, 3, geometry.size, geometry.size)
+    with _quiet(), one_thread(), torch.no_grad():
+        traced = torch.jit.trace(backbone, example, check_trace=False)
+        decoder = decoders.TorchScriptPythonDecoder(traced, example_input=example, trace_kwargs={})  # must outlive the conversion
+        pytorch = frontend.FrontEndManager().load_by_framework("pytorch")
+        model = pytorch.convert(pytorch.load(decoder))
+    steps = openvino.preprocess.PrePostProcessor(model)
+    taken = steps.input(0)
+    taken.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    taken.tensor().set_shape([-1, geometry.size, geometry.size, 3])
+    taken.model().set_layout(openvino.Layout("NCHW"))
+    mean, std = ([255 * value for value in values] for values in (geometry.mean, geometry.std))
+    taken.preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
+    return steps.build()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tracing warns of its own deprecation and of sizes that become constants, which they are here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _exported(network: Any) -> bytes:
+    blob = network.export_model()
+    return blob if isinstance(blob, bytes) else blob.getvalue()

@@ -1,0 +1,28 @@
+"""Two linear layers with a GELU between them: for labels that no plane separates in feature space."""
+
+import math
+
+import torch
+from torch import nn
+
+from headstart.seeds import derive
+
+LARGEST_HIDDEN = 512
+
+
+def make(features: int, outputs: int, seed: int) -> nn.Module:
+    """`outputs` functions of the features through one hidden layer, with random, seeded weights and zero biases."""
+    hidden = min(LARGEST_HIDDEN, features)
+    head = nn.Sequential(
+        nn.LayerNorm(features),
+        nn.utils.skip_init(nn.Linear, features, hidden),
+        nn.GELU(),
+        nn.utils.skip_init(nn.Linear, hidden, outputs),
+    )
+    generator = torch.Generator().manual_seed(derive(seed, "head", "mlp"))
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            bound = 1 / math.sqrt(layer.in_features)
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(layer.bias)
+    return head

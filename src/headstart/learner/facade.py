@@ -1,0 +1,336 @@
+"""Learner and load: each verb is a few lines over public functions."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from headstart import model as models
+from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, RowDone, Settings, Task
+from headstart.data import pixels, sources
+from headstart.engine import device as engine
+from headstart.errors import BadSetting, DataError, HeadstartError, StoreError, Stopped
+from headstart.evaluate.predict import predict
+from headstart.learner.books import Books, first_plan, make_bundle
+from headstart.metrics import Measured
+from headstart.modalities import image
+from headstart.report import results, summary
+from headstart.store import bundle as bundles
+from headstart.store.runs import Run
+from headstart.tasks.single_label import SingleLabel
+from headstart.train import recipes
+from headstart.train.begin import Begun, begin, evaluated
+from headstart.train.observers import choose
+from headstart.train.recipes import Clock
+from headstart.train.settings import Metric, changed, metric_names
+
+Recipe = Callable[[Clock], Iterator[Event]]
+
+
+class Learner:
+    """A model on its way from pretrained to fine-tuned, with the run folder that remembers everything.
+
+    Args:
+        data: a `Dataset`, or a path that `image_folder` or `image_csv` can open.
+        settings: all settings at once; single ones can be given by name: `size=160, batch_size=16`.
+        backbone: a name, a path, a finished run, or your own `nn.Module`.
+        metrics: names, or functions of (probs [batch, classes], targets [batch]).
+        run: the run folder; by default the first free `runs/<data>-<n>`.
+        observer: who is told what happens; by default the table that suits the terminal or notebook.
+
+    Raises:
+        UnknownName, BadSetting: at once, for a setting that does not exist or cannot be.
+    """
+
+    def __init__(
+        self,
+        data: Dataset | str | Path,
+        settings: Settings | None = None,
+        *,
+        backbone: str | Path | nn.Module | None = None,
+        metrics: Metric | Sequence[Metric] | None = None,
+        run: str | Path | None = None,
+        observer: Observer | None = None,
+        **changes: Any,
+    ) -> None:
+        settings = settings or Settings()
+        if backbone is not None:
+            changes["backbone"] = "module" if isinstance(backbone, nn.Module) else str(backbone)
+        self._metrics, changes["metrics"] = metric_names(settings.metrics if metrics is None else metrics)
+        self.settings = changed(settings, changes)
+        self.data = sources.open_path(data) if isinstance(data, str | Path) else data
+        self.stopped = False
+        """Whether the last verb was ended early by Ctrl-C or a notebook's stop button."""
+        self._task: Task = SingleLabel(self.data.classes)
+        self._task.metrics(self._metrics)  # a typo in a metric's name is told now, not after the first epoch
+        self._module = backbone if isinstance(backbone, nn.Module) else None
+        self._observer, self._folder = observer, run
+        self._model: models.Model | None = None
+        self._run: Run | None = None
+        self._begun: Begun | None = None
+        self._earlier: list[Row] = []
+        self._frozen = False
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def fine_tune(self, epochs: int | None = None, *, restart: bool = False, **changes: Any) -> "Learner":
+        """This learner after transfer learning in two steps: the new head alone, then the whole model for `epochs` complete passes.
+
+        Row 0 is the head alone; `fine_tune(0)` stops there. A second call goes on from where the first ended, in the same
+        table; `restart=True` starts over from the pretrained weights in a new run. `changes` are settings, kept for later calls.
+        """
+        epochs = self._asked(epochs, changes, "fine_tune(3), or fine_tune(0) for the head alone", least=0)
+        if restart:
+            self._model, self._begun, self._run, self._earlier = None, None, None, []
+        return self._watched(lambda clock: self._two_steps(epochs, clock))
+
+    def fit(self, epochs: int | None = None, **changes: Any) -> "Learner":
+        """This learner after `epochs` complete passes over the training images, training what is trainable from where it is."""
+        epochs = self._asked(epochs, changes, "fit(5)", least=1)
+        return self._watched(lambda clock: self._one_step(epochs, clock))
+
+    def freeze(self) -> "Learner":
+        """This learner with only its head trainable, for the next `fit`."""
+        self._frozen = True
+        return self
+
+    def unfreeze(self) -> "Learner":
+        """This learner with every layer trainable, as it is when new."""
+        self._frozen = False
+        return self
+
+    # ------------------------------------------------------------------------------------------------------- using it
+
+    def predict(self, inputs: Any) -> Any:
+        """The `Prediction` of one image (a path, an array [height, width, 3], a PIL image), or a list for a folder or several."""
+        found = list(self.predictions(inputs))
+        single = not isinstance(inputs, list | tuple) and not (isinstance(inputs, str | Path) and Path(inputs).is_dir())
+        return found[0] if single and len(found) == 1 else found
+
+    def predictions(self, inputs: Any) -> Iterator[Any]:
+        """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
+        return predict(self.model, self._task, inputs, self.geometry, self.settings.batch_size)
+
+    def evaluate(self, data: Dataset | str | Path | None = None, part: str = "valid") -> dict[str, Measured]:
+        """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own."""
+        with engine.tuned_run(self._device()):
+            if data is not None:
+                dataset = sources.open_path(data) if isinstance(data, str | Path) else data
+                return evaluated(dataset, self.model, self._task, self.geometry, self._metrics, self._device())
+            state = self._ready().state
+            if part not in state.parts or len(state.parts[part]) == 0:
+                raise DataError(f'{self.data.name} has no images in the part "{part}". A share for it is set where the data is made.')
+            return state.measured(part)
+
+    def show_results(self, count: int = 10, worst: bool = False) -> Any:
+        """A picture of `count` validation images with label and prediction; `worst=True` takes those with the largest losses."""
+        picture = results.picture(results.of_part(self._ready().state, "valid", count, worst))
+        image.show(picture)
+        return picture
+
+    def summary(self) -> summary.Summary:
+        """The stages of the model, their parameters, and the share of the learning rate that each would get."""
+        return summary.of(self.model, self.settings, self._frozen)
+
+    def save(self, folder: str | Path) -> Path:
+        """The folder, now a bundle: weights, configuration, task and model card."""
+        bundles.save(Path(folder), make_bundle(self._ready(), self.data, self.settings, Path(folder).name))
+        return Path(folder)
+
+    # ----------------------------------------------------------------------------------------------------- looking in
+
+    @property
+    def model(self) -> models.Model:
+        """The model as it is now."""
+        if self._model is None:
+            settings = self.settings
+            source = settings.backbone if self._module is None else self._module
+            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed)
+            self._model = models.build(backbone, self._task.outputs, settings.head_kind, settings.seed)
+        return self._model
+
+    @property
+    def geometry(self) -> Geometry:
+        """From decoded pixels to the model's input."""
+        return image.geometry(self.model.backbone.spec, self.settings.size)
+
+    @property
+    def history(self) -> list[Row]:
+        """The rows of the table so far."""
+        return list(self._begun.state.rows if self._begun else self._earlier)
+
+    @property
+    def kept(self) -> int:
+        """The epoch whose weights this learner holds."""
+        return self._ready().state.kept()["epoch"]
+
+    @property
+    def run(self) -> Run:
+        """The run folder; the first training verb makes it."""
+        if self._run is None:
+            raise BadSetting("this learner has no run folder yet: fine_tune or fit makes it.")
+        return self._run
+
+    # ------------------------------------------------------------------------------------------------------ machinery
+
+    def _asked(self, epochs: int | None, changes: dict[str, Any], example: str, least: int) -> int:
+        if "metrics" in changes:
+            self._metrics, changes["metrics"] = metric_names(changes["metrics"])
+        self.settings = changed(self.settings, changes)
+        epochs = self.settings.epochs if epochs is None else epochs
+        if epochs is None:
+            raise BadSetting(f"say for how many epochs: {example}. An epoch is one complete pass over the training images.")
+        if not isinstance(epochs, int) or epochs < least:
+            raise BadSetting(f"epochs must be a whole number of at least {least}, got {epochs!r}: {example}.")
+        self.settings = changed(self.settings, {"epochs": epochs})
+        return epochs
+
+    def _device(self) -> Any:
+        return engine.choose(self.settings.device)
+
+    def _two_steps(self, epochs: int, clock: Clock) -> Iterator[Event]:
+        solve = self.settings.head == "solve"
+        if self._begun is None:
+            self._begun = yield from self._beginning(solve and not self._earlier)
+        begun = self._begun
+        if begun.state.rows:
+            yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
+        elif solve and begun.features is not None:
+            yield from recipes.solve_head(begun.state, begun.features, clock)
+        else:
+            yield from recipes.train_head(begun.state, clock)
+        if epochs:
+            yield from recipes.train_all(begun.state, epochs, clock)
+
+    def _one_step(self, epochs: int, clock: Clock) -> Iterator[Event]:
+        if self._begun is None:
+            self._begun = yield from self._beginning(False)
+        state = self._begun.state
+        state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
+        yield from recipes.fit(state, epochs, clock)
+
+    def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
+        """Reads and divides the data; the run folder is there before that."""
+        for sentence in self.data.notes:
+            yield Note(sentence)
+        device = self._device()
+        store = pixels.start(self.data, self.geometry)
+        try:
+            model = self.model.to(device)
+            begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, with_features)
+        except BaseException:
+            store.close()
+            raise
+        begun.state.take_up(self._earlier)
+        return begun
+
+    def _ready(self) -> Begun:
+        """The data read and divided, without training."""
+        if self._begun is None:
+            self._begun = _exhausted(self._beginning(False))
+        return self._begun
+
+    def _watched(self, recipe: Recipe) -> "Learner":
+        """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
+        if self._run is None:
+            self._run = Run.create(first_plan(self.data, self.settings, self._task), self._folder, self.data.name)
+        books = Books(self._run, self.data, self.settings)
+        observer = self._observer or choose()
+        self.stopped = False
+        clock = Clock.start(self._begun.state.seconds if self._begun else sum_of_seconds(self._earlier))
+        try:
+            with engine.tuned_run(self._device()):
+                try:
+                    self._drive(recipe(clock), books, observer)
+                except KeyboardInterrupt:
+                    self._stop(observer)
+                self._finish(books, observer, clock)
+        finally:
+            if self._observer is None:
+                observer.close()
+        return self
+
+    def _drive(self, events: Iterator[Event], books: Books, observer: Observer) -> None:
+        noted = self._begun is not None
+        for event in events:
+            if self._begun is not None and not noted:
+                books.began(self._begun)
+                noted = True
+            if isinstance(event, RowDone) and self._begun is not None:
+                books.row_done(self._begun, event.row)
+            observer.show(event)
+
+    def _stop(self, observer: Observer) -> None:
+        self.stopped = True
+        if self._begun is None or not self._begun.state.rows:
+            raise Stopped(
+                f"stopped before the first row, so there is no model yet. {self.run.path} holds the plan; run the same command "
+                "again: images already read and features already computed are taken from the cache."
+            )
+        observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
+
+    def _finish(self, books: Books, observer: Observer, clock: Clock) -> None:
+        begun = self._begun
+        if begun is None:
+            return
+        state = begun.state
+        state.seconds = clock.seconds()
+        state.restore(state.kept()["epoch"])
+        for line in books.finished(begun):
+            observer.show(Note(line))
+
+
+def sum_of_seconds(rows: Sequence[Row]) -> float:
+    """Seconds of training behind these rows."""
+    return float(rows[-1]["seconds"]) if rows else 0.0
+
+
+def _exhausted(events: Generator[Event, None, Begun]) -> Begun:
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
+
+
+def load(path: str | Path, data: Dataset | str | Path | None = None, observer: Observer | None = None) -> Learner:
+    """The learner of a run or bundle: it predicts at once, and trains on where its data is still there (or given as `data`).
+
+    Raises:
+        NotARun: when there is none at `path`.
+        NewerFormat: when a later headstart wrote it.
+    """
+    run = _run_of(path)
+    bundle = bundles.load(run.bundle if run else path)
+    ours = bundle.config["headstart"]
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: _plain(value) for name, value in ours.get("settings", {}).items() if name in known})
+    task = SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
+    learner = Learner(_data_of(run, data, task.classes), settings, observer=observer)
+    learner._model, learner._run, learner._earlier, learner._task = models.load_bundle(bundle), run, list(ours.get("rows", ())), task
+    return learner
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _run_of(path: str | Path) -> Run | None:
+    if str(path) == "last" or (Path(path) / "plan.json").is_file() or (Path(path).parent / "plan.json").is_file():
+        return Run.open(path)
+    return None
+
+
+def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[str, ...]) -> Dataset:
+    """The data given, or that of the run if it is still there, or none: then training says what is missing."""
+    if data is not None:
+        return sources.open_path(data) if isinstance(data, str | Path) else data
+    try:
+        if run is not None:
+            return sources.from_origin(run.plan().data["origin"])
+        reason = "this is a bundle without a run"
+    except (HeadstartError, StoreError) as error:
+        reason = str(error)
+    return Dataset("data", (), classes, None, notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",))

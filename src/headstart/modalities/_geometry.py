@@ -1,0 +1,91 @@
+"""From decoded pixels to model input: scale, cut, normalise. The one place where `core.Geometry` is carried out."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from headstart.core import BackboneSpec, Geometry
+from headstart.errors import BadSetting, unknown_name
+
+LONGEST = 4
+"""Panoramas are cut at the centre to this ratio of long to short side before they are scaled."""
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+def geometry(spec: BackboneSpec, size: int | None = None) -> Geometry:
+    """How images become inputs of this backbone: at its own size, or at `size` pixels where it can take others.
+
+    Raises:
+        BadSetting: when the backbone takes one size only and another is asked for.
+    """
+    if size is not None and spec.fixed_size and size != spec.size:
+        raise BadSetting(f"the backbone {spec.name} takes images of {spec.size} pixels only, got size={size}. Leave size out.")
+    side = size if size is not None else spec.size
+    crop = min(spec.crop_pct, 1.0) if spec.crop_pct > 0 else 1.0
+    return Geometry(side, max(side, round(side / crop)), spec.mean, spec.std, _known(spec.interpolation))
+
+
+def _known(interpolation: str) -> str:
+    if interpolation == "random":
+        return "bicubic"
+    if interpolation not in _FILTERS:
+        raise unknown_name("interpolation", interpolation, _FILTERS)
+    return interpolation
+
+
+def scale(image: Image.Image, short: int, interpolation: str) -> Image.Image:
+    """The image with its short side exactly `short`, antialiased, the long side at most `LONGEST` times that."""
+    width, height = image.size
+    least = min(width, height)
+    most = least * LONGEST
+    box = (max(0, (width - most) // 2), max(0, (height - most) // 2))
+    width, height = min(width, most), min(height, most)
+    target = (short, round(height * short / least)) if width <= height else (round(width * short / least), short)
+    if target == image.size:
+        return image
+    return image.resize(target, _FILTERS[interpolation], box=(*box, box[0] + width, box[1] + height))
+
+
+def fit_short(
+    pixels: UInt8[np.ndarray, "height width 3"], short: int, interpolation: str = "bicubic"
+) -> UInt8[np.ndarray, "fit_height fit_width 3"]:
+    """The pixels with their short side exactly `short`: antialiased, small ones enlarged, panoramas cut to 4:1 at the centre."""
+    return np.array(scale(Image.fromarray(np.ascontiguousarray(pixels)), short, _known(interpolation)))
+
+
+def centre(pixels: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The `size` x `size` cut from the middle, a view."""
+    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+def window(pixels: UInt8[np.ndarray, "height width 3"], short: int, position: float) -> UInt8[np.ndarray, "short short 3"]:
+    """The `short` x `short` cut at `position` (0 = left or top, 1 = right or bottom) along the long side, a view."""
+    top, left = (round((side - short) * position) for side in pixels.shape[:2])
+    return pixels[top : top + short, left : left + short]
+
+
+def to_input(pixels: UInt8[Any, "batch size size 3"], geometry: Geometry) -> Float[Any, "batch 3 size size"]:
+    """Bytes on the scale 0-1, less the mean, by the standard deviation: float32, channels_last in memory, on the same device."""
+    return normalise(pixels.permute(0, 3, 1, 2), geometry)
+
+
+def normalise(values: Any, geometry: Geometry) -> Float[Any, "batch 3 height width"]:
+    """`values` [batch, 3, height, width] on the scale 0-255 as the model wants them; the memory layout is kept."""
+    import torch
+
+    mean, std = (
+        torch.tensor(each, dtype=torch.float64).mul(255).float().to(values.device).view(1, 3, 1, 1)
+        for each in (geometry.mean, geometry.std)
+    )
+    return values.to(torch.float32).sub(mean).div_(std)

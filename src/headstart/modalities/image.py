@@ -1,0 +1,49 @@
+"""Images, the public face: decode, fit, normalise, augment, show. Each part is one file beside this one."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from headstart.core import Geometry
+from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw
+from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, decode, load, read_bytes
+from headstart.modalities._geometry import centre, fit_short, geometry, normalise, scale, to_input, window
+from headstart.modalities._show import sheet, show
+from headstart.modalities._signatures import shown
+
+__all__ = [
+    "PRESETS",
+    "Decoded",
+    "Draws",
+    "ImageInfo",
+    "Preset",
+    "Reason",
+    "Unreadable",
+    "augment",
+    "centre",
+    "decode",
+    "draw",
+    "fit_short",
+    "geometry",
+    "load",
+    "normalise",
+    "read",
+    "read_bytes",
+    "scale",
+    "sheet",
+    "show",
+    "shown",
+    "to_input",
+    "window",
+]
+
+
+def read(source: str | Path | bytes | np.ndarray | Image.Image, geometry: Geometry, name: str = "") -> Decoded:
+    """Pixels as the pixel store keeps them: decoded, upright, RGB, short side `geometry.short`. `centre` of them is what the model sees.
+
+    Raises:
+        Unreadable: with a reason and what to do; `name` is what the message calls the source.
+    """
+    image, info = load(source, geometry.short, name)
+    return Decoded(np.array(scale(image, geometry.short, geometry.interpolation).convert("RGB")), info)

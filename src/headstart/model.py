@@ -1,0 +1,287 @@
+"""A model is a backbone and a head: its stages in depth order, what of it is trainable, how its norm layers behave, its bundle."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headstart import plugins
+from headstart.backbones import _files, bundled, from_module, tiny
+from headstart.backbones._wrapped import Wrapped, as_eval
+from headstart.core import FORMAT, BackboneSpec, Geometry, Outputs
+from headstart.errors import BadSetting, NewerFormat, StoreError
+from headstart.store.bundle import Bundle
+
+NormMode = Literal["frozen", "adapt", "train"]
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+
+class Model(nn.Module):
+    """A backbone that gives features and a head that turns them into outputs."""
+
+    def __init__(self, backbone: Wrapped, head: nn.Module, head_kind: str = "linear") -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.head_kind = head_kind
+
+    def features(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch features"]:
+        """What the head sees."""
+        return self.backbone.features(x)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs"]:
+        """The head's outputs: logits for a classifier."""
+        return self.head(self.backbone.features(x))
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        """The backbone's stages from the input on, then ("head", head)."""
+        return [*self.backbone.stages(), ("head", self.head)]
+
+    def outputs(self, inputs: Float[Tensor, "batch channels height width"]) -> Outputs:
+        """The outputs in evaluation mode, on the CPU in float32; each module's mode is given back."""
+        device = next(self.head.parameters()).device
+        with torch.inference_mode(), as_eval(self):
+            return Outputs(self(inputs.to(device)).float().cpu())
+
+
+def build(backbone: Wrapped, outputs: int, head_kind: str = "linear", seed: int = 0) -> Model:
+    """A model of this backbone with a new, seeded head of the kind asked for."""
+    return Model(backbone, plugins.find("heads", head_kind).make(backbone.spec.width, outputs, seed), head_kind)
+
+
+# ------------------------------------------------------------------------------------------- what trains, and how
+
+
+def stage_of_parameters(model: Model) -> dict[str, int]:
+    """The depth of the stage of each parameter by name; parameters of the backbone itself (class token, positions) are at 0."""
+    depth = {id(parameter): place for place, (_, stage) in enumerate(model.stages()) for parameter in stage.parameters()}
+    return {name: depth.get(id(parameter), 0) for name, parameter in model.named_parameters()}
+
+
+def set_trainable(model: Model, first_stage: int) -> None:
+    """Stages before `first_stage` take no gradient, the others do; `len(model.stages()) - 1` is the head alone.
+
+    Raises:
+        BadSetting: when there is no such stage.
+    """
+    last = len(model.stages()) - 1
+    if not 0 <= first_stage <= last:
+        raise BadSetting(f"first_stage must be between 0 (everything) and {last} (the head alone), got {first_stage}.")
+    depths = stage_of_parameters(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(depths[name] >= first_stage)
+
+
+def norm_mode(model: Model, mode: NormMode) -> None:
+    """Training mode, with batch norms as asked: call it after `set_trainable`, at the start of every epoch.
+
+    "frozen": every batch norm uses its stored statistics, which stay as they are. "adapt": those of trainable stages use
+    and store the statistics of the batch. "train": those of all stages do, and their scale and shift learn, also where the
+    stage is frozen. Frozen stages are in evaluation mode otherwise (no dropout). Layer norms have no statistics.
+    """
+    model.train()
+    for _, stage in model.stages():
+        norms = [module for module in stage.modules() if isinstance(module, BatchNorm)]
+        own = {id(parameter) for norm in norms for parameter in norm.parameters()}
+        trainable = any(parameter.requires_grad for parameter in stage.parameters() if id(parameter) not in own)
+        stage.train(trainable)
+        for norm in norms:
+            norm.train(mode == "train" or (mode == "adapt" and trainable))
+            if mode == "train":
+                norm.requires_grad_(True)
+
+
+# ------------------------------------------------------------------------------------------------ naming a backbone
+
+
+@dataclass(frozen=True)
+class SizeChoice:
+    """A backbone by a plain word, with what there is to know before choosing it."""
+
+    name: str
+    backbone: str
+    size: int
+    parameters: int
+    licence: str
+    source: str
+
+
+def size_choices() -> tuple[SizeChoice, ...]:
+    """What "small", "medium" and "large" stand for, smallest first; parameters without the classifier."""
+    return (
+        SizeChoice("small", "tf_efficientnet_lite0", 224, 3_371_008, "Apache-2.0", "installed with headstart"),
+        SizeChoice("medium", "convnext_nano.in12k_ft_in1k", 224, 14_952_560, "Apache-2.0", "Hugging Face hub"),
+        SizeChoice("large", "convnext_small.in12k_ft_in1k", 224, 49_454_688, "Apache-2.0", "Hugging Face hub"),
+    )
+
+
+def next_size(backbone: str) -> SizeChoice | None:
+    """The choice one larger than this backbone, None when it is the largest or none of the choices."""
+    choices = size_choices()
+    place = next((i for i, choice in enumerate(choices) if backbone in (choice.name, choice.backbone)), len(choices))
+    return choices[place + 1] if place + 1 < len(choices) else None
+
+
+def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, size: int | None = None, seed: int = 0) -> Wrapped:
+    """A backbone from "small|medium|large", a timm name, "tiny", a weight file, a finished run or bundle, or an `nn.Module`.
+
+    A weight file is `PATH`, when its metadata, a config.json beside it or its name tells the architecture, or `NAME=PATH`.
+    `size` is the side of the images in pixels where it is not to be the backbone's own.
+
+    Raises:
+        UnknownName, WeightsUnavailable, BadSetting, StoreError: with what to do.
+    """
+    if isinstance(backbone, Wrapped):
+        return backbone
+    if isinstance(backbone, nn.Module):
+        return from_module.build(backbone, size)
+    name = {choice.name: choice.backbone for choice in size_choices()}.get(str(backbone), str(backbone))
+    given, _, file = name.partition("=")
+    if file or Path(name).suffix in _files.SUFFIXES:
+        return _from_file(given if file else None, Path(file or name).expanduser(), size)
+    if Path(name).expanduser().is_dir():
+        return _from_folder(Path(name).expanduser(), size)
+    return _named(name, pretrained, size, seed)
+
+
+def _named(name: str, pretrained: bool, size: int | None, seed: int, tensors: dict[str, Tensor] | None = None) -> Wrapped:
+    if name == "tiny":
+        return _at_size(tiny.build(seed, tensors), size)
+    plain = name.removesuffix(".in1k")
+    if plain in bundled.VARIANTS and (tensors is not None or not pretrained or bundled.weights_file(plain) is not None):
+        return _at_size(bundled.build(plain, pretrained, seed, tensors), size)
+    from headstart.backbones import from_timm
+
+    return from_timm.build(name, pretrained, size, seed, tensors)
+
+
+def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
+    """The backbone for images of `size` pixels: a fully convolutional one takes any."""
+    if size is not None:
+        backbone.spec = replace(backbone.spec, size=size)
+    return backbone
+
+
+def _from_file(name: str | None, path: Path, size: int | None) -> Wrapped:
+    tensors = _files.read(path)
+    architecture = name or _files.architecture(path)
+    if architecture is None:
+        raise BadSetting(
+            f'{path} does not tell which architecture its weights are for. Name it: backbone="resnet18={path}" '
+            f'(with the right name of timm in place of resnet18), or put a config.json with {{"architecture": ...}} beside it.'
+        )
+    backbone = _named(architecture, False, size, 0, tensors)
+    backbone.spec = replace(backbone.spec, source=str(path))
+    return backbone
+
+
+def _from_folder(folder: Path, size: int | None) -> Wrapped:
+    from headstart.store import bundle
+
+    backbone = load_bundle(bundle.load(folder)).backbone
+    backbone.spec = replace(backbone.spec, source=str(folder))
+    return _at_size(backbone, size)
+
+
+# ------------------------------------------------------------------------------------------------------- the bundle
+
+
+def bundle_tensors(model: Model) -> dict[str, Tensor]:
+    """The model's tensors on the CPU: under timm's own names for timm's models with a linear head, else `backbone.*` and `head.*`."""
+    body, classifier = _prefixes(model)
+    tensors = {f"{body}{name}": tensor for name, tensor in model.backbone.net.state_dict().items()}
+    tensors |= {f"{classifier}{name}": tensor for name, tensor in model.head.state_dict().items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _prefixes(model: Model) -> tuple[str, str]:
+    if model.backbone.classifier and model.head_kind == "linear":
+        return "", f"{model.backbone.classifier}."
+    return "backbone.", "head."
+
+
+def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], geometry: Geometry) -> dict[str, Any]:
+    """What config.json says of the model: timm's format where timm can load it, and all that `load_bundle` needs."""
+    backbone, spec = model.backbone, model.backbone.spec
+    outputs = _outputs(model)
+    size = [3, geometry.size, geometry.size]
+    config: dict[str, Any] = {
+        "architecture": backbone.architecture if _prefixes(model)[0] == "" else None,
+        "num_classes": outputs,
+        "num_features": spec.width,
+        "label_names": list(label_names),
+        "pretrained_cfg": {
+            "input_size": size,
+            "fixed_input_size": spec.fixed_size,
+            "mean": list(geometry.mean),
+            "std": list(geometry.std),
+            "interpolation": geometry.interpolation,
+            "crop_pct": geometry.size / geometry.short,
+            "crop_mode": "center",
+            "num_classes": outputs,
+            "classifier": backbone.classifier,
+            "license": spec.licence,
+        },
+    }
+    if spec.fixed_size:
+        config["model_args"] = {"img_size": spec.size}
+    config["headstart"] = {
+        "format": FORMAT,
+        "kind": backbone.kind,
+        "architecture": backbone.architecture,
+        "backbone": asdict(spec),
+        "geometry": asdict(geometry),
+        "head": {"kind": model.head_kind, "outputs": outputs},
+    }
+    return config
+
+
+def _outputs(model: Model) -> int:
+    with torch.no_grad(), as_eval(model.head):
+        return model.head(next(model.head.parameters()).new_zeros(1, model.backbone.spec.width)).shape[-1]
+
+
+def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
+    """The model that was saved; `module` is the network itself where the backbone was your own `nn.Module`.
+
+    Raises:
+        NewerFormat: when a later version of headstart wrote it.
+        StoreError: when something is missing.
+    """
+    ours = bundle.config.get("headstart")
+    if not isinstance(ours, dict):
+        raise StoreError('the bundle\'s config.json has no part "headstart": it was not written by headstart.')
+    if ours["format"] > FORMAT:
+        raise NewerFormat(
+            f"the bundle has format {ours['format']}, this headstart reads up to {FORMAT}. Install a newer headstart."
+        )
+    spec, head = _spec(ours["backbone"]), ours["head"]
+    timm_form = bundle.config.get("architecture") is not None
+    classifier = f"{bundle.config['pretrained_cfg']['classifier']}." if timm_form else "head."
+    heads = {name.removeprefix(classifier): value for name, value in bundle.tensors.items() if name.startswith(classifier)}
+    body = {name.removeprefix("backbone.") if not timm_form else name: value for name, value in bundle.tensors.items()}
+    backbone = _rebuilt(ours, spec, {name: value for name, value in body.items() if not name.startswith(classifier)}, module)
+    model = build(backbone, head["outputs"], head["kind"])
+    model.head.load_state_dict(heads)
+    return model.eval()
+
+
+def _spec(data: dict[str, Any]) -> BackboneSpec:
+    return BackboneSpec(**data | {"mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+
+def _rebuilt(ours: dict[str, Any], spec: BackboneSpec, tensors: dict[str, Tensor], module: nn.Module | None) -> Wrapped:
+    if ours["kind"] == "from_module":
+        if module is None:
+            raise StoreError(
+                f"the backbone of this bundle is your own module {spec.name}. Give it too: load(folder, backbone=module)."
+            )
+        backbone = from_module.build(module, spec=spec)
+        backbone.net.load_state_dict(tensors)
+        return backbone
+    backbone = _named(ours["architecture"] or spec.name, False, spec.size, 0, tensors)
+    backbone.spec = spec
+    return backbone

@@ -1,0 +1,135 @@
+"""The model card: README.md of a bundle, in the form the Hugging Face Hub reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart.core import BackboneSpec, Geometry, Row, Settings
+from headstart.train.observers.rows import cells, columns, duration, interval, measured, metric_names, number
+
+HUB_LICENCES = frozenset(
+    (
+        *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "gpl-3.0", "agpl-3.0", "unlicense", "openrail"),
+        *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+    )
+)
+MOST_CLASSES_LISTED = 60
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a model card tells; plain facts of a finished run."""
+
+    name: str
+    """Of the run."""
+    data: str
+    """Name of the data set."""
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    """Images by part ("train", "valid", "test") and class."""
+    backbone: BackboneSpec
+    geometry: Geometry
+    settings: Settings
+    rows: Sequence[Row]
+    kept: int
+    """Epoch of the row whose weights are in the bundle."""
+    split_rule: str = ""
+    quarantined: int = 0
+    """Files that could not be read and were left out."""
+    base_model: str | None = None
+    """Hub id of the pretrained weights, such as "timm/tf_efficientnet_lite0.in1k"; None when they are not from the Hub."""
+    timm_loads: bool = True
+    """Whether timm alone can load the bundle: a timm backbone with a linear head."""
+    head: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about the head worth telling, in words by name."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def card(facts: CardFacts) -> str:
+    """The text of README.md: YAML front matter, then what the model is, how it was made, how to use it and its limits."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("headstart.report", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = _yaml
+    environment.filters["cell"] = _cell
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    return environment.get_template("card.md.j2").render(
+        facts=facts,
+        licence=_licence(facts.backbone.licence),
+        kept=_kept(facts),
+        results=_results(facts),
+        headings=columns(facts.rows[-1]) if facts.rows else [],
+        lines=[_line(row, facts) for row in facts.rows],
+        seconds=duration(facts.rows[-1].get("seconds") if facts.rows else None),
+        parts=[part for part in ("train", "valid", "test") if sum(facts.counts.get(part, {}).values())],
+        listed=facts.classes[:MOST_CLASSES_LISTED],
+        sentences=_sentences(facts),
+    )
+
+
+def _yaml(value: Any) -> str:
+    """A scalar as YAML; a JSON string is one, whatever the text holds."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a cell of a Markdown table."""
+    clean = "".join(character if character.isprintable() else "?" for character in str(text))
+    return clean.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+
+
+def _licence(words: str) -> dict[str, str]:
+    """The licence as the Hub's front matter wants it: one of its identifiers, or "other" with a name."""
+    identifier = words.strip().lower().replace(" ", "-")
+    if identifier in HUB_LICENCES:
+        return {"license": identifier}
+    return {"license": "other", "license_name": identifier or "unknown"}
+
+
+def _kept(facts: CardFacts) -> Row:
+    return next((row for row in facts.rows if row.get("epoch") == facts.kept), {})
+
+
+def _results(facts: CardFacts) -> list[dict[str, Any]]:
+    """The kept row's numbers on the validation images, for `model-index`; an error rate is told as accuracy as well."""
+    row = _kept(facts)
+    found = []
+    for name in metric_names(row):
+        if row[name] is None:
+            continue
+        if name == "error_rate":
+            found.append({"type": "accuracy", "value": round(1 - row[name], 4), "name": "Accuracy (validation)"})
+        found.append({"type": name, "value": round(row[name], 4), "name": f"{name} (validation)"})
+    if row.get("valid_loss") is not None:
+        found.append(
+            {"type": "loss", "value": round(row["valid_loss"], 4), "name": "Negative log-likelihood in nats (validation)"}
+        )
+    return found
+
+
+def _line(row: Row, facts: CardFacts) -> list[str]:
+    texts = dict(zip(columns(row), cells(row), strict=True))
+    line = [texts.get(heading, "-") for heading in columns(facts.rows[-1])]
+    return [f"**{text}**" for text in line] if row.get("epoch") == facts.kept else line
+
+
+def _sentences(facts: CardFacts) -> list[str]:
+    """What the kept row says, in words."""
+    row = _kept(facts)
+    if not row:
+        return []
+    valid = sum(facts.counts.get("valid", {}).values())
+    told = [f"{name} {measured(row, name)}" for name in metric_names(row)]
+    if row.get("valid_loss") is not None:
+        told.append(f"negative log-likelihood {number(row['valid_loss'])} nats")
+    spread = " (95 % interval in brackets)" if any(interval(row, name) for name in metric_names(row)) else ""
+    head = " It is the head on the frozen backbone: no later epoch was better." if facts.kept == 0 and len(facts.rows) > 1 else ""
+    return [f"On {valid:,} validation images: {', '.join(told)}{spread}.{head}"]

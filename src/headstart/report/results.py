@@ -1,0 +1,169 @@
+"""Images beside what was said of them: the true label, the predicted one and its probability."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from headstart.errors import UsageError
+
+if TYPE_CHECKING:
+    from headstart.train.state import TrainState
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+    from headstart.model import Model
+    from headstart.train.state import TrainState
+
+RIGHT, WRONG, UNKNOWN = "#2b8a4b", "#c0392b", "#4a5058"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image with what is known and what was predicted of it; `truth` is None for an image without a label."""
+
+    id: str
+    pixels: UInt8[np.ndarray, "height width 3"]
+    predicted: str
+    probability: float
+    truth: str | None = None
+    loss: float | None = None
+    """Negative log-likelihood of the true label in nats: what "worst" goes by."""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the prediction is right; None where the truth is not known."""
+        return None if self.truth is None else self.truth == self.predicted
+
+
+def of_part(state: "TrainState", part: str, count: int | None = None, worst: bool = False) -> list[Shown]:
+    """Images of a part with what the model says of them: `count` (None: all), spread over the part or, with `worst`, the largest losses."""
+    examples = state.parts[part]
+    outputs = state.outputs(part)
+    losses = state.task.loss(outputs.mean, examples.targets).tolist()
+    if worst:
+        chosen = sorted(range(len(losses)), key=lambda place: losses[place], reverse=True)[:count]
+    else:
+        chosen = np.linspace(0, len(losses) - 1, min(count or len(losses), len(losses))).round().astype(int).tolist()
+    truths = state.task.decode(examples.targets)
+    rows = [prediction.row() for prediction in state.task.predict(outputs, examples.ids)]
+    return [
+        Shown(
+            id=examples.ids[place],
+            pixels=examples.store.pixels(int(examples.indices[place])),
+            predicted=rows[place]["label"],
+            probability=rows[place]["probs"][rows[place]["label"]],
+            truth=truths[place],
+            loss=losses[place],
+        )
+        for place in chosen
+    ]
+
+
+def summary(model: "Model", first_stage: int = 0, lr_mult: float = 100.0) -> str:
+    """The stages from the input on: their parameters, and the share of the last stage's learning rate that each would train at."""
+    stages = model.stages()
+    last = len(stages) - 2
+    counts = [sum(parameter.numel() for parameter in stage.parameters()) for _, stage in stages]
+    lines = [f"{'stage':<20} {'parameters':>12}  learning rate"]
+    for place, ((name, _), count) in enumerate(zip(stages, counts, strict=True)):
+        if place < first_stage:
+            rate = "frozen"
+        elif place > last:
+            rate = "its own"
+        else:
+            rate = f"{100 * lr_mult ** ((place - last) / max(1, last)):.3g} %"
+        lines.append(f"{_short(name, 20):<20} {count:>12,}  {rate}")
+    trainable = sum(counts[first_stage:])
+    lines.append(f"{'all':<20} {sum(counts):>12,}  {trainable:,} of them train")
+    return "\n".join(lines)
+
+
+def worst_first(shown: Sequence[Shown]) -> list[Shown]:
+    """The same images, the one with the largest loss first; images without a loss come last."""
+    return sorted(shown, key=lambda item: float("-inf") if item.loss is None else item.loss, reverse=True)
+
+
+def figure(shown: Sequence[Shown], columns: int = 5, title: str = "") -> "Figure":
+    """A grid of the images; below each stand truth, prediction and probability, framed green when right and red when wrong.
+
+    Raises:
+        UsageError: when there is nothing to show.
+    """
+    from matplotlib.figure import Figure
+
+    if not shown:
+        raise UsageError("there are no results to show: no image was given.")
+    across = max(1, min(columns, len(shown)))
+    down = -(-len(shown) // across)
+    drawing = Figure(figsize=(0.2 + 2.0 * across, (0.45 if title else 0.1) + 2.45 * down), layout="constrained")
+    for place, item in enumerate(shown):
+        _cell(drawing.add_subplot(down, across, place + 1), item)
+    if title:
+        drawing.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
+    return drawing
+
+
+def png(shown: Sequence[Shown], columns: int = 5, title: str = "", dpi: int = 110) -> bytes:
+    """The grid as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure(shown, columns, title).savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
+def picture(shown: Sequence[Shown], columns: int = 5, title: str = "") -> "Image":
+    """The grid as a PIL image, which a notebook shows by itself."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png(shown, columns, title)))
+
+
+def _cell(axes: "Axes", item: Shown) -> None:
+    colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[item.right]
+    axes.imshow(item.pixels, interpolation="antialiased")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(colour)
+        spine.set_linewidth(2)
+    said = f"{_short(item.predicted, 18)} {percent(item.probability)}"
+    axes.set_title(said, fontsize=9, color=colour, loc="left", pad=4, parse_math=False)
+    below = _short(item.id, 28, keep_end=True)
+    if item.right is False:
+        below = f"truly {_short(str(item.truth), 20)}\n{below}"
+    axes.set_xlabel(below, fontsize=7.5, color=UNKNOWN, loc="left", parse_math=False)
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent that never claims certainty: 0.9996 is `> 99 %`, 0.004 is `< 1 %`."""
+    if probability > 0.995:
+        return "> 99 %"
+    return "< 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
+
+
+def _short(text: str, longest: int, keep_end: bool = False) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    if len(text) <= longest:
+        return text
+    return "…" + text[1 - longest :] if keep_end else text[: longest - 1] + "…"
+
+
+def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> list[Shown]:
+    """`count` images of a part with what the model says of them, evenly spread over the part or those with the largest losses."""
+    examples, outputs = state.parts[part], state.outputs(part)
+    losses = state.task.loss(outputs.mean, examples.targets).tolist()
+    places = range(len(examples))
+    if worst:
+        chosen = sorted(places, key=lambda place: -losses[place])[:count]
+    else:
+        chosen = list(places)[:: max(1, len(examples) // max(1, count))][:count]
+    said, truths = state.task.predict(outputs, examples.ids), state.task.decode(examples.targets)
+    centres = examples.store.centres([int(examples.indices[place]) for place in chosen])
+    return [
+        Shown(examples.ids[place], pixels, said[place].label, max(said[place].probs.values()), truths[place], losses[place])
+        for place, pixels in zip(chosen, centres, strict=True)
+    ]

@@ -1,0 +1,85 @@
+"""The bundle: what predict, serve and export need, in a folder that timm can also load. Rebuilding the model is not done here.
+
+model.safetensors (weights) · config.json (timm's format, with a key "headstart") · task.json · README.md (model card)
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart.core import FORMAT
+from headstart.errors import NotARun
+from headstart.store import atomic, tensors
+from headstart.store._trouble import is_file
+from headstart.store.codec import to_json
+from headstart.store.runs import check_format
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model as data: named tensors, what to build from them, what its outputs mean, and words for people."""
+
+    tensors: Mapping[str, Any]
+    config: Mapping[str, Any]
+    """timm's keys ("architecture", "num_classes", "pretrained_cfg", ...) and "headstart": backbone, geometry, head."""
+    task: Mapping[str, Any]
+    card: str = field(default="")
+
+
+def save(folder: Path, bundle: Bundle) -> None:
+    """Makes `folder` hold exactly this bundle; a kill at any instant leaves the one before or this one."""
+    config = to_json(bundle.config)
+    config["headstart"] = {**config.get("headstart", {}), "format": FORMAT}
+    with atomic.replace_folder(folder) as fresh:
+        tensors.save(fresh / "model.safetensors", bundle.tensors)
+        atomic.write_text(fresh / "README.md", bundle.card)
+        atomic.write_json(fresh / "task.json", {"format": FORMAT, **to_json(bundle.task)})
+        atomic.write_json(fresh / "config.json", config)
+
+
+def load(folder: str | Path) -> Bundle:
+    """The bundle in `folder`, or in the run folder `folder`.
+
+    Raises:
+        NotARun: if there is none.
+        NewerFormat: if a later headstart wrote it.
+    """
+    return atomic.read_folder(find(Path(folder).expanduser()), _read)
+
+
+def find(path: Path) -> Path:
+    """The bundle folder that `path` (a bundle or a run) means.
+
+    Raises:
+        NotARun: says what is there instead.
+    """
+    is_run = is_file(path / "plan.json")
+    where = path / "bundle" if is_run else path
+    atomic.finish_swap(where)
+    if is_file(where / "config.json") and is_file(where / "model.safetensors"):
+        return where
+    if is_run:
+        raise NotARun(f'the run "{path}" has no bundle yet: it was stopped before its first row was complete. Train it again.')
+    if not os.path.lexists(path):
+        raise NotARun(f'"{path}" does not exist. Name a run folder, a bundle, or "last".')
+    raise NotARun(f'"{path}" is neither a bundle (model.safetensors, config.json, task.json) nor a run folder with one.')
+
+
+def _read(where: Path) -> Bundle:
+    config = atomic.read_json(where / "config.json")
+    if not isinstance(config, dict) or "headstart" not in config:
+        raise NotARun(
+            f'"{where}" holds a model that headstart did not write (its config.json has no key "headstart"). '
+            f'As the start of a training it may be used: backbone="{where}".'
+        )
+    check_format(config["headstart"], where / "config.json")
+    task = check_format(atomic.read_json(where / "task.json"), where / "task.json")
+    card = where / "README.md"
+    return Bundle(
+        tensors=tensors.load(where / "model.safetensors"),
+        config=config,
+        task={key: value for key, value in task.items() if key != "format"},
+        card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+    )

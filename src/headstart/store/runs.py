@@ -1,0 +1,224 @@
+"""The run folder: plan, split, audit, history and environment of one training, and where its bundle is."""
+
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partialmethod
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from headstart.core import FORMAT, Plan, Row, Split
+from headstart.errors import NewerFormat, NotARun, StoreError
+from headstart.store import atomic
+from headstart.store._trouble import is_file, told
+from headstart.store.codec import from_json, to_json
+
+PACKAGES = ("headstart", "torch", "torchvision", "timm", "openvino", "numpy", "scipy", "pillow", "safetensors", "huggingface-hub")
+RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{n}" for device in ("com", "lpt") for n in range(1, 10))}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training on disk. Each file is whole or not there; `history.jsonl` grows by a line per table row."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, plan: Plan, folder: str | Path | None = None, name: str = "run") -> "Run":
+        """A new run folder with its plan and environment: `folder`, or the first free `runs/<name>-<n>`.
+
+        Raises:
+            StoreError: if `folder` already holds something, or cannot be written.
+        """
+        run = cls(_fresh(_file_name(name)) if folder is None else _empty(Path(folder).expanduser()))
+        run.write_plan(plan)
+        run.write_env(environment())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run at `path`: a run folder, its bundle, a name under runs/, or "last" for the one that was written last.
+
+        Raises:
+            NotARun: with the nearest runs there are.
+            NewerFormat: if a later headstart wrote it.
+        """
+        where = _newest(Path("runs")) if str(path) == "last" else _located(Path(path).expanduser())
+        atomic.sweep(where)
+        check_format(atomic.read_json(where / "plan.json"), where / "plan.json")
+        return cls(where.absolute())
+
+    @property
+    def bundle(self) -> Path:
+        """Where the usable model is (it exists after row 0)."""
+        return self.path / "bundle"
+
+    def plan(self) -> Plan:
+        """What was asked for, and what was timed or probed to decide it."""
+        file = self.path / "plan.json"
+        return from_json(Plan, check_format(atomic.read_json(file), file), str(file))
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keeps `plan`, in place of the one before."""
+        atomic.write_json(self.path / "plan.json", to_json(plan))
+
+    def split(self) -> Split:
+        """Which ids train, choose and judge."""
+        file = self.path / "split.json"
+        data = check_format(atomic.read_json(file), file)
+        return from_json(Split, {key: value for key, value in data.items() if key != "format"}, str(file))
+
+    def write_split(self, split: Split) -> None:
+        """Keeps `split`."""
+        atomic.write_json(self.path / "split.json", {"format": FORMAT, **to_json(split)})
+
+    def append_row(self, row: Row) -> None:
+        """Adds a row to the history; it is on disk when this returns."""
+        atomic.append_line(self.path / "history.jsonl", json.dumps(to_json(row, exact=False), ensure_ascii=False))
+
+    def rows(self) -> list[Row]:
+        """The history so far. A last line that a killed writer left unfinished is passed over."""
+        file = self.path / "history.jsonl"
+        if not file.exists():
+            return []
+        with told(file, "read"):
+            lines = file.read_bytes().split(b"\n")
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line.decode("utf-8")))
+            except ValueError as error:
+                if number == len(lines):
+                    break
+                raise StoreError(f'line {number} of "{file}" is not valid JSON ({error}). Delete that line to go on.') from error
+        return rows
+
+    def _write(self, name: str, data: Mapping[str, Any]) -> None:
+        atomic.write_json(self.path / name, {"format": FORMAT, **to_json(data, exact=False)})
+
+    write_audit = partialmethod(_write, "audit.json")
+    write_env = partialmethod(_write, "env.json")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, system and processor: what a number depends on besides the plan. Imports nothing heavy, starts no process."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cores": cores,
+    }
+
+
+def check_format(data: Any, file: Path) -> dict[str, Any]:
+    """`data`, if this version can read it.
+
+    Raises:
+        NewerFormat: if a later headstart wrote it.
+        StoreError: if it is not an object at all.
+    """
+    if not isinstance(data, dict):
+        raise StoreError(f'"{file}" should hold an object, but holds {data!r:.60}. Restore it from a copy.')
+    number = data.get("format", 1)
+    if not isinstance(number, int):
+        raise StoreError(f'"{file}" has the format {number!r}, which is not a number. Restore it from a copy.')
+    if number > FORMAT:
+        raise NewerFormat(
+            f'"{file}" has format {number}, and this headstart reads up to {FORMAT}. '
+            "It was written by a later version: pip install --upgrade headstart."
+        )
+    return data
+
+
+def _fresh(name: str) -> Path:
+    """A folder `runs/<name>-<n>` that did not exist a moment ago; making it claims it, also against another process."""
+    runs = Path("runs").absolute()
+    with told(runs, "create"):
+        runs.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            try:
+                (runs / f"{name}-{number}").mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return runs / f"{name}-{number}"
+
+
+def _empty(folder: Path) -> Path:
+    with told(folder, "create"):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise StoreError(
+                f'"{folder}" already holds files, and a run never writes over another. '
+                f"Name a new folder, or go on with this one: headstart more {folder}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+def _located(path: Path) -> Path:
+    for candidate in (path, Path("runs") / path, path.parent if path.name == "bundle" else path):
+        if is_file(candidate / "plan.json"):
+            return candidate
+    if is_file(path / "model.safetensors"):
+        raise NotARun(f'"{path}" is a bundle, not a run: predict, evaluate and hs.load take it. To train on, name its run.')
+    runs = [run.name for run in _runs(Path("runs"))]
+    close = get_close_matches(path.name, runs, n=3, cutoff=0.5)
+    state = "is no run folder (it has no plan.json)" if os.path.lexists(path) else "does not exist"
+    hint = f" Did you mean {' or '.join(f'runs/{name}' for name in close)}?" if close else ""
+    raise NotARun(f'"{path}" {state}.{hint} `headstart train` makes runs; "last" names the newest one under runs/.')
+
+
+def _newest(runs: Path) -> Path:
+    found = _runs(runs)
+    if not found:
+        raise NotARun(f'there is no run in "{runs.absolute()}" yet. Make one with `headstart train FOLDER`, or name its folder.')
+    return max(found, key=_last_written)
+
+
+def _runs(runs: Path) -> list[Path]:
+    if not runs.is_dir():
+        return []
+    with told(runs, "read"):
+        return [folder for folder in runs.iterdir() if is_file(folder / "plan.json")]
+
+
+def _last_written(run: Path) -> tuple[int, int]:
+    """When the run was last worked on; of two at the same instant the higher number is the later."""
+    times = [file.stat().st_mtime_ns for file in (run / "plan.json", run / "history.jsonl") if file.exists()]
+    number = re.search(r"-(\d+)$", run.name)
+    return max(times), int(number[1]) if number else 0
+
+
+def _file_name(name: str) -> str:
+    """`name` as a folder name that every system takes."""
+    clean = re.sub(r'[\x00-\x1f<>:"/\\|?*\s\ud800-\udfff]+', "_", name).strip("._ ")[:60].rstrip("._ ") or "run"
+    return f"{clean}_" if clean.lower() in RESERVED else clean
+
+
+def _cpu() -> str:
+    """The processor's name. Beware: platform.processor() would start a process on Linux."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return os.environ.get("PROCESSOR_IDENTIFIER", platform.machine())

@@ -1,0 +1,115 @@
+"""From a data set and a model to a `TrainState`: images decoded while the frozen backbone already reads them, then audited and divided."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, Split, Task
+from headstart.data import pixels
+from headstart.data.audit import Audit, audit
+from headstart.data.batches import Examples
+from headstart.data.pixels import PixelStore
+from headstart.data.split import make_split
+from headstart.engine.frozen import choose_frozen
+from headstart.errors import DataError
+from headstart.metrics import Measured
+from headstart.model import Model
+from headstart.train import features as cached
+from headstart.train.features import Features
+from headstart.train.state import TrainState
+
+CHECKED_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What training starts from; `features` are None when nobody asked for them."""
+
+    state: TrainState
+    store: PixelStore
+    audit: Audit
+    split: Split
+    features: Features | None
+
+
+def begin(
+    dataset: Dataset,
+    store: PixelStore,
+    model: Model,
+    task: Task,
+    settings: Settings,
+    metrics: Sequence[Any],
+    device: torch.device,
+    with_features: bool,
+) -> Generator[Event, None, Begun]:
+    """Yields what happens, returns what training starts from. `store` may still be filling."""
+    features = (yield from _features(store, model, device)) if with_features else None
+    for index in range(len(store)):
+        store.wait(index)
+        if index % 64 == 0 or index + 1 == len(store):
+            yield Progress("reading images", index + 1, len(store))
+    found = audit(dataset, store.reports())
+    for sentence in (*store.notes, *found.summary()):
+        yield Note(sentence)
+    split = make_split(dataset, found.usable(), found.groups())
+    targets = {record.id: record.target for record in dataset.records}
+    places = {name: place for place, name in enumerate(store.ids)}
+    parts = {
+        part: Examples(store, np.array([places[name] for name in ids], np.int64), task.encode([targets[name] for name in ids]), ids)
+        for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
+    }
+    yield Note(sizes_in_words(split))
+    return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
+
+
+def sizes_in_words(split: Split) -> str:
+    """How many images train, choose and judge."""
+    test = f", {len(split.test)} for a last test" if split.test else ""
+    return f"{len(split.train)} images to train on, {len(split.valid)} to validate on{test} ({split.rule})."
+
+
+def _features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
+    """From the cache, or by one pass of the fastest engine that agrees with torch."""
+    file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
+    kept = cached.stored(file, len(store))
+    if kept is not None:
+        return kept
+    first = _first_usable(store)
+    frozen = choose_frozen(model.backbone, store.geometry, store.centres(first), device)
+    yield Note(f"Features by {frozen.name}.")
+    return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
+
+
+def _first_usable(store: PixelStore) -> list[int]:
+    found: list[int] = []
+    for index in range(len(store)):
+        if store.wait(index):
+            found.append(index)
+        if len(found) == CHECKED_IMAGES:
+            break
+    if not found:
+        raise DataError(f"none of the {len(store)} images can be read, the first because: {store.reports()[0].message}")
+    return found
+
+
+def evaluated(
+    dataset: Dataset, model: Model, task: Task, geometry: Geometry, metrics: Sequence[Any], device: torch.device
+) -> dict[str, Measured]:
+    """Every metric of the model on all labelled, readable images of a data set it need not have seen.
+
+    Raises:
+        DataError: for labels the model does not know, or when no image can be read.
+    """
+    labelled = [record for record in dataset.records if record.target is not None]
+    targets = task.encode([record.target for record in labelled])
+    with closing(pixels.start(replace(dataset, records=tuple(labelled)), geometry)) as store:
+        usable = [index for index in range(len(store)) if store.wait(index)]
+        if not usable:
+            raise DataError(f"none of the {len(labelled)} labelled images of {dataset.name} can be read.")
+        places = np.array(usable, np.int64)
+        examples = Examples(store, places, targets[torch.from_numpy(places)], tuple(store.ids[index] for index in usable))
+        return TrainState(model.to(device), task, {"test": examples}, Settings(), metrics, device).measured("test")

@@ -1,0 +1,73 @@
+"""The features of every image under a frozen backbone: one forward each, read while images are still being decoded, kept in the cache."""
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.core import Note, Progress
+from headstart.data.pixels import PixelStore
+from headstart.engine.frozen import FrozenForward
+from headstart.errors import StoreError
+from headstart.store import cache, tensors
+
+CHUNK = 64
+CACHE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Features:
+    """One row per image of the store, in its order; rows of quarantined images are zero. `forwards` images went through the backbone."""
+
+    rows: Float[np.ndarray, "images features"]
+    forwards: int
+    engine: str
+
+
+def cache_file(store: PixelStore, backbone_digest: str) -> Path:
+    """Where the features of these pixels under these weights lie."""
+    name = hashlib.blake2b(f"{store.key}|{backbone_digest}|{store.geometry}".encode(), digest_size=16).hexdigest()
+    return cache.folder("features") / name / "features.safetensors"
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """A name for exactly these weights."""
+    found = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(weights.items()):
+        found.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def stored(file: Path, images: int) -> Features | None:
+    """The features in the cache, None when they are not there or cannot be read."""
+    if not file.is_file():
+        return None
+    try:
+        rows, engine = tensors.load(file)["features"].numpy(), tensors.metadata(file)["engine"]
+    except (StoreError, KeyError):
+        return None
+    return Features(rows, 0, engine) if len(rows) == images else None
+
+
+def compute(store: PixelStore, frozen: FrozenForward, width: int, file: Path) -> Generator[Progress | Note, None, Features]:
+    """Runs every usable image through the frozen backbone once and writes `file`; returns the `Features`."""
+    rows = np.zeros((len(store), width), np.float32)
+    before = frozen.forwards
+    for first in range(0, len(store), CHUNK):
+        usable = [index for index in range(first, min(first + CHUNK, len(store))) if store.wait(index)]
+        if usable:
+            rows[usable] = frozen.features(store.centres(usable))
+        yield Progress("features", min(first + CHUNK, len(store)), len(store))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tensors.save(file, {"features": torch.from_numpy(rows)}, {"engine": frozen.name})
+        cache.bound("features", CACHE_BYTES)
+    except (StoreError, OSError) as error:
+        yield Note(f"The features could not be kept for the next run: {error}")
+    return Features(rows, frozen.forwards - before, frozen.name)

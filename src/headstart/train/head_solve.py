@@ -1,0 +1,198 @@
+"""The linear head solved to convergence: softmax regression on cached features, its prior chosen by the evidence.
+
+With standardised features x_n and weights W ~ N(0, 1/alpha), the head is the maximum a posteriori
+    W, b = argmax sum_n log softmax(x_n W + b)[y_n] - alpha/2 |W|^2
+and alpha maximises Laplace's evidence (MacKay 1992, "The evidence framework applied to classification networks", eq. 2.8)
+    log p(D | alpha) = log p(D | W) - alpha/2 |W|^2 - 1/2 log det(I + H(W) / alpha),    W and H at the mode for this alpha.
+The search is over log alpha. MacKay's fixed point alpha = gamma / |W|^2 holds H constant; for a softmax whose curvature
+shrinks as the fit gets confident it stops at a prior two to fifteen times too strong (docs/decisions/0003). No validation
+data is looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import linalg, optimize
+
+from headstart.curvature import SoftmaxCurvature, log_evidence, softmax, softmax_curvature
+
+LOWEST_PRECISION, HIGHEST_PRECISION = 1e-3, 1e8
+
+
+@dataclass(frozen=True)
+class SolvedHead:
+    """The solved head in the units of the raw features: logits = features @ weight.T + bias."""
+
+    weight: Float[np.ndarray, "classes features"]
+    bias: Float[np.ndarray, " classes"]
+    precision: float
+    """Of the prior, in units of standardised features."""
+    effective_parameters: float
+    log_evidence: float
+    train_loss: float
+    """Mean negative log-likelihood on the training features, in nats."""
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class _Rotated:
+    """Standardised features in the eigenbasis of their covariance, where the problem is nearly diagonal."""
+
+    rows: Float[np.ndarray, "batch rank"]
+    eigenvalues: Float[np.ndarray, " rank"]
+    basis: Float[np.ndarray, "features rank"]
+    mean: Float[np.ndarray, " features"]
+    scale: Float[np.ndarray, " features"]
+
+
+def solve_softmax(
+    features: Float[np.ndarray, "batch features"],
+    targets: Int[np.ndarray, " batch"],
+    classes: int,
+    precision: float | None = None,
+    weights: Float[np.ndarray, " batch"] | None = None,
+    on_round: Callable[[int, float], None] | None = None,
+) -> SolvedHead:
+    """The maximum a posteriori softmax head on `features`, with the prior's precision chosen by the evidence unless given.
+
+    Args:
+        features: one row per training example, raw from the backbone; more features than examples are welcome.
+        targets: class numbers in [0, classes); a class may be absent (its logit then falls as far as the prior lets it).
+        weights: of the examples, mean one; all equal when None.
+        on_round: told (round, precision) after each solve, for a progress display.
+    """
+    weights = np.ones(len(targets)) if weights is None else weights
+    search = _Search(_rotate(features), targets, weights, _prior_bias(targets, classes), on_round)
+    if precision is None:
+        precision = search.best_precision()
+    mode, curvature, evidence = search.at(precision, tolerance=1e-11)
+    rotated = search.rotated
+    weight = (rotated.basis @ mode.theta) / rotated.scale[:, None]
+    return SolvedHead(
+        weight=np.ascontiguousarray(weight.T),
+        bias=mode.bias - rotated.mean @ weight,
+        precision=precision,
+        effective_parameters=curvature.effective_parameters(precision),
+        log_evidence=evidence,
+        train_loss=-mode.log_likelihood / max(float(weights.sum()), 1e-12),
+        evaluations=search.evaluations,
+    )
+
+
+SOLVERS: Mapping[str, Callable[..., SolvedHead]] = MappingProxyType({"softmax": solve_softmax})
+"""By the name that a task gives in `Task.solver`."""
+
+
+@dataclass(frozen=True)
+class _Mode:
+    theta: Float[np.ndarray, "rank classes"]
+    bias: Float[np.ndarray, " classes"]
+    log_likelihood: float
+    spread: float
+    """Mean curvature of the loss by one logit, which scales the next solve."""
+
+
+class _Search:
+    """Modes along log alpha, each started from the one before it."""
+
+    def __init__(
+        self,
+        rotated: _Rotated,
+        targets: Int[np.ndarray, " batch"],
+        weights: Float[np.ndarray, " batch"],
+        bias: Float[np.ndarray, " classes"],
+        on_round: Callable[[int, float], None] | None,
+    ) -> None:
+        self.rotated, self.targets, self.weights, self.on_round = rotated, targets, weights, on_round
+        classes = len(bias)
+        self.mode = _Mode(np.zeros((rotated.rows.shape[1], classes)), bias, 0.0, (1.0 - 1.0 / classes) / classes)
+        self.rounds = self.evaluations = 0
+
+    def at(self, alpha: float, tolerance: float = 1e-6) -> tuple[_Mode, SoftmaxCurvature, float]:
+        """(mode, curvature, log evidence) for the precision `alpha`."""
+        self.mode, calls = _maximum(self.rotated, self.targets, self.weights, alpha, self.mode, tolerance)
+        probs = softmax(self.rotated.rows @ self.mode.theta + self.mode.bias).astype(self.rotated.rows.dtype)
+        curvature = softmax_curvature(self.rotated.rows, probs, self.rotated.eigenvalues)
+        self.evaluations += calls
+        self.rounds += 1
+        if self.on_round is not None:
+            self.on_round(self.rounds, alpha)
+        norm = float((self.mode.theta**2).sum())
+        return self.mode, curvature, log_evidence(self.mode.log_likelihood, norm, curvature, alpha)
+
+    def best_precision(self) -> float:
+        """The precision with the largest evidence, to some 5 %: the maximum is flat and the mode hardly moves within that."""
+        start = np.log(max(1.0, 0.05 * len(self.targets)))
+        found = optimize.minimize_scalar(
+            lambda log_alpha: -self.at(float(np.exp(log_alpha)))[2],
+            bracket=(start + 1.0, start),
+            method="brent",
+            options={"xtol": 0.03, "maxiter": 20},
+        )
+        return float(np.clip(np.exp(found.x), LOWEST_PRECISION, HIGHEST_PRECISION))
+
+
+def _prior_bias(targets: Int[np.ndarray, " batch"], classes: int) -> Float[np.ndarray, " classes"]:
+    counts = np.bincount(targets, minlength=classes) + 0.5
+    logs = np.log(counts / counts.sum())
+    return logs - logs.mean()
+
+
+def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
+    """Standardise, then rotate; directions without variance are left out, so at most min(batch, features) columns remain."""
+    mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+    scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)
+    kind = np.float64 if features.size <= 2**20 else np.float32  # beyond a million numbers, half the memory traffic
+    standard = ((features - mean) / scale).astype(kind)
+    if len(standard) < standard.shape[1]:
+        values, left = linalg.eigh(standard @ standard.T)
+        keep = values > 1e-9 * max(values[-1], 1e-12)
+        basis = standard.T @ (left[:, keep] / np.sqrt(values[keep]))
+    else:
+        values, basis = linalg.eigh(standard.T @ standard)
+        keep = values > 1e-9 * max(values[-1], 1e-12)
+        basis = basis[:, keep]
+    return _Rotated(standard @ basis, values[keep].astype(np.float64), basis, mean, np.where(np.isinf(scale), 1e12, scale))
+
+
+def _maximum(
+    rotated: _Rotated,
+    targets: Int[np.ndarray, " batch"],
+    weights: Float[np.ndarray, " batch"],
+    alpha: float,
+    start: _Mode,
+    tolerance: float,
+) -> tuple[_Mode, int]:
+    """The mode at `alpha` and how often the loss was evaluated: L-BFGS in coordinates in which the curvature is near one."""
+    rows, (rank, classes) = rotated.rows, start.theta.shape
+    stretch = 1.0 / np.sqrt(start.spread * rotated.eigenvalues + alpha)[:, None]
+    bias_stretch = 1.0 / np.sqrt(start.spread * weights.sum())
+    examples = np.arange(len(targets))
+
+    def objective(flat: Float[np.ndarray, " numbers"]) -> tuple[float, Float[np.ndarray, " numbers"]]:
+        point = flat.reshape(rank + 1, classes)
+        inner, offset = point[:-1] * stretch, point[-1] * bias_stretch
+        logits = rows @ inner.astype(rows.dtype) + offset
+        logits -= logits.max(1, keepdims=True)
+        normaliser = np.log(np.exp(logits).sum(1))
+        loss = float((weights * (normaliser - logits[examples, targets])).sum())
+        residual = np.exp(logits - normaliser[:, None])
+        residual[examples, targets] -= 1.0
+        residual *= weights[:, None]
+        gradient = np.empty_like(point)
+        gradient[:-1] = (rows.T @ residual.astype(rows.dtype) + alpha * inner) * stretch
+        gradient[-1] = residual.sum(0) * bias_stretch
+        return loss + 0.5 * alpha * float((inner**2).sum()), gradient.ravel()
+
+    origin = np.concatenate([start.theta / stretch, start.bias[None] / bias_stretch]).ravel()
+    options = {"maxiter": 500, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6 if tolerance < 1e-9 else 1e-4}
+    found = optimize.minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
+    point = found.x.reshape(rank + 1, classes)
+    theta, bias = point[:-1] * stretch, point[-1] * bias_stretch
+    probs = softmax(rows @ theta + bias)
+    spread = max(float((probs * (1.0 - probs)).mean()), 1e-4)
+    log_likelihood = -(float(found.fun) - 0.5 * alpha * float((theta**2).sum()))
+    return _Mode(theta, bias - bias.mean(), log_likelihood, spread), int(found.nfev)

@@ -1,0 +1,42 @@
+"""In which precision a model trains fastest without losing its gradients; measured once per machine, then remembered."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+from headstart.core import Batch, Phase, Task
+from headstart.engine import device as engine
+from headstart.model import Model, norm_mode, set_trainable
+from headstart.store import atomic, cache
+
+PROBED_IMAGES = 16
+
+
+def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, device: torch.device) -> str:
+    """ "float32" or "bfloat16": the faster one whose gradients agree with float32 on a first batch of the phase."""
+    file = _file(model, phase, device)
+    try:
+        return str(atomic.read_json(file)["precision"])
+    except (OSError, engine.HeadstartError, KeyError, TypeError):
+        pass
+    batch = next(batches)
+    set_trainable(model, phase.first_stage)
+    norm_mode(model, "frozen")
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return task.loss(outputs.float(), targets, phase.label_smoothing).mean()
+
+    found = engine.probe_precision(model, batch.inputs[:PROBED_IMAGES], batch.targets[:PROBED_IMAGES], loss)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(file, found)
+    except (OSError, engine.HeadstartError):
+        pass  # a read-only cache costs a second of probing in the next run, nothing else
+    return str(found["precision"])
+
+
+def _file(model: Model, phase: Phase, device: torch.device) -> "atomic.Path":
+    spec = model.backbone.spec
+    facts = (engine.fingerprint(device), torch.__version__, spec.name, spec.size, phase.first_stage, torch.get_num_threads())
+    return cache.folder("engines") / f"precision-{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.json"

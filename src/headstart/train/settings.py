@@ -1,0 +1,50 @@
+"""Settings from names as people give them: unknown ones get the nearest, fastai's get ours."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from headstart.core import Settings
+from headstart.errors import UnknownName, unknown_name
+
+FROM_FASTAI = MappingProxyType(
+    {
+        "bs": "batch_size",
+        "lr": "base_lr",
+        "lr_max": "base_lr",
+        "n_epoch": "epochs",
+        "n_epochs": "epochs",
+        "arch": "backbone",
+        "item_tfms": "size (pixels) and augment (none, flip, dihedral, light, strong)",
+        "batch_tfms": "augment (none, flip, dihedral, light, strong)",
+        "valid_pct": "valid, where the data is made: image_folder(path, valid=0.2)",
+        "train_bn": 'norms ("frozen", "adapt" or "train")',
+        "cbs": "named settings instead of callbacks: see Settings",
+        "splitter": "lr_mult (how much faster the last layers learn than the first)",
+        "num_workers": "nothing: images are decoded once, by threads",
+    }
+)
+Metric = str | Callable[[Any, Any], Any]
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """`settings` with some replaced, checked.
+
+    Raises:
+        UnknownName: for a name that is no setting, with ours for fastai's and else the nearest.
+        BadSetting: for a value out of range.
+    """
+    known = {field.name for field in fields(Settings)}
+    for name in changes:
+        if name in FROM_FASTAI:
+            raise UnknownName(f'"{name}" is fastai\'s name. Here it is {FROM_FASTAI[name]}.')
+        if name not in known:
+            raise unknown_name("setting", name, known)
+    return replace(settings, **changes)
+
+
+def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
+    """The metrics as given, in a tuple, and their names; a function is called by its own name."""
+    listed: tuple[Metric, ...] = tuple(metrics) if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    return listed, tuple(metric if isinstance(metric, str) else getattr(metric, "__name__", "metric") for metric in listed)

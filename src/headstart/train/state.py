@@ -1,0 +1,106 @@
+"""Everything a run is while it trains: the model, the examples of each part, how to judge, and the rows so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from headstart.core import Outputs, Phase, Row, Settings, Task
+from headstart.data.batches import Examples, evaluation_batches
+from headstart.evaluate.evaluate import evaluate
+from headstart.metrics import Measured
+from headstart.model import Model
+
+
+@dataclass
+class TrainState:
+    """What recipes read and change. `parts` holds the examples of train, valid and test; `rows` is the table.
+
+    `metrics` are names or functions of (probs, targets).
+    """
+
+    model: Model
+    task: Task
+    parts: Mapping[str, Examples]
+    settings: Settings
+    metrics: Sequence[Any]
+    device: torch.device
+    first_stage: int = 0
+    rows: list[Row] = field(default_factory=list)
+    phases: list[Phase] = field(default_factory=list)
+    """What was trained so far, as it was decided."""
+    seconds: float = 0.0
+    """Spent in training verbs before the current one."""
+    weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """Copies of the model's state by epoch: of the best row and of the last."""
+
+    @property
+    def next_epoch(self) -> int:
+        """The number of the row to come; row 0 is the head alone."""
+        return self.rows[-1]["epoch"] + 1 if self.rows else 1
+
+    def take_up(self, rows: Sequence[Row]) -> None:
+        """Goes on after the rows of an earlier session; the model holds the weights of the row that was kept."""
+        self.rows.extend(rows)
+        if rows:
+            self.weights[self.kept()["epoch"]] = _copy(self.model)
+
+    def best(self) -> Row:
+        """The row with the lowest monitored value; the earlier one of two equals."""
+        return min(self.rows, key=lambda row: _order(row, self.settings.monitor))
+
+    def kept(self) -> Row:
+        """The row whose weights the run keeps."""
+        return self.best() if self.settings.keep == "best" else self.rows[-1]
+
+    def outputs(self, part: str) -> Outputs:
+        """What the model says of every example of a part, in order, in float32."""
+        batches = evaluation_batches(self.parts[part], self.device)
+        return Outputs(torch.cat([self.model.outputs(batch.inputs).mean for batch in batches]))
+
+    def judged(self, outputs: Outputs, part: str) -> dict[str, Measured]:
+        """Every metric on these outputs of a part, `nll` among them."""
+        return evaluate(outputs, self.parts[part].targets, self.task, self.metrics)
+
+    def measured(self, part: str) -> dict[str, Measured]:
+        """Every metric of the model as it is on a part."""
+        return self.judged(self.outputs(part), part)
+
+    def add_row(self, epoch: int, stage: str, train_loss: float, outputs: Outputs, lr: float | None, seconds: float) -> Row:
+        """The finished row of the table for these validation outputs; the weights are remembered if the row is the best."""
+        measured = self.judged(outputs, "valid")
+        row: Row = {"epoch": epoch, "stage": stage, "train_loss": train_loss, "valid_loss": measured["nll"].value}
+        for name, value in measured.items():
+            if name == "nll" and "nll" not in self.metrics:
+                continue
+            row[name] = value.value
+            row[f"{name}_95"] = None if value.low is None else [value.low, value.high]
+        self.rows.append(row | {"lr": lr, "seconds": seconds})
+        self._remember()
+        return self.rows[-1]
+
+    def restore(self, epoch: int) -> None:
+        """Gives the model the weights it had at the row `epoch`, which must be the best or the last."""
+        self.model.load_state_dict(self.weights[epoch])
+
+    def _remember(self) -> None:
+        last = self.rows[-1]["epoch"]
+        self.weights[last] = _copy(self.model)
+        wanted = {last, self.best()["epoch"]}
+        self.weights = {epoch: copy for epoch, copy in self.weights.items() if epoch in wanted}
+
+
+def _copy(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+HIGHER_IS_BETTER = frozenset({"accuracy", "f1", "auroc", "balanced_accuracy"})
+
+
+def _order(row: Row, monitor: str) -> float:
+    value = float(row[monitor])
+    if value != value:
+        return float("inf")
+    return -value if monitor in HIGHER_IS_BETTER else value
