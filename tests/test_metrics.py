@@ -55,6 +55,7 @@ def test_values_are_those_of_scikit_learn(name: str, n: int, classes: int) -> No
     assert measured.value == pytest.approx(by_oracle(name, probs, targets), abs=1e-12) and measured.n == n
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("n", "classes"), [(50, 2), (400, 7)])
 def test_calibration_error_is_that_of_torchmetrics(n: int, classes: int) -> None:
@@ -135,7 +136,7 @@ def test_five_ties_are_settled_by_place_as_the_label_is() -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say(name: str, classes: int) -> None:
     if name == "top_5_error" and classes == 2:
         return
-    check_coverage(METRICS[name], classes, 400)
+    check_coverage(METRICS[name], classes, 250)
 
 
 @pytest.mark.slow
@@ -152,7 +153,7 @@ def check_coverage(metric: Callable[..., Measured], classes: int, n_sets: int) -
         measured = metric(*drawn(150, classes, seed=100 + seed))
         assert measured.low is not None and measured.high is not None
         held += measured.low <= truth <= measured.high
-    assert 0.91 <= held / n_sets <= 0.99, held / n_sets
+    assert 0.9 <= held / n_sets <= 0.99, held / n_sets
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
@@ -160,7 +161,7 @@ def test_perfect_answers_do_not_pretend_to_be_certain(name: str) -> None:
     targets = np.arange(40) % 2
     probs = np.where(np.eye(2)[targets] > 0, 0.999, 0.001)
     measured = METRICS[name](probs, targets)
-    assert measured.low is not None and measured.high is not None and measured.low <= measured.value <= measured.high + 1e-12
+    assert measured.low is not None and measured.high is not None and measured.low <= measured.value <= measured.high
     if name not in ("nll", "brier", "ece"):
         assert measured.high - measured.low > 0.05
 

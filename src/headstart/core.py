@@ -239,6 +239,7 @@ class Outputs:
     samples: Float[Any, "samples batch outputs"] | None = None
 
 
+@runtime_checkable
 class Prediction(Protocol):
     """What is told of one example. `row()` is the machine-readable contract, `repr` speaks to people."""
 
@@ -254,6 +255,7 @@ class Predictive(Protocol):
     def outputs(self, inputs: Any) -> Outputs: ...
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A pretrained body: an `nn.Module` that gives features, with its stages in depth order."""
 
@@ -272,6 +274,7 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
 class Task(Protocol):
     """The output side, and the owner of the likelihood. Nothing outside `tasks/` asks which task it is."""
 
@@ -301,8 +304,12 @@ class Task(Protocol):
         """One `Prediction` per example."""
         ...
 
-    def metrics(self, names: Sequence[str]) -> Mapping[str, Any]:
-        """Metric functions by name; each maps (Outputs, targets) to a `metrics.Measured`."""
+    def failed(self, id: str, message: str) -> Any:
+        """The `Prediction` of an input that could not be read."""
+        ...
+
+    def metrics(self, names: Sequence[Any]) -> Mapping[str, Any]:
+        """Metric functions by name, for names and functions of (probs, targets); each maps (Outputs, targets) to a `metrics.Measured`."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -361,6 +368,7 @@ Event = StepDone | EpochDone | RowDone | Note | Progress
 Events = Iterator[Event]
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Watches a run and cannot change it."""
 

@@ -1,4 +1,4 @@
-"""A model is a backbone and a head: its stages in depth order, what of it is trainable, how its norm layers behave, its bundle."""
+"""A model is a backbone and a head: its stages in depth order, what of it trains, how its norm layers behave, its bundle."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.backbones import _files, bundled, from_module, tiny
-from headstart.backbones._wrapped import Wrapped, as_eval
+from headstart.backbones._wrapped import Wrapped, as_eval, fitting
 from headstart.core import FORMAT, BackboneSpec, Geometry, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
 from headstart.store.bundle import Bundle
+from headstart.store.codec import from_json
 
 NormMode = Literal["frozen", "adapt", "train"]
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
@@ -135,14 +136,14 @@ def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, si
         UnknownName, WeightsUnavailable, BadSetting, StoreError: with what to do.
     """
     if isinstance(backbone, Wrapped):
-        return backbone
+        return _at_size(backbone, size)
     if isinstance(backbone, nn.Module):
         return from_module.build(backbone, size)
     name = {choice.name: choice.backbone for choice in size_choices()}.get(str(backbone), str(backbone))
     given, _, file = name.partition("=")
     if file or Path(name).suffix in _files.SUFFIXES:
         return _from_file(given if file else None, Path(file or name).expanduser(), size)
-    if Path(name).expanduser().is_dir():
+    if _means_folder(name):
         return _from_folder(Path(name).expanduser(), size)
     return _named(name, pretrained, size, seed)
 
@@ -159,9 +160,13 @@ def _named(name: str, pretrained: bool, size: int | None, seed: int, tensors: di
 
 
 def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
-    """The backbone for images of `size` pixels: a fully convolutional one takes any."""
-    if size is not None:
-        backbone.spec = replace(backbone.spec, size=size)
+    """The backbone for images of `size` pixels, where it can take others than it was built for."""
+    spec = backbone.spec
+    if size is None or size == spec.size:
+        return backbone
+    if spec.fixed_size:
+        raise BadSetting(f"the backbone {spec.name} was built for images of {spec.size} pixels, got size={size}. Leave size out.")
+    backbone.spec = replace(spec, size=size)
     return backbone
 
 
@@ -178,9 +183,18 @@ def _from_file(name: str | None, path: Path, size: int | None) -> Wrapped:
     return backbone
 
 
-def _from_folder(folder: Path, size: int | None) -> Wrapped:
-    from headstart.store import bundle
+def _means_folder(name: str) -> bool:
+    """True for a path; a plain word only when that folder holds a model, so that no folder hides a backbone's name."""
+    path = Path(name).expanduser()
+    return "/" in name or "\\" in name or any((path / file).is_file() for file in ("plan.json", "config.json"))
 
+
+def _from_folder(folder: Path, size: int | None) -> Wrapped:
+    from headstart.store import atomic, bundle
+
+    config = folder / "config.json"
+    if config.is_file() and "headstart" not in atomic.read_json(config):
+        return _from_file(None, folder / "model.safetensors", size)
     backbone = load_bundle(bundle.load(folder)).backbone
     backbone.spec = replace(backbone.spec, source=str(folder))
     return _at_size(backbone, size)
@@ -190,7 +204,7 @@ def _from_folder(folder: Path, size: int | None) -> Wrapped:
 
 
 def bundle_tensors(model: Model) -> dict[str, Tensor]:
-    """The model's tensors on the CPU: under timm's own names for timm's models with a linear head, else `backbone.*` and `head.*`."""
+    """The model's tensors on the CPU: with timm's names for timm's models with a linear head, else `backbone.*` and `head.*`."""
     body, classifier = _prefixes(model)
     tensors = {f"{body}{name}": tensor for name, tensor in model.backbone.net.state_dict().items()}
     tensors |= {f"{classifier}{name}": tensor for name, tensor in model.head.state_dict().items()}
@@ -258,19 +272,15 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
         raise NewerFormat(
             f"the bundle has format {ours['format']}, this headstart reads up to {FORMAT}. Install a newer headstart."
         )
-    spec, head = _spec(ours["backbone"]), ours["head"]
-    timm_form = bundle.config.get("architecture") is not None
-    classifier = f"{bundle.config['pretrained_cfg']['classifier']}." if timm_form else "head."
-    heads = {name.removeprefix(classifier): value for name, value in bundle.tensors.items() if name.startswith(classifier)}
-    body = {name.removeprefix("backbone.") if not timm_form else name: value for name, value in bundle.tensors.items()}
-    backbone = _rebuilt(ours, spec, {name: value for name, value in body.items() if not name.startswith(classifier)}, module)
-    model = build(backbone, head["outputs"], head["kind"])
-    model.head.load_state_dict(heads)
+    spec, head = from_json(BackboneSpec, ours["backbone"], "config.json of the bundle, headstart.backbone"), ours["head"]
+    prefix = "head."
+    if bundle.config.get("architecture") is not None:
+        prefix = f"{bundle.config['pretrained_cfg']['classifier']}."
+    of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
+    of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
+    model = build(_rebuilt(ours, spec, of_body, module), head["outputs"], head["kind"])
+    model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()
-
-
-def _spec(data: dict[str, Any]) -> BackboneSpec:
-    return BackboneSpec(**data | {"mean": tuple(data["mean"]), "std": tuple(data["std"])})
 
 
 def _rebuilt(ours: dict[str, Any], spec: BackboneSpec, tensors: dict[str, Tensor], module: nn.Module | None) -> Wrapped:

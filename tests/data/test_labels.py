@@ -49,7 +49,7 @@ def test_ignoring_case_makes_one_class_in_the_commonest_spelling():
 def test_wrong_rules_are_taught():
     with pytest.raises(BadSetting, match="not a regular expression: missing \\)"):
         labels("(", "a.jpg")
-    with pytest.raises(BadSetting, match="has no group. Put parentheses around what is the label"):
+    with pytest.raises(BadSetting, match=r"has no group\. Put parentheses around what is the label"):
         labels(r"^\w+_", "a.jpg")
     with pytest.raises(BadSetting, match="what is the group"):
         labels(r"^\w+_", "a.jpg", setting="group_by")
@@ -117,6 +117,7 @@ def test_usual_names_are_guessed_and_the_guess_works(form, kinds):
         [f"2024-01-{number:02}.jpg" for number in range(9)],
         [f"{number * 7919:x}z.jpg" for number in range(9)],
         [f"{name}.jpg" for name in ("anna", "bert", "carl", "dora")],
+        [*files("cat", "dog", form="{kind}_{number}.jpg"), *(f"{number * 7919:x}z.jpg" for number in range(4))],
         ["cat_1.jpg"],
         [],
     ],

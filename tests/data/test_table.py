@@ -41,6 +41,13 @@ def test_any_delimiter_and_encoding(photos, delimiter, name, encoding):
     assert read(photos, text.encode(encoding), name) == (PLAIN, "")
 
 
+def test_columns_divided_by_spaces(photos):
+    found, _ = read(photos, "cat/1.jpg   0.0   mono\ndog/1.jpg   1.0   poly\n", label_column="column_2")
+    assert found == {"cat/1.jpg": "0.0", "dog/1.jpg": "1.0"}
+    (photos / "cat 1.jpg").touch()
+    assert read(photos, "my image,my label\ncat 1.jpg,big cat\n", image_column="my image")[0] == {"cat 1.jpg": "big cat"}
+
+
 def test_delimiters_inside_cells_do_not_confuse(photos):
     text = 'image\tlabel\tremark\ncat/1.jpg\tcat\tgrey, old, fat\ndog/1.jpg\tdog\t"a\ttab"\n'
     assert read(photos, text)[0] == PLAIN
@@ -163,7 +170,7 @@ def test_parts_by_name_and_by_two_flags(photos):
 
 
 def test_a_wrong_part_is_named(photos):
-    with pytest.raises(BadTable, match='line 3 of "t.csv" has "vallid" in the column "split", which takes train, valid, test'):
+    with pytest.raises(BadTable, match=r'line 3 of "t\.csv" has "vallid" in the column "split", which takes train, valid, test'):
         parts(photos, "image,label,split\ncat/1.jpg,cat,train\ncat/2.jpg,cat,vallid\n")
     with pytest.raises(BadTable, match='has "maybe" in the column "is_valid", which takes true or false'):
         parts(photos, "image,label,is_valid\ncat/1.jpg,cat,no\ncat/2.jpg,cat,maybe\n")
@@ -301,5 +308,5 @@ def test_image_csv_tells_the_place(photos):
     assert (data.name, data.root, data.classes) == ("labels", str(photos), ("cat", "dog"))
     with pytest.raises(DataError, match=r'Did you mean ".*labels\.csv"'):
         image_csv(photos / "label.csv")
-    with pytest.raises(DataError, match='there is no file or folder ".*dgo".*Did you mean ".*dog"'):
+    with pytest.raises(DataError, match=r'there is no file or folder ".*dgo".*Did you mean ".*dog"'):
         image_csv(photos / "labels.csv", folder=photos / "dgo")

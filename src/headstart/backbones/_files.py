@@ -1,8 +1,8 @@
 """Weight files of other programs: tensors read without running code from the file, and the architecture they belong to."""
 
 import json
-import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from headstart.errors import WeightsUnavailable
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+CHECKPOINT_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -21,31 +22,43 @@ def read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsUnavailable(f"there is no weight file {path}. Check the path, or name a backbone.")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsUnavailable(
-            f"{path} holds Python objects besides tensors, and is not loaded because such a file can run any program. "
-            f"Save it again as tensors only: safetensors.torch.save_file(model.state_dict(), ...)."
-        ) from error
+        content = _content(path)
     except Exception as error:
-        raise WeightsUnavailable(f"{path} cannot be read as weights: {type(error).__name__}: {error}. Fetch it again.") from error
-    for key in ("state_dict_ema", "state_dict", "model_ema", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    tensors = {str(key).removeprefix("module."): value for key, value in dict(content).items() if isinstance(value, Tensor)}
+        # beware: torch raises a pickle error for code in the file and many others for a damaged one
+        if "weights_only" in str(error).lower():
+            raise WeightsUnavailable(
+                f"{path} holds Python objects besides tensors, and is not loaded because such a file can run any program. "
+                f"Save it again as tensors only: safetensors.torch.save_file(model.state_dict(), ...)."
+            ) from error
+        raise WeightsUnavailable(
+            f"{path} cannot be read as weights ({type(error).__name__}: {error}). Fetch it again."
+        ) from error
+    tensors = {key.removeprefix("module."): value for key, value in _innermost(content).items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsUnavailable(f"{path} holds no tensors. A state dict saved as .safetensors is what is needed.")
     return tensors
 
 
+def _content(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load
+
+        return load(path.read_bytes())
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _innermost(content: Any) -> dict[str, Any]:
+    """The state dict inside a training checkpoint; averaged weights before the last ones."""
+    if not isinstance(content, dict):
+        return {}
+    for key in CHECKPOINT_KEYS:
+        if isinstance(content.get(key), dict):
+            return {str(name): value for name, value in content[key].items()}
+    return {str(name): value for name, value in content.items()}
+
+
 def architecture(path: Path) -> str | None:
-    """timm's name for what the file holds: from its metadata, a config.json beside it, or its file name; None when nothing tells."""
+    """timm's name for what the file holds, from its metadata or a config.json beside it; None when nothing tells."""
     if path.suffix == ".safetensors" and path.is_file():
         from safetensors import safe_open
 

@@ -1,6 +1,6 @@
 """What every backbone shares: a network without its classifier, its spec, its stages in depth order, seeded construction."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstart.core import BackboneSpec
+from headstart.errors import WeightsUnavailable
 from headstart.seeds import derive
 
 Stage = tuple[str, nn.Module]
@@ -80,6 +81,35 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
         torch.default_generator.set_state(state)
 
 
+def fitting(tensors: Mapping[str, Tensor], net: nn.Module, name: str) -> dict[str, Tensor]:
+    """Those of `tensors` that `net` has, all of them.
+
+    Raises:
+        WeightsUnavailable: when one is missing or of another shape.
+    """
+    wanted = net.state_dict()
+    wrong = [key for key, value in wanted.items() if key not in tensors or tensors[key].shape != value.shape]
+    if wrong:
+        found = f"is of shape {list(tensors[wrong[0]].shape)}" if wrong[0] in tensors else "is missing"
+        raise WeightsUnavailable(
+            f"the given weights are not those of {name} as it is built here: {len(wrong)} of its {len(wanted)} tensors are "
+            f'missing or of another shape; "{wrong[0]}" {found}, needed is {list(wanted[wrong[0]].shape)}. '
+            f"Name the architecture they were made for, and leave size out if it was given."
+        )
+    return {key: tensors[key] for key in wanted}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: on a busy machine, waking others for a small forward costs more than the forward."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @contextmanager
 def as_eval(net: nn.Module) -> Iterator[None]:
     """`net` in evaluation mode; each module's own mode is given back."""
@@ -98,7 +128,7 @@ def dry_run(net: nn.Module, size: int, watched: Sequence[Stage]) -> tuple[Tensor
     hooks = [module.register_forward_pre_hook(lambda *_, name=name: called.append(name)) for name, module in watched]
     example = next(net.parameters(), torch.zeros(())).new_zeros(1, 3, size, size)
     try:
-        with torch.no_grad(), as_eval(net):
+        with torch.no_grad(), as_eval(net), one_thread():
             output = net(example)
     finally:
         for hook in hooks:
@@ -107,31 +137,39 @@ def dry_run(net: nn.Module, size: int, watched: Sequence[Stage]) -> tuple[Tensor
 
 
 def depth_order(net: nn.Module, size: int) -> list[list[str]]:
-    """Names of the modules of each stage, in the order in which a forward calls them; norm layers join the stage before."""
+    """Names of the modules of each stage, in the order in which a forward calls them.
+
+    Norm layers, and what has no parameters, join the stage before.
+    """
     units = _units(net)
     order = {name: place for place, name in enumerate(dry_run(net, size, units)[1])}
     units = sorted(units, key=lambda unit: order.get(unit[0], len(order)))
     stages: list[list[str]] = []
+    begun = False
     for name, module in units:
-        if stages and all(parameter.ndim <= 1 for parameter in module.parameters()):
+        weighty = any(parameter.ndim > 1 for parameter in module.parameters())
+        if stages and not (weighty and begun):
             stages[-1].append(name)
         else:
             stages.append([name])
+        begun = begun or weighty
     return stages
 
 
 def _units(net: nn.Module, prefix: str = "", total: int | None = None) -> list[Stage]:
-    """The modules with parameters that make up `net`: plain containers are opened while they hold most of the weights.
+    """The modules that make up `net`, large containers opened.
 
-    A `ModuleList` is never called itself, so it is always opened; so is a wrapper without parameters of its own that holds all.
+    A `Sequential` is opened when it holds more than a quarter of the weights, further down more than half. A `ModuleList` is
+    never called itself, so it is always opened; so is a wrapper that holds nearly all weights but none of its own.
     """
-    units = [(prefix + name, module) for name, module in net.named_children() if _size(module)]
-    total = _size(net) if total is None else total
+    units = [(prefix + name, module) for name, module in net.named_children()]
+    total = max(1, _size(net)) if total is None else total
     opened: list[Stage] = []
     for name, module in units:
-        plain = isinstance(module, nn.Sequential) and _size(module) > total / 2
-        wrapper = len(units) == 1 and not list(module.parameters(recurse=False)) and len(list(module.children())) > 1
-        if isinstance(module, nn.ModuleList | nn.ModuleDict) or plain or wrapper:
+        share = _size(module) / total
+        plain = isinstance(module, nn.Sequential) and share > (0.5 if prefix else 0.25)
+        wrapper = share > 0.9 and not list(module.parameters(recurse=False)) and len(list(module.children())) > 1
+        if type(module) in (nn.ModuleList, nn.ModuleDict) or plain or wrapper:
             opened += _units(module, f"{name}.", total)
         else:
             opened.append((name, module))

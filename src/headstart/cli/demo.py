@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ from headstart.train.observers import choose
 if TYPE_CHECKING:
     from headstart.learner import Learner
 
+WIDTH = 100
 TABLE = Path(__file__).parent / "solar_cells.csv"
 DOUBTFUL = {0.3333333333333333: "one third", 0.6666666666666666: "two thirds"}
 
@@ -41,6 +43,8 @@ def demo(
         data = solar_cells(pictures)
         typer.echo(introduction(data, epochs))
         learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
+        if learner.stopped:
+            raise typer.Exit(130)
         typer.echo(predictions(learner, data, doubtful_cells(pictures)))
         typer.echo(closing(learner))
 
@@ -55,7 +59,8 @@ def cells_folder() -> Path:
     places = [] if spec is None else list(spec.submodule_search_locations or [])
     if not places or not (Path(places[0]) / "data" / "images").is_dir():
         raise MissingExtra(
-            'the demo needs pictures of solar cells. Install them with: pip install "headstart[demo]"  (or: pip install elpv-dataset)'
+            "the demo needs the pictures of the package elpv-dataset. "
+            'Install it with: pip install "headstart[demo]"  (or: pip install elpv-dataset)'
         )
     return Path(places[0]) / "data"
 
@@ -80,27 +85,22 @@ def introduction(data: Dataset, epochs: int) -> str:
     """What is about to happen and why."""
     parts = Counter(record.part for record in data.records)
     labels = Counter(record.target for record in data.records)
-    told = f"""The task: find the broken solar cells.
-
-{len(data.records):,} cells were photographed in the dark while a current made them glow; cracks and dead parts stay dark.
-Experts called {labels["functional"]:,} of them functional and {labels["defective"]:,} defective. {parts["train"]:,} pictures are for training.
-The other {parts["valid"]:,} are the validation set: the model never learns from them, so the columns valid_loss and
-error_rate tell how it does on cells that it has not seen.
-
-Step 1, row 0: the head. The backbone has already learned, from a million everyday photographs, to turn a
-picture into numbers that describe it. It stays frozen; only a new last layer, the head, is fitted to these
-numbers. That takes seconds, and is a usable model.
-"""
-    if not epochs:
-        return told + "\nStep 2 would train all layers; with --epochs 0 it is left out.\n"
-    return (
-        told
-        + f"""
-Step 2, rows 1 to {epochs}: all layers. The whole model is trained, later layers faster than earlier ones, in {epochs}
-complete passes over the training pictures, each time cut, turned and lit a little differently. This takes
-minutes. The row with the lowest valid_loss is kept.
-"""
+    task = f"""{len(data.records):,} cells were photographed in the dark while a current made them glow; cracks stay dark.
+        Experts called {labels["functional"]:,} of them functional and {labels["defective"]:,} defective.
+        {parts["train"]:,} of the pictures are for training. The other {parts["valid"]:,} are the validation set: the model
+        never learns from them, so the columns valid_loss and error_rate tell how it does on cells that it has not seen."""
+    first = """Step 1, row 0: the head. The backbone has already learned, from a million everyday photographs, to turn a picture
+        into numbers that describe it. It stays frozen; only a new last layer, the head, is fitted to these numbers. That takes
+        seconds, and is a usable model."""
+    second = (
+        f"""Step 2, rows 1 to {epochs}: all layers. The whole model is trained, later layers faster than earlier ones, in {epochs}
+        complete passes over the training pictures, each time cut, turned and lit a little differently. This takes minutes.
+        The row with the lowest valid_loss is kept."""
+        if epochs
+        else "Step 2 would train all layers; with --epochs 0 it is left out."
     )
+    paragraphs = ["The task: find the broken solar cells.", task, first, second]
+    return "\n\n".join(fill(" ".join(text.split()), WIDTH) for text in paragraphs) + "\n"
 
 
 def predictions(learner: "Learner", data: Dataset, doubtful: list[tuple[Path, str]]) -> str:

@@ -2,28 +2,22 @@
 
 import importlib.metadata
 import os
-import re
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from headstart.cli.hurts import engine_hurts, place_hurts, torch_hurts, version_hurts
 from headstart.cli.output import results_on_stdout, size_in_words, write_line
 from headstart.store import cache
 from headstart.train.observers.json_lines import to_line
 
-LITTLE_DISK = 5_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Hurt:
-    """Something that will make work slow or impossible, and what to do about it."""
-
-    what: str
-    remedy: str
+PROBED = 8
+"""Images of noise on which engines and precisions are tried."""
 
 
 def doctor(
@@ -32,7 +26,7 @@ def doctor(
         bool, typer.Option("--clear-cache", help="Delete the caches; they are made again when needed.")
     ] = False,
 ) -> None:
-    """Show versions, devices, the engine in use, caches, and what will hurt (with the remedy)."""
+    """Show versions, devices, engine, precision, caches, and what will hurt (with the remedy)."""
     with results_on_stdout(json) as stdout:
         freed = cache.clear() if clear_cache else None
         found = examine()
@@ -53,124 +47,25 @@ def examine() -> dict[str, Any]:
 
     torch = _torch()
     engine = _engine() if torch["works"] else {}
+    choice = _choice() if torch["works"] else {}
     folder = cache.root()
     free = _free(folder)
     hurts = [
         *torch_hurts(torch, has_nvidia()),
         *version_hurts(_installed, _requirements),
         *place_hurts(folder, free, {kind: cache.writable(kind) for kind in cache.KINDS}),
-        *engine_hurts(torch, _installed("openvino") is not None),
+        *engine_hurts(torch, _installed("openvino") is not None, choice),
     ]
     return {
         **environment(),
         "torch": torch,
         "engine": engine,
+        "choice": choice,
         "caches": {"folder": str(folder), **cache.usage()},
         "free_disk": free,
         "offline": os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"),
         "will_hurt": [{"what": hurt.what, "remedy": hurt.remedy} for hurt in hurts],
     }
-
-
-def torch_hurts(torch: Mapping[str, Any], nvidia: bool) -> list[Hurt]:
-    """What is wrong with torch itself: it does not start, or it does not see the card that is there."""
-    if not torch["works"]:
-        return [Hurt(f"torch cannot be used: {torch['error']}", "Reinstall it: pip install --force-reinstall torch torchvision")]
-    found = []
-    if torch["torchvision_error"]:
-        found.append(
-            Hurt(
-                f"torchvision cannot be used with torch {torch['version']}: {torch['torchvision_error']}",
-                "Install the two together: pip install --upgrade torch torchvision",
-            )
-        )
-    if nvidia and not torch["cuda_build"]:
-        found.append(
-            Hurt(
-                f"there is an NVIDIA card, but torch {torch['version']} was built without CUDA: everything runs on the CPU",
-                "Choose the CUDA build for your system on pytorch.org/get-started, and install torch and torchvision from there.",
-            )
-        )
-    elif nvidia and not torch["cuda"]:
-        found.append(
-            Hurt(
-                f"there is an NVIDIA card, but torch (CUDA {torch['cuda_build']}) cannot use it",
-                "Usually the driver is too old or hidden from this process: check nvidia-smi and CUDA_VISIBLE_DEVICES.",
-            )
-        )
-    return found
-
-
-def version_hurts(installed: Callable[[str], str | None], requirements: Callable[[str], list[str]]) -> list[Hurt]:
-    """Whether torchvision asks for another torch than the one that is installed."""
-    torch, vision = installed("torch"), installed("torchvision")
-    if torch is None or vision is None:
-        return []
-    for requirement in requirements("torchvision"):
-        match = re.match(r"torch\s*[( ]?\s*([^;)]*)", requirement)
-        if match and not re.match(r"torch[\w-]", requirement) and not allows(match[1], torch):
-            return [
-                Hurt(
-                    f"torchvision {vision} wants torch {match[1].strip()}, but torch {torch} is installed",
-                    "Install the two together: pip install --upgrade torch torchvision",
-                )
-            ]
-    return []
-
-
-def allows(specifier: str, version: str) -> bool:
-    """Whether a version is inside a specifier such as `==2.11.0` or `>=2.14.0,!=2.15.1`; builds (`+cpu`) do not count."""
-    ours = _numbers(version)
-    for clause in filter(None, (part.strip() for part in specifier.split(","))):
-        match = re.match(r"(==|>=|<=|!=|~=|>|<)\s*([\d.]+)", clause)
-        if match is None:
-            continue
-        theirs = _numbers(match[2])
-        length = max(len(ours), len(theirs))
-        left, right = ours + (0,) * (length - len(ours)), theirs + (0,) * (length - len(theirs))
-        prefix = clause.endswith(".*")
-        equal = ours[: len(theirs)] == theirs if prefix else left == right
-        good = {
-            "==": equal,
-            "!=": not equal,
-            ">=": left >= right,
-            "<=": left <= right,
-            ">": left > right,
-            "<": left < right,
-            "~=": left >= right and ours[: len(theirs) - 1] == theirs[:-1],
-        }[match[1]]
-        if not good:
-            return False
-    return True
-
-
-def place_hurts(folder: Path, free: int | None, writable: Mapping[str, bool]) -> list[Hurt]:
-    """What is wrong with the place of the caches."""
-    found = []
-    if not all(writable.values()):
-        found.append(
-            Hurt(
-                f"the cache folder {folder} cannot be written: images are decoded again in every epoch and every run",
-                "Set the environment variable HEADSTART_CACHE to a folder that you can write to.",
-            )
-        )
-    if free is not None and free < LITTLE_DISK:
-        found.append(
-            Hurt(
-                f"only {size_in_words(free)} are free where the caches live ({folder})",
-                "Free some space, headstart doctor --clear-cache, or set HEADSTART_CACHE to a larger disk.",
-            )
-        )
-    return found
-
-
-def engine_hurts(torch: Mapping[str, Any], openvino: bool) -> list[Hurt]:
-    """What makes the frozen forward slower than it could be."""
-    if openvino or not torch["works"] or torch["cuda"] or torch["mps"]:
-        return []
-    return [
-        Hurt("OpenVINO is not installed: features are computed by torch, several times slower on a CPU", "pip install openvino"),
-    ]
 
 
 def has_nvidia() -> bool:
@@ -189,7 +84,12 @@ def as_lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if torch["works"]:
         lines.append(f"devices    {', '.join(torch['devices'])}; torch uses {torch['threads']} threads")
-    lines += [f"{name:<10} {_plain(value)}" for name, value in found["engine"].items()]
+    choice = found["choice"]
+    if "engine" in choice:
+        lines += [
+            f"engine     {choice['engine']} for the frozen backbone, {choice['images_per_second']:,.0f} images a second",
+            f"precision  {choice['precision']} for training it, {choice['training_images_per_second']:,.0f} images a second",
+        ]
     sizes = ", ".join(f"{kind} {size_in_words(size)}" for kind, size in found["caches"].items() if kind != "folder")
     lines.append(f"caches     {sizes} in {found['caches']['folder']}")
     if found["free_disk"] is not None:
@@ -201,14 +101,6 @@ def as_lines(found: Mapping[str, Any]) -> list[str]:
     if not found["will_hurt"]:
         return [*lines, "", "Nothing here will hurt."]
     return [*lines, "", "What will hurt:", *(f"- {one['what']}.\n  {one['remedy']}" for one in found["will_hurt"])]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
-    return str(value)
 
 
 def _torch() -> dict[str, Any]:
@@ -244,6 +136,53 @@ def _engine() -> dict[str, Any]:
     return dict(report())
 
 
+def _choice() -> dict[str, Any]:
+    """What a run with the default backbone would use here, measured on noise in a few seconds.
+
+    Beware: anything can be broken on the machine that doctor is asked about, hence the wide net.
+    """
+    try:
+        return _measured_choice()
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _measured_choice() -> dict[str, Any]:
+    import torch
+
+    from headstart import model as models
+    from headstart.core import Settings
+    from headstart.engine import device as devices
+    from headstart.engine.frozen import choose_frozen
+    from headstart.modalities import image
+    from headstart.seeds import numpy_generator
+
+    device = devices.choose("auto")
+    with devices.tuned_run(device):
+        backbone = models.build_backbone(Settings().backbone)
+        model = models.build(backbone, 2).to(device).eval()
+        geometry = image.geometry(backbone.spec)
+        pixels = numpy_generator(0, "doctor").integers(0, 256, (PROBED, geometry.size, geometry.size, 3), np.uint8)
+        frozen = choose_frozen(backbone, geometry, pixels, device)
+        began = time.perf_counter()
+        frozen.features(pixels)
+        seconds = time.perf_counter() - began
+        inputs = image.to_input(torch.from_numpy(pixels).to(device), geometry)
+        targets = torch.arange(PROBED, device=device) % 2
+        found = devices.probe_precision(model, inputs, targets, torch.nn.functional.cross_entropy)
+    return {
+        "device": str(device),
+        "backbone": backbone.spec.name,
+        "engine": frozen.name,
+        "agreement": frozen.agreement,
+        "notes": list(frozen.notes),
+        "images_per_second": PROBED / seconds,
+        "precision": found["precision"],
+        "precisions": found["measured"],
+        "training_images_per_second": 1 / found["measured"][found["precision"]]["seconds_per_image"],
+    }
+
+
 def _free(folder: Path) -> int | None:
     existing = next((place for place in (folder, *folder.parents) if place.exists()), None)
     try:
@@ -261,8 +200,3 @@ def _installed(package: str) -> str | None:
 
 def _requirements(package: str) -> list[str]:
     return importlib.metadata.requires(package) or []
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    release = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in release[0].split(".")) if release else ()

@@ -42,13 +42,15 @@ app.command(rich_help_panel="First steps")(demo)
 app.command(rich_help_panel="First steps")(doctor)
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(asked: bool) -> bool:
+    """What was asked; shows the version and leaves if so."""
     if asked:
         try:
             typer.echo(f"headstart {version('headstart')}")
         except PackageNotFoundError:
             typer.echo("headstart (not installed)")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -112,7 +114,7 @@ def _foreign(error: Exception) -> int:
     if "Exit" in kinds:
         return int(getattr(error, "exit_code", 0))
     if "NoArgsIsHelpError" in kinds:
-        typer.echo(str(getattr(error, "message", "")) or "Try: headstart --help", err=True)
+        typer.echo(str(getattr(error, "message", "")), err=True, nl=False)  # with rich the help is already on the screen
         return 2
     if "ClickException" in kinds:
         _say(_usage_message(error))

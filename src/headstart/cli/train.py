@@ -9,7 +9,7 @@ import typer
 from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
 from headstart.cli.output import results_on_stdout
 from headstart.core import CHOICES, Dataset, Observer, Settings
-from headstart.errors import BadSetting
+from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
 
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ def train(
     """
     settings = Settings(
         epochs=epochs,
-        method=method,  # pyright: ignore[reportArgumentType]  (Settings checks its words)
-        head=head,  # pyright: ignore[reportArgumentType]
+        method=_word("method", method),
+        head=_word("head", head),
         freeze_epochs=freeze_epochs,
         base_lr=base_lr,
         lr_mult=lr_mult,
-        norms=norms,  # pyright: ignore[reportArgumentType]
-        keep=keep,  # pyright: ignore[reportArgumentType]
+        norms=_word("norms", norms),
+        keep=_word("keep", keep),
         monitor=monitor,
         metrics=_listed(metrics) or ("error_rate",),
         label_smoothing=label_smoothing,
@@ -94,7 +94,7 @@ def train(
         head_kind=head_kind,
         size=size,
         batch_size=batch_size,
-        augment=augment,  # pyright: ignore[reportArgumentType]
+        augment=_word("augment", augment),
         seed=seed,
         device=device,
     )
@@ -104,7 +104,9 @@ def train(
         from headstart.data.sources import open_path
 
         data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
-        train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
+        learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
+    if learner.stopped:
+        raise typer.Exit(130)
 
 
 def check_course(settings: Settings) -> None:
@@ -149,6 +151,17 @@ def summary(learner: "Learner", seconds: float) -> dict[str, Any]:
         "kept": learner.kept,
         "seconds": round(seconds, 3),
     }
+
+
+def _word(setting: str, value: str | None) -> Any:
+    """The value, if the setting knows it.
+
+    Raises:
+        UnknownName: with the nearest one.
+    """
+    if value not in CHOICES[setting]:
+        raise unknown_name(f"choice for --{setting}", str(value), filter(None, CHOICES[setting]))
+    return value
 
 
 def _listed(values: list[str] | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.data._scan import quoted
 from headstart.errors import BadTable
 
-_DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
+_DELIMITERS = ("\t", ",", ";", "|", " ")
 _BINARY = {
     b"PK\x03\x04": "an Excel or OpenDocument workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -42,7 +42,7 @@ class Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """The table in a file of any usual delimiter (comma, tab, semicolon, bar) in UTF-8, UTF-16 or Windows encoding.
+    """The table in a file of any usual delimiter (comma, tab, semicolon, bar, else spaces) in UTF-8, UTF-16 or Windows encoding.
 
     Raises:
         BadTable: unreadable, empty, or not a table.
@@ -79,9 +79,10 @@ def _delimiter(text: str, suffix: str) -> str:
     """The delimiter that divides the first lines into equally many columns, and most; in doubt the usual one."""
     usual = "\t" if suffix == ".tsv" else ","
 
-    def score(delimiter: str) -> tuple[bool, int, bool]:
+    def score(delimiter: str) -> tuple[bool, bool, int, bool]:
         widths = [len(row) for _, row in zip(range(20), _parse(text[:65536], delimiter), strict=False) if row]
-        return len(set(widths)) == 1 and max(widths, default=0) > 1, max(widths[:1], default=0), delimiter == usual
+        even = len(set(widths)) == 1 and widths[0] > 1
+        return even, delimiter != " ", max(widths[:1], default=0), delimiter == usual
 
     return max(_DELIMITERS, key=score)
 

@@ -28,6 +28,8 @@ CROPS = (0.96, 0.92)
 DISTANCES = (0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005)
 """1 - cosine below which two images count as copies: the largest at which look-alikes stay few is used."""
 LOOK_ALIKE_SHARE = 0.25
+LARGE_GROUP, LARGE_SHARE = 20, 0.1
+"""Groups with more images, and with a larger share of all, are chains of look-alikes: then a smaller distance is used."""
 EXHAUSTIVE = 4096
 """Up to so many images all pairs are compared; beyond, those whose hashes meet."""
 N_TABLES = 24
@@ -68,7 +70,10 @@ def copies(pictures: UInt8[np.ndarray, "images side side"]) -> Copies:
     queries = [target, *(whiten(_contrast(flat, view)) for view in _views())]
     near = _near_all if len(target) <= EXHAUSTIVE else _near_hashed
     pairs, distance = _distinct(list(near(queries, target, 1 - DISTANCES[0])))
-    allowed = _allowed(target, distance)
+    choices = [each for each in DISTANCES if each <= _allowed(target, distance)]
+    large = max(LARGE_GROUP, LARGE_SHARE * len(target))
+    unchained = (each for each in choices if _largest_group(pairs[distance <= each], len(target)) <= large)
+    allowed = next(unchained, choices[-1])
     return Copies(visible[pairs[distance <= allowed]], allowed)
 
 
@@ -184,3 +189,12 @@ def _allowed(target: Float32[np.ndarray, "images numbers"], distance: Float[np.n
         if near * (allowed / 0.25) ** power <= LOOK_ALIKE_SHARE * max(1, int((distance <= allowed).sum())):
             return allowed
     return DISTANCES[-1]
+
+
+def _largest_group(pairs: Int[np.ndarray, "pairs 2"], count: int) -> int:
+    """Images in the largest group that the pairs connect."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return int(np.bincount(connected_components(links, directed=False)[1]).max())

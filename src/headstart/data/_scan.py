@@ -70,7 +70,7 @@ class Scan:
         notes = []
         if self.others:
             endings = ", ".join(f"{ending or 'no ending'} {count:,}" for ending, count in self.others.most_common(4))
-            notes.append(f"Left out {counted(sum(self.others.values()), 'file')} that by their ending are no images ({endings}).")
+            notes.append(f"Left out {counted(sum(self.others.values()), 'file')}, not images by their ending ({endings}).")
         if self.unreadable:
             first = quoted(min(self.unreadable))
             notes.append(f"Left out {counted(len(self.unreadable), 'folder')} without permission to read (first: {first}).")

@@ -1,15 +1,13 @@
 """What is wrong with a data set: broken files, copies, contradicting labels, leaks, small classes; in JSON and in sentences."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-import numpy as np
-
 from headstart.core import Dataset
-from headstart.data._fingerprint import SIDE, copies
+from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._scan import counted
 from headstart.errors import DataError
 from headstart.modalities.image import shown
@@ -18,8 +16,6 @@ SMALL_CLASS = 5
 UNBALANCED = 5
 """Told when the largest class has this many times the images of the smallest."""
 SHOWN = 3
-
-Ids = tuple[str, ...]
 
 _REASONS = {
     "missing": "missing",
@@ -83,6 +79,8 @@ class Audit:
     near_distance: float
     classes: Mapping[str, int]
     """Usable images per class, also classes without any."""
+    divided: bool = False
+    """Whether the data came with parts."""
 
     @property
     def quarantine(self) -> tuple[FileReport, ...]:
@@ -106,7 +104,7 @@ class Audit:
 
     def groups(self) -> dict[str, str]:
         """For each id that has copies, a key that it shares with them: what a random split must not separate."""
-        union = _Union()
+        union = Union()
         for group in (*self.exact, *self.near):
             union.join(group)
         return {name: union.root(name) for group in (*self.exact, *self.near) for name in group}
@@ -146,8 +144,8 @@ def audit(dataset: Dataset, reports: Sequence[FileReport]) -> Audit:
     """What is wrong with a data set, from what was found in each of its files."""
     labels = {record.id: record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
-    exact = _same_bytes(usable)
-    near, distance = _same_picture(usable, exact)
+    exact = same_content({report.id: report.digest for report in usable})
+    near, distance = same_picture({report.id: report.fingerprint for report in usable}, exact)
     parts = {record.id: record.part for record in dataset.records if record.part}
     counts = Counter(labels[report.id] for report in usable)
     names = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))
@@ -162,6 +160,7 @@ def audit(dataset: Dataset, reports: Sequence[FileReport]) -> Audit:
         leaks=tuple(group for group in every if len({parts[name] for name in group if name in parts}) > 1),
         near_distance=distance,
         classes={name: counts[name] for name in names},
+        divided=bool(parts),
     )
 
 
@@ -171,68 +170,14 @@ def require_usable(dataset: Dataset, found: Audit) -> None:
     Raises:
         DataError: a lesson, with the reasons and the first message.
     """
-    if not found.usable():
-        lines = _quarantined(found)
+    if not found.files:
         raise DataError(
-            f"none of the {counted(len(found.files), 'file')} of {shown(dataset.name)} can be used: {_reasons(found.quarantine)}. "
-            f"The first: {found.quarantine[0].message}"
-            if lines
-            else f"{shown(dataset.name)} holds no image. Give a folder with one folder of images for each class, or a .csv table."
+            f"{shown(dataset.name)} holds no image. Give a folder with one folder of images for each class, or a .csv table."
         )
-
-
-# ---------------------------------------------------------------------------------------------------------- finding groups
-
-
-class _Union:
-    """Union-find over names; the root of a group is its first member."""
-
-    def __init__(self) -> None:
-        self.parent: dict[str, str] = {}
-
-    def root(self, name: str) -> str:
-        path = []
-        while (above := self.parent.setdefault(name, name)) != name:
-            path.append(name)
-            name = above
-        self.parent.update(dict.fromkeys(path, name))
-        return name
-
-    def join(self, names: Iterable[str]) -> None:
-        first, *rest = names
-        for name in rest:
-            self.parent[self.root(name)] = self.root(first)
-
-
-def _same_bytes(usable: Sequence[FileReport]) -> tuple[Ids, ...]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for report in usable:
-        groups[report.digest].append(report.id)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
-def _same_picture(usable: Sequence[FileReport], exact: Sequence[Ids]) -> tuple[tuple[Ids, ...], float]:
-    """Groups of files with different bytes that show the same picture, exact copies of members included; and the distance."""
-    later_copies = {name for group in exact for name in group[1:]}
-    unique = [report for report in usable if report.id not in later_copies]
-    pictures = np.frombuffer(b"".join(report.fingerprint for report in unique), np.uint8).reshape(-1, SIDE, SIDE)
-    found = copies(pictures)
-    union = _Union()
-    for first, second in found.pairs.tolist():
-        union.join((unique[first].id, unique[second].id))
-    members = set(union.parent)
-    for group in exact:
-        if group[0] in members:
-            union.join(group)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for report in usable:
-        if report.id in union.parent:
-            groups[union.root(report.id)].append(report.id)
-    return tuple(tuple(group) for group in groups.values()), found.distance
-
-
-def _spread(values: Sequence[int]) -> dict[str, float]:
-    return {"min": min(values), "median": median(values), "max": max(values)} if values else {}
+    if not found.usable():
+        files = f"none of the {len(found.files):,} files" if len(found.files) > 1 else "the only file"
+        first = found.quarantine[0].message
+        raise DataError(f"{files} of {shown(dataset.name)} can be used: {_reasons(found.quarantine)}. The first: {first}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- in words
@@ -243,10 +188,11 @@ def _quarantined(found: Audit) -> list[str]:
     bad = found.quarantine
     if not bad:
         return []
-    more = f" ({len(bad) - SHOWN} more in audit.json)" if len(bad) > SHOWN else ""
+    more = f" ({len(bad) - SHOWN:,} more in audit.json)" if len(bad) > SHOWN else ""
+    left = "is left out" if len(bad) == 1 else "are left out"
     return [
-        f"{len(bad):,} of {counted(len(found.files), 'file')} cannot be used and {'is' if len(bad) == 1 else 'are'} left out: {_reasons(bad)}.",
-        "Left out: " + " · ".join(file.message for file in bad[:SHOWN]) + more,
+        f"{len(bad):,} of {counted(len(found.files), 'file')} cannot be used and {left}: {_reasons(bad)}.",
+        f"Left out: {' · '.join(file.message for file in bad[:SHOWN])}{more}",
     ]
 
 
@@ -257,24 +203,19 @@ def _reasons(bad: Sequence[FileReport]) -> str:
 def _copied(found: Audit) -> list[str]:
     lines = []
     if found.exact:
-        extra = sum(len(group) - 1 for group in found.exact)
-        lines.append(
-            f"{counted(extra, 'image is an exact copy', 'images are exact copies')} of another: {_named(found.exact, found)}."
-        )
+        n = counted(sum(len(group) - 1 for group in found.exact), "image is an exact copy", "images are exact copies")
+        lines.append(f"{n} of another: {_named(found.exact, found)}.")
     if found.conflicts:
         n = counted(len(found.conflicts), "group of exact copies carries", "groups of exact copies carry")
         lines.append(f"{n} different labels, of which at most one is right: {_named(found.conflicts, found)}.")
     if found.near:
-        n = counted(len(found.near), "group", "groups")
-        images = counted(sum(map(len, found.near)), "image")
-        lines.append(
-            f"{n} of near-duplicates ({images} that show nearly the same): {_named(found.near, found)}. A random split keeps each together."
-        )
+        n, images = counted(len(found.near), "group"), counted(sum(map(len, found.near)), "image")
+        kept = "" if found.divided else " A random split keeps each together."
+        lines.append(f"{n} of near-duplicates ({images} that show nearly the same): {_named(found.near, found)}.{kept}")
     if found.leaks:
         n = counted(len(found.leaks), "group of copies lies", "groups of copies lie")
-        lines.append(
-            f"{n} in more than one of the given parts, so results there look better than they are: {_named(found.leaks, found)}."
-        )
+        better = "so results there look better than they are"
+        lines.append(f"{n} in more than one of the given parts, {better}: {_named(found.leaks, found)}.")
     return lines
 
 
@@ -283,7 +224,7 @@ def _named(groups: Sequence[Ids], found: Audit) -> str:
     group = groups[0][:SHOWN]
     differ = len({found.labels.get(name) for name in groups[0]}) > 1
     names = " = ".join(f"{shown(name)} ({found.labels.get(name)})" if differ else shown(name) for name in group)
-    return names + (", ..." if len(groups) > 1 or len(groups[0]) > SHOWN else "")
+    return names + (", and so on" if len(groups) > 1 or len(groups[0]) > SHOWN else "")
 
 
 def _unequal(found: Audit) -> list[str]:
@@ -292,15 +233,13 @@ def _unequal(found: Audit) -> list[str]:
         some = ", ".join(f"{shown(name)} ({count})" for name, count in list(small.items())[:8]) + (
             ", ..." if len(small) > 8 else ""
         )
-        lines.append(
-            f"{counted(len(small), 'class has', 'classes have')} fewer than {SMALL_CLASS} usable images, too few to learn from: {some}."
-        )
+        n = counted(len(small), "class has", "classes have")
+        lines.append(f"{n} fewer than {SMALL_CLASS} usable images, too few to learn from: {some}.")
     if found.imbalance >= UNBALANCED:
         ordered = sorted((count, name) for name, count in found.classes.items() if count)
         (least, rare), (most, common) = ordered[0], ordered[-1]
-        lines.append(
-            f"The classes are unequal: {shown(common)} has {most:,} images, {shown(rare)} {least:,}. Look at more than the error rate."
-        )
+        counts = f"{shown(common)} has {most:,} images, {shown(rare)} {least:,}"
+        lines.append(f"The classes are unequal: {counts}. Look at more than the error rate.")
     return lines
 
 
@@ -308,3 +247,7 @@ def _remarked(found: Audit) -> list[str]:
     tally = Counter(note for file in found.files if file.status == "ok" for note in file.notes)
     said = [f"{tally[note]:,} {words}" for note, words in _NOTES.items() if tally[note]]
     return [f"Files that are used, but odd: {'; '.join(said)}."] if said else []
+
+
+def _spread(values: Sequence[int]) -> dict[str, int | float]:
+    return {"min": min(values), "median": median(values), "max": max(values)} if values else {}

@@ -7,7 +7,7 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from headstart.core import Batch
 from headstart.data.pixels import PixelStore
@@ -58,19 +58,10 @@ def training_batches(examples: Examples, preset: str, batch_size: int, seed: int
         yield Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()))
 
 
-def evaluation_batches(examples: Examples, device: Any, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:
-    """Every example once, in order, unchanged: the centre that the model sees when it predicts."""
-    import torch
-
-    geometry = examples.store.geometry
-
-    def gather(rows: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], np.ndarray]:
-        return rows, examples.store.centres(examples.indices[rows].tolist())
-
-    parts = [np.arange(first, min(first + batch_size, len(examples))) for first in range(0, len(examples), batch_size)]
-    for rows, pixels in _ahead(gather, parts):
-        inputs = image.to_input(torch.from_numpy(pixels).to(device), geometry)
-        yield Batch(inputs, examples.targets[torch.from_numpy(rows)].to(device), tuple(examples.ids[row] for row in rows.tolist()))
+def centres(examples: Examples, batch_size: int = EVALUATION_BATCH) -> Iterator[UInt8[np.ndarray, "_ size size 3"]]:
+    """What the model sees of every example when it predicts, in order, in batches."""
+    parts = [examples.indices[first : first + batch_size].tolist() for first in range(0, len(examples), batch_size)]
+    yield from _ahead(examples.store.centres, parts)
 
 
 def _ahead(function: Any, items: Sequence[Any]) -> Iterator[Any]:

@@ -99,7 +99,10 @@ class Guess:
 
 
 _PATTERNS = (
-    r"^(.+?)[ _.\-]*\(?\d+\)?\.\w+$",  # yorkshire_terrier_12.jpg, cat.0.jpg, cat (3).jpg
+    r"^(.+)_\d+\.",  # yorkshire_terrier_12.jpg
+    r"^(.+)\.\d+\.",  # cat.0.jpg
+    r"^(\D+)\d+\.",  # cat12.jpg
+    r"^(.+?)[ _.\-]*\(?\d+\)?\.\w+$",  # cat (3).jpg
     r"^\d+[ _.\-]+(.+?)\.\w+$",  # 0001_cat.jpg
     r"^([^_]+)_",  # cat_a8f3.jpg
     r"^([^\-]+)-",  # cat-a8f3.jpg
@@ -132,7 +135,7 @@ def from_names_advice(ids: Sequence[str]) -> str:
     """How labels could be read from these file names: with a guessed pattern if there is one."""
     guess = guess_pattern(ids)
     if guess is None:
-        ask = "if the file names tell the class, give a regular expression whose group is the class"
+        ask = "give a regular expression whose group is the class, if file names tell it"
         return f"{ask}: label=r'{_EXAMPLE}' (--label on the command line)"
     some = ", ".join(quoted(label) for label in guess.classes[:4]) + (", ..." if len(guess.classes) > 4 else "")
     gives = f"{counted(len(guess.classes), 'class', 'classes')}: {some}"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from headstart.core import Dataset, Part, Record
 from headstart.data._assemble import assemble, describe_call, group_notes
-from headstart.data._layout import part_of, read_layout
+from headstart.data._layout import Layout, part_of, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
 from headstart.data._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, clean, counted, quoted, scan
 from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels, tidy
@@ -49,30 +49,31 @@ def image_folder(
     check_shares(valid, test)
     found = _scan_folder(path)
     layout = read_layout(found.images)
-    ids = [identifier for identifier, _ in layout.images]
-    notes = list(layout.notes)
-    if label is None:
-        classes, trouble = layout.classes, "beside the class folders"
-        notes += layout.class_notes
-        if classes.count(None) > len(classes) / 2 and len(set(classes) - {None}) < 2:
-            raise no_labels(fspath(path), ids, found.tables)
-    else:
-        classes, trouble = by_rule(label, "label", layout.images), "to which the rule for labels gives none"
-        if not any(classes):
-            raise _nothing_matched(label, ids)
-    groups = by_rule(group_by, "group_by", layout.images) if group_by is not None else [None] * len(ids)
-    lost = [identifier for identifier, target in zip(ids, classes, strict=True) if target is None]
-    if lost:
-        notes.append(f"Left out {counted(len(lost), 'image')} {trouble} (first: {quoted(lost[0])}).")
+    classes, notes = _classes_and_notes(layout, label, found, fspath(path).rstrip("/\\") or ".")
+    groups = by_rule(group_by, "group_by", layout.images) if group_by is not None else [None] * len(classes)
     rows = zip(layout.images, classes, groups, layout.parts, strict=True)
-    records = [
-        Record(identifier, source, target, group, part)
-        for (identifier, source), target, group, part in rows
-        if target is not None
-    ]
+    records = [Record(*image, target, group, part) for image, target, group, part in rows if target is not None]
     origin = describe_call("image_folder", valid, test, seed, path=found.root, label=describe(label), group_by=describe(group_by))
     notes += [*group_notes(records, group_by), *found.notes()]
     return assemble(Path(found.root).name, records, found.root, notes, origin)
+
+
+def _classes_and_notes(layout: Layout, label: NameRule | None, found: Scan, folder: str) -> tuple[list[str | None], list[str]]:
+    """The class of each image, by its folder or by the rule, and what the user should know of how they were found."""
+    ids = [identifier for identifier, _ in layout.images]
+    if label is None:
+        classes, notes, trouble = layout.classes, [*layout.notes, *layout.class_notes], "beside the class folders"
+        if classes.count(None) > len(classes) / 2 and len(set(classes) - {None}) < 2:
+            raise no_labels(folder, ids, found.tables)
+    else:
+        classes, notes = by_rule(label, "label", layout.images), list(layout.notes)
+        trouble = "to which the rule for labels gives none"
+        if not any(classes):
+            raise _nothing_matched(label, ids)
+    lost = [identifier for identifier, target in zip(ids, classes, strict=True) if target is None]
+    if lost:
+        notes.append(f"Left out {counted(len(lost), 'image')} {trouble} (first: {quoted(lost[0])}).")
+    return classes, notes
 
 
 def _scan_folder(path: AnyPath) -> Scan:

@@ -236,8 +236,8 @@ def _never_trained(name: str, records: Sequence[Record], absent: Mapping[str, Pa
 def _one_class(name: str, labelled: Sequence[Record], label: str) -> DataError:
     advice = from_names_advice([record.id for record in labelled])
     return DataError(
-        f"{name} has one class only ({quoted(label)}, {counted(len(labelled), 'image')}): a classifier needs at least two to tell "
-        f"apart. Add the images of another class beside it. If {quoted(label)} is only a folder of all images, {advice}."
+        f"{name} has only one class ({quoted(label)}, {counted(len(labelled), 'image')}): a classifier needs two or more to tell "
+        f"apart. Add images of another class. If {quoted(label)} is no class, {advice}."
     )
 
 

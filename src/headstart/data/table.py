@@ -14,7 +14,7 @@ from headstart.data.labels import NameRule, by_rule, tidy
 from headstart.errors import BadTable, unknown_name
 
 _USUAL = {
-    "image": "image path file filename filepath image_path file_path image_name img img_path image_file image_id file_name name id",
+    "image": "image path file filename filepath image_path file_path image_name img img_path image_id file_name name id",
     "label": "label class category target class_name label_name y labels species breed diagnosis",
     "group": "group group_id",
     "part": "part split subset partition set",
@@ -240,12 +240,16 @@ def _nothing_left(grid: Grid, columns: Columns, finder: Finder, losses: _Losses)
     text = f"{grid.name} leaves no image to use. " + " ".join(losses.sentences())
     reasons = Counter({reason: len(rows) for reason, rows in losses.rows.items()})
     worst = reasons.most_common(1)[0][0]
-    where = f"{quoted(grid.columns[columns.image])} was read as the image, {quoted(grid.columns[columns.label])} as the label"
     if worst == "whose file does not exist":
         text += f" They were looked for in {quoted(clean(finder.base))}: if the images lie elsewhere, give folder=..."
     elif "different labels" in worst:
         text += " If an image may have several labels at once, that is another task, which this version does not train."
-    return BadTable(f"{text} The column {where}.")
+    return BadTable(f"{text} {_roles(grid, columns)}")
+
+
+def _roles(grid: Grid, columns: Columns) -> str:
+    image, label = quoted(grid.columns[columns.image]), quoted(grid.columns[columns.label])
+    return f"Read the column {image} as the image and {label} as the label."
 
 
 def _hints(grid: Grid, columns: Columns) -> list[str]:
@@ -253,7 +257,7 @@ def _hints(grid: Grid, columns: Columns) -> list[str]:
     hints = []
     image, label = grid.columns[columns.image], grid.columns[columns.label]
     if image.casefold() not in _IMAGE or label.casefold() not in _LABEL:
-        hints.append(f"Read the column {quoted(image)} as the image and {quoted(label)} as the label.")
+        hints.append(_roles(grid, columns))
     if columns.group is not None:
         hints.append(f"Images with the same {quoted(grid.columns[columns.group])} stay on one side of the split.")
     else:

@@ -1,7 +1,6 @@
-"""Where and how to compute: device, threads, allocator, precision. Set when a run starts and given back when it ends, never at import."""
+"""Where and how to compute: device, threads, allocator, precision. Set when a run starts, given back when it ends."""
 
 import ctypes
-import math
 import os
 import platform
 import sys
@@ -66,17 +65,6 @@ def tuned_run(device: torch.device) -> Iterator[None]:
             libc.malloc_trim(0)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread: on a busy machine, waking others for a small forward costs more than the forward."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _glibc() -> ctypes.CDLL | None:
     """The C library where it is glibc, None on other systems."""
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
@@ -118,10 +106,10 @@ def probe_precision(
     model: nn.Module,
     inputs: Float[Tensor, "batch channels height width"],
     targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Float[Tensor, " batch"]],
+    loss: Callable[[Tensor, Tensor], Tensor],
     rounds: int = 2,
 ) -> dict[str, Any]:
-    """How fast and how true each precision is here: `choice`, and per precision seconds per image and the gradient's cosine with float32.
+    """`{"precision": the one to train in, "measured": {name: {"seconds_per_image", "gradient_cosine" with float32}}}`.
 
     Another precision than float32 is chosen only when it is more than a tenth faster and its gradient points the same way
     (cosine above .99). Parameters, gradients and buffers are left as they were.
@@ -129,23 +117,22 @@ def probe_precision(
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     measured: dict[str, dict[str, float]] = {}
-    reference: Tensor | None = None
+    directions: dict[str, Tensor] = {}
     try:
         for precision in _candidates(inputs.device):
-            seconds, gradient = math.inf, None
+            seconds = []
             for _ in range(rounds):
                 model.zero_grad(set_to_none=True)
-                once, gradient = _timed_gradient(model, inputs, targets, loss, precision)
-                seconds = min(seconds, once)
-            reference = gradient if reference is None else reference
-            cosine = float(nn.functional.cosine_similarity(gradient.double(), reference.double(), dim=0))
-            measured[precision] = {"seconds_per_image": seconds / len(inputs), "gradient_cosine": cosine}
+                once, directions[precision] = _timed_gradient(model, inputs, targets, loss, precision)
+                seconds.append(once)
+            cosine = float(nn.functional.cosine_similarity(directions[precision], directions["float32"], dim=0))
+            measured[precision] = {"seconds_per_image": min(seconds) / len(inputs), "gradient_cosine": cosine}
     finally:
         for name, parameter in model.named_parameters():
             parameter.grad = gradients[name]
         for name, buffer in model.named_buffers():
             buffer.copy_(kept[name])
-    return {"choice": _choice(measured), "measured": measured}
+    return {"precision": _choice(measured), "measured": measured}
 
 
 def _candidates(device: torch.device) -> tuple[str, ...]:
@@ -187,7 +174,7 @@ def _timed_gradient(
     loss(outputs.float(), targets).mean().backward()
     _wait(inputs.device)
     seconds = time.perf_counter() - start
-    return seconds, torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+    return seconds, torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None])
 
 
 def _wait(device: torch.device) -> None:
@@ -218,10 +205,15 @@ def report() -> dict[str, Any]:
     }
 
 
+def fingerprint(device: torch.device) -> str:
+    """The processor that timings and compiled networks belong to."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {cpu_name()}"
+
+
 def cpu_name() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as the system tells it without another process being asked."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.machine()

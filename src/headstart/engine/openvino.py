@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import nn
 
+from headstart.backbones._wrapped import one_thread
 from headstart.core import Geometry
-from headstart.engine.device import cpu_name, one_thread
+from headstart.engine.device import cpu_name
 from headstart.errors import StoreError
 from headstart.store import atomic, cache
 
@@ -129,7 +130,10 @@ def _converted(openvino: ModuleType, backbone: nn.Module, geometry: Geometry) ->
     taken.model().set_layout(openvino.Layout("NCHW"))
     mean, std = ([255 * value for value in values] for values in (geometry.mean, geometry.std))
     taken.preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
-    return steps.build()
+    built = steps.build()
+    if built.output(0).partial_shape[0].is_static:
+        raise ValueError("its number of outputs does not follow the number of images")
+    return built
 
 
 @contextmanager

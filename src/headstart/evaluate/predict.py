@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +27,7 @@ Inputs = Source | Iterable[Source]
 Pixels = UInt8[np.ndarray, "size size 3"]
 
 
+@runtime_checkable
 class Predicts(Protocol):
     """What is asked of a task here."""
 
@@ -40,7 +41,7 @@ class Named:
     """One input under the id its prediction will carry; `error` says why there is nothing to read."""
 
     id: str
-    source: Source | None
+    source: Any
     error: str | None = None
 
 
@@ -67,7 +68,7 @@ def predict(
             yield task.failed(name, pixels) if isinstance(pixels, str) else next(found)
 
 
-def outputs(model: Predictive, batches: Iterable[UInt8[Any, "batch size size 3"]], geometry: Geometry) -> Outputs:
+def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], geometry: Geometry) -> Outputs:
     """What the model says of all batches together, in order; `batches` are the centres of decoded images."""
     import torch
 
@@ -116,9 +117,10 @@ def decoded(inputs: Inputs, geometry: Geometry, threads: int, ahead: int) -> Ite
 def named(inputs: Inputs) -> Iterator[Named]:
     """Each image among the inputs with its id: the path as given, joined with the path inside it; a number if it has no path."""
     numbers = count()
-    if isinstance(inputs, str | Path | bytes | Image.Image) or (isinstance(inputs, np.ndarray) and not _is_stack(inputs)):
-        inputs = [inputs]
-    for source in inputs:
+    single = isinstance(inputs, str | Path | bytes | Image.Image) or not isinstance(inputs, Iterable)
+    alone = single or (isinstance(inputs, np.ndarray) and not _is_stack(inputs))
+    sources: Iterable[Any] = [inputs] if alone else inputs  # pyright: ignore[reportAssignmentType]
+    for source in sources:
         if isinstance(source, str | Path):
             yield from _from_path(str(source))
         else:

@@ -10,7 +10,9 @@ from headstart.seeds import derive
 
 def make(features: int, outputs: int, seed: int) -> nn.Module:
     """`outputs` linear functions of the features, with random, seeded weights and zero biases."""
-    layer = nn.utils.skip_init(nn.Linear, features, outputs)
+    with torch.device("meta"):
+        layer = nn.Linear(features, outputs)
+    layer.to_empty(device="cpu")
     bound = 1 / math.sqrt(features)
     nn.init.uniform_(layer.weight, -bound, bound, generator=torch.Generator().manual_seed(derive(seed, "head", "linear")))
     nn.init.zeros_(layer.bias)

@@ -13,12 +13,9 @@ LARGEST_HIDDEN = 512
 def make(features: int, outputs: int, seed: int) -> nn.Module:
     """`outputs` functions of the features through one hidden layer, with random, seeded weights and zero biases."""
     hidden = min(LARGEST_HIDDEN, features)
-    head = nn.Sequential(
-        nn.LayerNorm(features),
-        nn.utils.skip_init(nn.Linear, features, hidden),
-        nn.GELU(),
-        nn.utils.skip_init(nn.Linear, hidden, outputs),
-    )
+    with torch.device("meta"):
+        first, last = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
+    head = nn.Sequential(nn.LayerNorm(features), first.to_empty(device="cpu"), nn.GELU(), last.to_empty(device="cpu"))
     generator = torch.Generator().manual_seed(derive(seed, "head", "mlp"))
     for layer in head:
         if isinstance(layer, nn.Linear):

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from headstart.core import Geometry
 from headstart.errors import unknown_name
@@ -51,10 +51,11 @@ PRESETS = MappingProxyType(
         "flip": Preset(exact=True, flip=0.5),
         "dihedral": Preset(exact=True, dihedral=True),
         "light": Preset(
-            window=True, flip=0.5, p_affine=0.75, degrees=10, zoom=1.1, warp=0.2, p_light=0.75, brightness=0.2, contrast=0.2, min_area=0.75
+            window=True, flip=0.5, p_affine=0.75, degrees=10.0, zoom=1.1, warp=0.2, p_light=0.75, brightness=0.2, contrast=0.2,
+            min_area=0.75,
         ),
         "strong": Preset(
-            window=True, flip=0.5, p_affine=0.75, degrees=20, zoom=1.2, warp=0.25, p_light=0.8, brightness=0.4, contrast=0.4,
+            window=True, flip=0.5, p_affine=0.75, degrees=20.0, zoom=1.2, warp=0.25, p_light=0.8, brightness=0.4, contrast=0.4,
             min_area=0.35, p_saturation=0.75, saturation=0.5, p_grey=0.1, p_erase=0.25, max_erase=0.2,
         ),
     }
@@ -265,7 +266,7 @@ def _approximate(windows: Any, draws: Draws, geometry: Geometry, rule: Preset, o
         (saturation,) = _columns(device, draws.saturation[:, None, None, None])
         grey = sum(weight * values[:, i : i + 1] for i, weight in enumerate(_LUMA))
         values.sub_(grey).mul_(saturation).add_(grey).clamp_(0, 1)
-    mean, std = np.float64(geometry.mean), np.float64(geometry.std)
+    mean, std = np.array(geometry.mean), np.array(geometry.std)
     offset, factor = _columns(device, (-mean / std)[:, None, None], (1 / std)[:, None, None])
     torch.addcmul(offset, values, factor, out=out)
     if rule.p_erase:

@@ -1,10 +1,11 @@
 """From a file, bytes, array or PIL image to upright RGB bytes in memory, or a sentence that says why not."""
 
 import io
-import os
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,9 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
 _ORIENTATION_TAG = 0x0112
 _WARNINGS_LOCK = threading.Lock()
 
@@ -72,27 +76,31 @@ class Decoded:
 def decode(source: str | Path | bytes | np.ndarray | Image.Image, short: int | None = None) -> Decoded:
     """Upright RGB pixels of a path, of the bytes of a file, of an array [height, width(, channels)] or of a PIL image.
 
-    Transparency is laid on white (an image that is transparent everywhere is shown as if it were opaque); 16-bit greys are scaled from
-    the smallest of 8, 12 and 16 bits that holds them; of an animation the first frame is taken. `short` says how small the short side will
-    be made: it lets large JPEGs be decoded at a fraction of their size, never below twice `short`.
+    Transparency is laid on white (an image that is transparent everywhere is shown as if it were opaque); 16-bit greys are
+    scaled from the smallest of 8, 12 and 16 bits that holds them; of an animated file the first frame is taken. `short` says
+    how small the short side will be made: it lets large JPEGs be decoded at a fraction of their size, never below twice `short`.
 
     Raises:
         Unreadable: with a reason and what to do.
     """
-    image, info = load(source, short)
+    image, info, _ = load(source, short)
     return Decoded(np.array(image.convert("RGB")), info)
 
 
 def load(
     source: str | Path | bytes | np.ndarray | Image.Image, short: int | None = None, name: str = ""
-) -> tuple[Image.Image, ImageInfo]:
-    """As `decode`, still a PIL image of mode L or RGB; `name` is what messages call the source (its own path by default)."""
+) -> tuple[Image.Image, ImageInfo, Box]:
+    """As `decode`, still a PIL image of mode L or RGB, with the part of it that holds the whole picture.
+
+    That part is smaller than the image, by less than a pixel, where a JPEG was decoded at a fraction of its size and its sides
+    are no multiples. `name` is what messages call the source (its own path by default).
+    """
     if isinstance(source, np.ndarray):
         return _from_array(source, name or "the array")
     if isinstance(source, Image.Image):
         return _upright(source, name or "the image", (), short=None)
     if isinstance(source, (str, Path)):
-        name, source = name or str(source), read_bytes(source)
+        name, source = name or str(source), read_bytes(source, name)
     name = name or "the image"
     _refuse_foreign(source, name)
     try:
@@ -113,20 +121,20 @@ def load(
         return _upright(image, name, notes, short)
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file, never waiting on a pipe or a device.
+def read_bytes(path: str | Path, name: str = "") -> bytes:
+    """The content of a file, never waiting on a pipe or a device; `name` is what messages call it.
 
     Raises:
         Unreadable: missing, permission, empty, not_an_image (a folder, a pipe) or bomb (too large).
     """
-    name = shown(str(path))
+    name = shown(name or str(path))
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
             raise Unreadable("not_an_image", f"{name} is {kind}, not an image file.")
         if status.st_size > MAX_BYTES:
-            raise _bomb(str(path), f"has {status.st_size / 1e9:.1f} GB")
+            raise _bomb(name, f"has {status.st_size / 1e9:.1f} GB")
         data = Path(path).read_bytes()
     except PermissionError as error:
         raise Unreadable("permission", f"{name} may not be read by this user. Change its permissions, or copy it.") from error
@@ -177,37 +185,32 @@ def _broken(name: str, error: Exception) -> Unreadable:
     return Unreadable("truncated", f"{shown(name)} is damaged or cut short ({text}). Copy or download it again, or delete it.")
 
 
-class _quiet:
-    """Silences Pillow's warnings about odd metadata while a header is read; one thread at a time, for filters are process-wide."""
-
-    def __enter__(self) -> None:
-        _WARNINGS_LOCK.acquire()
-        self.saved = warnings.catch_warnings()
-        self.saved.__enter__()
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of Pillow about odd metadata; one thread at a time, for the filters belong to the whole process."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-
-    def __exit__(self, *exception: object) -> None:
-        self.saved.__exit__(*exception)
-        _WARNINGS_LOCK.release()
+        yield
 
 
-def _upright(image: Image.Image, name: str, notes: tuple[str, ...], short: int | None) -> tuple[Image.Image, ImageInfo]:
+def _upright(image: Image.Image, name: str, notes: tuple[str, ...], short: int | None) -> tuple[Image.Image, ImageInfo, Box]:
     """Decode, convert to L or RGB, turn as EXIF says."""
     width, height, mode = image.width, image.height, image.mode
     format = "JPEG" if image.format == "MPO" else image.format or "memory"
     try:
         if short is not None:
             image.draft(None, (DRAFT_MARGIN * short, DRAFT_MARGIN * short))
-        frames = 1
-        if format != "JPEG" and getattr(image, "is_animated", False):
-            frames = image.n_frames  # pyright: ignore[reportAttributeAccessIssue]
-            image.seek(0)
+        frames = getattr(image, "n_frames", 1) if format != "JPEG" and getattr(image, "is_animated", False) else 1
         image.load()
+        if min(image.size) < 1:
+            raise Unreadable("truncated", f"{shown(name)} has no pixels. Replace it or delete it.")
         with _quiet():
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         plain, changes = _to_plain(image)
     except Exception as error:  # Pillow's readers raise nearly every built-in error on damaged files
         raise _broken(name, error) from error
+    fraction = max(1, round(max(width, height) / max(plain.size)))
+    right, bottom = plain.width - width / fraction, plain.height - height / fraction
     if orientation in _TURN:
         plain = plain.transpose(_TURN[orientation])
         changes = (*changes, "exif_rotated")
@@ -216,7 +219,22 @@ def _upright(image: Image.Image, name: str, notes: tuple[str, ...], short: int |
         orientation = 1
     if frames > 1:
         changes = (*changes, "animated")
-    return plain, ImageInfo(width, height, format, mode, orientation, frames, (*notes, *changes))
+    left, top, right, bottom = _turned_margins(right, bottom, orientation)
+    box = (left, top, plain.width - right, plain.height - bottom)
+    return plain, ImageInfo(width, height, format, mode, orientation, frames, (*notes, *changes)), box
+
+
+def _turned_margins(right: float, bottom: float, orientation: int) -> Box:
+    """Left, top, right and bottom margin after the turn, of an image that had margins on its right and at its bottom."""
+    return {
+        2: (right, 0.0, 0.0, bottom),
+        3: (right, bottom, 0.0, 0.0),
+        4: (0.0, bottom, right, 0.0),
+        5: (0.0, 0.0, bottom, right),
+        6: (bottom, 0.0, 0.0, right),
+        7: (bottom, right, 0.0, 0.0),
+        8: (0.0, right, bottom, 0.0),
+    }.get(orientation, (0.0, 0.0, right, bottom))
 
 
 def _to_plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -244,7 +262,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def to_8_bits(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Any numbers as bytes: integers from the smallest of 8, 12 and 16 bits that holds them, floats from 0..1 or 0..255, else stretched."""
+    """Any numbers as bytes: integers from the smallest of 8, 12 and 16 bits that holds them, floats from 0..1 or 0..255.
+
+    Numbers outside of these ranges are stretched from their least to their greatest.
+    """
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
@@ -258,7 +279,7 @@ def to_8_bits(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
     return np.rint(wide * (255.0 / top)).clip(0, 255).astype(np.uint8)
 
 
-def _from_array(values: np.ndarray, name: str) -> tuple[Image.Image, ImageInfo]:
+def _from_array(values: np.ndarray, name: str) -> tuple[Image.Image, ImageInfo, Box]:
     """An array [height, width], [height, width, 1 | 3 | 4] as a plain image."""
     shape = values.shape
     if values.ndim not in (2, 3) or 0 in shape or (values.ndim == 3 and shape[2] not in (1, 3, 4)):

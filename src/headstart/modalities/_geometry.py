@@ -43,17 +43,28 @@ def _known(interpolation: str) -> str:
     return interpolation
 
 
-def scale(image: Image.Image, short: int, interpolation: str) -> Image.Image:
-    """The image with its short side exactly `short`, antialiased, the long side at most `LONGEST` times that."""
-    width, height = image.size
+def scale(
+    image: Image.Image,
+    short: int,
+    interpolation: str,
+    box: tuple[float, float, float, float] | None = None,
+    full: tuple[int, int] | None = None,
+) -> Image.Image:
+    """The image with its short side exactly `short`, antialiased, the long side at most `LONGEST` times that.
+
+    `box` is the part of the image that holds the picture and `full` the size that the picture had before it was reduced;
+    both are by default those of the image.
+    """
+    left, top, right, bottom = box or (0, 0, *image.size)
+    width, height = full or image.size
     least = min(width, height)
-    most = least * LONGEST
-    box = (max(0, (width - most) // 2), max(0, (height - most) // 2))
-    width, height = min(width, most), min(height, most)
-    target = (short, round(height * short / least)) if width <= height else (round(width * short / least), short)
-    if target == image.size:
+    kept = (min(width, least * LONGEST), min(height, least * LONGEST))
+    cut = ((right - left) * (1 - kept[0] / width) / 2, (bottom - top) * (1 - kept[1] / height) / 2)
+    target = (short, round(kept[1] * short / least)) if width <= height else (round(kept[0] * short / least), short)
+    box = (left + cut[0], top + cut[1], right - cut[0], bottom - cut[1])
+    if target == image.size and box == (0, 0, *image.size):
         return image
-    return image.resize(target, _FILTERS[interpolation], box=(*box, box[0] + width, box[1] + height))
+    return image.resize(target, _FILTERS[interpolation], box=box)
 
 
 def fit_short(

@@ -46,8 +46,8 @@ def _shortened(text: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont
 def show(image: Image.Image) -> None:
     """Displays the picture below a notebook cell, or in the system's viewer outside of one."""
     try:
-        from IPython.core.getipython import get_ipython
-        from IPython.display import display
+        from IPython.core.getipython import get_ipython  # pyright: ignore[reportMissingImports]
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
     except ImportError:
         image.show()
         return

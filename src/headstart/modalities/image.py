@@ -25,6 +25,7 @@ __all__ = [
     "decode",
     "draw",
     "fit_short",
+    "fitted",
     "geometry",
     "load",
     "normalise",
@@ -40,10 +41,18 @@ __all__ = [
 
 
 def read(source: str | Path | bytes | np.ndarray | Image.Image, geometry: Geometry, name: str = "") -> Decoded:
-    """Pixels as the pixel store keeps them: decoded, upright, RGB, short side `geometry.short`. `centre` of them is what the model sees.
+    """Pixels as the pixel store keeps them: upright RGB, short side `geometry.short`; their `centre` is what the model sees.
 
     Raises:
         Unreadable: with a reason and what to do; `name` is what the message calls the source.
     """
-    image, info = load(source, geometry.short, name)
-    return Decoded(np.array(scale(image, geometry.short, geometry.interpolation).convert("RGB")), info)
+    image, info = fitted(source, geometry, name)
+    return Decoded(np.array(image.convert("RGB")), info)
+
+
+def fitted(
+    source: str | Path | bytes | np.ndarray | Image.Image, geometry: Geometry, name: str = ""
+) -> tuple[Image.Image, ImageInfo]:
+    """As `read`, still a PIL image of mode L or RGB."""
+    image, info, box = load(source, geometry.short, name)
+    return scale(image, geometry.short, geometry.interpolation, box, (info.width, info.height)), info

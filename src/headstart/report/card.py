@@ -43,7 +43,7 @@ class CardFacts:
     """Whether timm alone can load the bundle: a timm backbone with a linear head."""
     head: Mapping[str, Any] = field(default_factory=dict)
     """Facts about the head worth telling, in words by name."""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def card(facts: CardFacts) -> str:
@@ -67,6 +67,7 @@ def card(facts: CardFacts) -> str:
         results=_results(facts),
         headings=columns(facts.rows[-1]) if facts.rows else [],
         lines=[_line(row, facts) for row in facts.rows],
+        versions={name: number for name, number in facts.versions.items() if number},
         seconds=duration(facts.rows[-1].get("seconds") if facts.rows else None),
         parts=[part for part in ("train", "valid", "test") if sum(facts.counts.get(part, {}).values())],
         listed=facts.classes[:MOST_CLASSES_LISTED],
@@ -75,15 +76,15 @@ def card(facts: CardFacts) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A scalar as YAML; a JSON string is one, whatever the text holds."""
+    """A scalar as YAML: a JSON string is one, once what YAML calls unprintable is escaped."""
     text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def _cell(text: str) -> str:
     """Text that cannot break out of a cell of a Markdown table."""
     clean = "".join(character if character.isprintable() else "?" for character in str(text))
-    return clean.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return clean.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`").replace("*", "\\*")
 
 
 def _licence(words: str) -> dict[str, str]:
@@ -117,7 +118,7 @@ def _results(facts: CardFacts) -> list[dict[str, Any]]:
 
 def _line(row: Row, facts: CardFacts) -> list[str]:
     texts = dict(zip(columns(row), cells(row), strict=True))
-    line = [texts.get(heading, "-") for heading in columns(facts.rows[-1])]
+    line = [_cell(texts.get(heading, "-")) for heading in columns(facts.rows[-1])]
     return [f"**{text}**" for text in line] if row.get("epoch") == facts.kept else line
 
 

@@ -40,7 +40,7 @@ def figure(rows: Sequence[Row], title: str = "") -> "Figure":
     for place, name in enumerate(names):
         _metric(axes[1 + place], rows, name, METRICS[place % len(METRICS)])
     if title:
-        drawing.suptitle(title, x=0.01, ha="left", fontsize=11)
+        drawing.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     return drawing
 
 
@@ -163,7 +163,7 @@ def _best(axes: "Axes", rows: Sequence[Row]) -> None:
 def _dress(axes: "Axes", rows: Sequence[Row], title: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axes.set_title(title, loc="left", fontsize=9.5, color="#22262b")
+    axes.set_title(title, loc="left", fontsize=9.5, color="#22262b", parse_math=False)
     axes.set_xlabel("epoch (0 = head)" if rows[0]["epoch"] == 0 else "epoch", fontsize=8.5, color=QUIET)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#c9cdd2")

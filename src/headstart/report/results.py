@@ -11,12 +11,10 @@ from jaxtyping import UInt8
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
-    from headstart.train.state import TrainState
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from headstart.model import Model
     from headstart.train.state import TrainState
 
 RIGHT, WRONG, UNKNOWN = "#2b8a4b", "#c0392b", "#4a5058"
@@ -40,47 +38,21 @@ class Shown:
         return None if self.truth is None else self.truth == self.predicted
 
 
-def of_part(state: "TrainState", part: str, count: int | None = None, worst: bool = False) -> list[Shown]:
-    """Images of a part with what the model says of them: `count` (None: all), spread over the part or, with `worst`, the largest losses."""
+def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> list[Shown]:
+    """`count` images of a part with what the model says of them: spread over the part, or with `worst` the largest losses."""
     examples = state.parts[part]
     outputs = state.outputs(part)
     losses = state.task.loss(outputs.mean, examples.targets).tolist()
     if worst:
         chosen = sorted(range(len(losses)), key=lambda place: losses[place], reverse=True)[:count]
     else:
-        chosen = np.linspace(0, len(losses) - 1, min(count or len(losses), len(losses))).round().astype(int).tolist()
-    truths = state.task.decode(examples.targets)
-    rows = [prediction.row() for prediction in state.task.predict(outputs, examples.ids)]
+        chosen = np.linspace(0, len(losses) - 1, min(count, len(losses))).round().astype(int).tolist()
+    said, truths = state.task.predict(outputs, examples.ids), state.task.decode(examples.targets)
+    centres = examples.store.centres([int(examples.indices[place]) for place in chosen])
     return [
-        Shown(
-            id=examples.ids[place],
-            pixels=examples.store.pixels(int(examples.indices[place])),
-            predicted=rows[place]["label"],
-            probability=rows[place]["probs"][rows[place]["label"]],
-            truth=truths[place],
-            loss=losses[place],
-        )
-        for place in chosen
+        Shown(examples.ids[place], pixels, said[place].label, max(said[place].probs.values()), truths[place], losses[place])
+        for place, pixels in zip(chosen, centres, strict=True)
     ]
-
-
-def summary(model: "Model", first_stage: int = 0, lr_mult: float = 100.0) -> str:
-    """The stages from the input on: their parameters, and the share of the last stage's learning rate that each would train at."""
-    stages = model.stages()
-    last = len(stages) - 2
-    counts = [sum(parameter.numel() for parameter in stage.parameters()) for _, stage in stages]
-    lines = [f"{'stage':<20} {'parameters':>12}  learning rate"]
-    for place, ((name, _), count) in enumerate(zip(stages, counts, strict=True)):
-        if place < first_stage:
-            rate = "frozen"
-        elif place > last:
-            rate = "its own"
-        else:
-            rate = f"{100 * lr_mult ** ((place - last) / max(1, last)):.3g} %"
-        lines.append(f"{_short(name, 20):<20} {count:>12,}  {rate}")
-    trainable = sum(counts[first_stage:])
-    lines.append(f"{'all':<20} {sum(counts):>12,}  {trainable:,} of them train")
-    return "\n".join(lines)
 
 
 def worst_first(shown: Sequence[Shown]) -> list[Shown]:
@@ -150,20 +122,3 @@ def _short(text: str, longest: int, keep_end: bool = False) -> str:
     if len(text) <= longest:
         return text
     return "…" + text[1 - longest :] if keep_end else text[: longest - 1] + "…"
-
-
-def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> list[Shown]:
-    """`count` images of a part with what the model says of them, evenly spread over the part or those with the largest losses."""
-    examples, outputs = state.parts[part], state.outputs(part)
-    losses = state.task.loss(outputs.mean, examples.targets).tolist()
-    places = range(len(examples))
-    if worst:
-        chosen = sorted(places, key=lambda place: -losses[place])[:count]
-    else:
-        chosen = list(places)[:: max(1, len(examples) // max(1, count))][:count]
-    said, truths = state.task.predict(outputs, examples.ids), state.task.decode(examples.targets)
-    centres = examples.store.centres([int(examples.indices[place]) for place in chosen])
-    return [
-        Shown(examples.ids[place], pixels, said[place].label, max(said[place].probs.values()), truths[place], losses[place])
-        for place, pixels in zip(chosen, centres, strict=True)
-    ]

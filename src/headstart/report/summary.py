@@ -30,7 +30,9 @@ class Summary:
         rows = [f"{self.backbone} at {self.size} px: {total:,} parameters, {trainable:,} trainable", ""]
         rows.append(f"{'stage':24} {'parameters':>12}  {'trains':6}  learning rate")
         for line in self.lines:
-            rows.append(f"{line.stage[:24]:24} {line.parameters:12,}  {'yes' if line.trainable else 'frozen':6}  x {line.share:.3g}")
+            rows.append(
+                f"{line.stage[:24]:24} {line.parameters:12,}  {'yes' if line.trainable else 'frozen':6}  x {line.share:.3g}"
+            )
         return "\n".join(rows)
 
 
@@ -41,5 +43,12 @@ def of(model: Model, settings: Settings, frozen: bool) -> Summary:
     lines = []
     for place, (name, stage) in enumerate(stages):
         head = place == len(stages) - 1
-        lines.append(Line(name, sum(p.numel() for p in stage.parameters()), head or not frozen, 1.0 if head else decay ** (len(stages) - 2 - place)))
+        lines.append(
+            Line(
+                name,
+                sum(p.numel() for p in stage.parameters()),
+                head or not frozen,
+                1.0 if head else decay ** (len(stages) - 2 - place),
+            )
+        )
     return Summary(model.backbone.spec.name, model.backbone.spec.size, tuple(lines))

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from headstart.core import Batch, Phase, Task
 from headstart.engine import device as engine
+from headstart.errors import StoreError
 from headstart.model import Model, norm_mode, set_trainable
 from headstart.store import atomic, cache
 
@@ -18,7 +20,7 @@ def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, dev
     file = _file(model, phase, device)
     try:
         return str(atomic.read_json(file)["precision"])
-    except (OSError, engine.HeadstartError, KeyError, TypeError):
+    except (OSError, StoreError, KeyError, TypeError):
         pass
     batch = next(batches)
     set_trainable(model, phase.first_stage)
@@ -31,12 +33,12 @@ def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, dev
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(file, found)
-    except (OSError, engine.HeadstartError):
+    except (OSError, StoreError):
         pass  # a read-only cache costs a second of probing in the next run, nothing else
     return str(found["precision"])
 
 
-def _file(model: Model, phase: Phase, device: torch.device) -> "atomic.Path":
+def _file(model: Model, phase: Phase, device: torch.device) -> Path:
     spec = model.backbone.spec
     facts = (engine.fingerprint(device), torch.__version__, spec.name, spec.size, phase.first_stage, torch.get_num_threads())
     return cache.folder("engines") / f"precision-{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.json"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from headstart.core import Outputs, Phase, Row, Settings, Task
-from headstart.data.batches import Examples, evaluation_batches
+from headstart.data.batches import Examples, centres
+from headstart.evaluate import predict
 from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import Measured
 from headstart.model import Model
@@ -57,8 +58,8 @@ class TrainState:
 
     def outputs(self, part: str) -> Outputs:
         """What the model says of every example of a part, in order, in float32."""
-        batches = evaluation_batches(self.parts[part], self.device)
-        return Outputs(torch.cat([self.model.outputs(batch.inputs).mean for batch in batches]))
+        examples = self.parts[part]
+        return predict.outputs(self.model, centres(examples), examples.store.geometry)
 
     def judged(self, outputs: Outputs, part: str) -> dict[str, Measured]:
         """Every metric on these outputs of a part, `nll` among them."""

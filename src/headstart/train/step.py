@@ -5,13 +5,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Batch, Phase, Task
+from headstart.engine import device
 from headstart.model import Model
 
 
 def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""]:
     """The batch's mean loss before the step, still on its device. Losses are one number per example; the mean is taken here."""
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=phase.precision == "bfloat16"):
+    with device.autocast(phase.precision, batch.inputs.device):
         outputs = model(batch.inputs)
     losses = task.loss(outputs.float(), batch.targets, phase.label_smoothing)
     weights = torch.ones_like(losses) if batch.weights is None else batch.weights

@@ -1,0 +1,60 @@
+"""Groups of names that belong together: equal content, equal pictures."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from headstart.data._fingerprint import SIDE, copies
+
+Ids = tuple[str, ...]
+
+
+class Union:
+    """Union-find over names."""
+
+    def __init__(self) -> None:
+        self.parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        """The name that stands for the group of this one."""
+        path = []
+        while (above := self.parent.setdefault(name, name)) != name:
+            path.append(name)
+            name = above
+        self.parent.update(dict.fromkeys(path, name))
+        return name
+
+    def join(self, names: Iterable[str]) -> None:
+        """Make one group of all these."""
+        first, *rest = names
+        for name in rest:
+            self.parent[self.root(name)] = self.root(first)
+
+
+def same_content(digests: Mapping[str, str]) -> tuple[Ids, ...]:
+    """Groups of at least two names with the same digest, in the order given."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, digest in digests.items():
+        groups[digest].append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def same_picture(fingerprints: Mapping[str, bytes], exact: Sequence[Ids]) -> tuple[tuple[Ids, ...], float]:
+    """Groups of files of different content that show the same picture, `exact` copies of members included; and the distance."""
+    later_copies = {name for group in exact for name in group[1:]}
+    unique = [name for name in fingerprints if name not in later_copies]
+    pictures = np.frombuffer(b"".join(fingerprints[name] for name in unique), np.uint8).reshape(-1, SIDE, SIDE)
+    found = copies(pictures)
+    union = Union()
+    for first, second in found.pairs.tolist():
+        union.join((unique[first], unique[second]))
+    members = set(union.parent)
+    for group in exact:
+        if group[0] in members:
+            union.join(group)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in fingerprints:
+        if name in union.parent:
+            groups[union.root(name)].append(name)
+    return tuple(tuple(group) for group in groups.values()), found.distance
