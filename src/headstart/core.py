@@ -153,7 +153,11 @@ class Settings:
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
         check(self.size is None or self.size >= 16, "size", "at least 16 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
-        check(self.head == "train" or self.head_kind == "linear", "head_kind", 'linear with head="solve" (give head="train" for the others)')
+        check(
+            self.head == "train" or self.head_kind == "linear",
+            "head_kind",
+            'linear with head="solve" (give head="train" for the others)',
+        )
         check(self.batch_size >= 1, "batch_size", "at least 1")
 
 

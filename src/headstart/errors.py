@@ -1,18 +1,18 @@
 """The exception tree. Every message says what, where, with which values, and what to do next.
 
-    HeadstartError                exit 1: could not
-    ├── UsageError                exit 2: asked in a way that cannot work
-    │   ├── UnknownName           a name that does not exist; carries the nearest ones
-    │   └── BadSetting            a setting out of its range, or two that exclude each other
-    ├── DataError                 the images, labels or tables cannot be used as they are
-    │   ├── NoLabels              images without any sign of a class
-    │   └── BadTable              a CSV that misses columns, files or labels
-    ├── WeightsUnavailable        pretrained weights that are neither here nor reachable
-    ├── MissingExtra              an optional package that is not installed
-    ├── StoreError                a run, bundle or cache that cannot be read or written
-    │   ├── NotARun               a folder or file that is no run and no bundle
-    │   └── NewerFormat           written by a later version of headstart
-    └── Stopped                   exit 130: the user asked to stop before there was anything to keep
+HeadstartError                exit 1: could not
+├── UsageError                exit 2: asked in a way that cannot work
+│   ├── UnknownName           a name that does not exist; carries the nearest ones
+│   └── BadSetting            a setting out of its range, or two that exclude each other
+├── DataError                 the images, labels or tables cannot be used as they are
+│   ├── NoLabels              images without any sign of a class
+│   └── BadTable              a CSV that misses columns, files or labels
+├── WeightsUnavailable        pretrained weights that are neither here nor reachable
+├── MissingExtra              an optional package that is not installed
+├── StoreError                a run, bundle or cache that cannot be read or written
+│   ├── NotARun               a folder or file that is no run and no bundle
+│   └── NewerFormat           written by a later version of headstart
+└── Stopped                   exit 130: the user asked to stop before there was anything to keep
 """
 
 from collections.abc import Iterable

@@ -39,4 +39,6 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise MissingExtra(f'{purpose} needs the package "{module}". Install it with: pip install "headstart[{extra}]"') from error
+        raise MissingExtra(
+            f'{purpose} needs the package "{module}". Install it with: pip install "headstart[{extra}]"'
+        ) from error

@@ -4,6 +4,8 @@ import csv
 import inspect
 import io
 import json
+import signal
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -311,3 +313,18 @@ def test_check_inside_the_data_leaves_its_sheet_elsewhere(
     monkeypatch.chdir(photos)
     assert main(["check", "."]) == 0
     assert (tmp_path / "check-photos.png").exists() and not list(photos.glob("check-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
+def test_ctrl_c_keeps_what_there_is(photos: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "headstart", "train", str(photos), "--backbone", "tiny", "--epochs", "5000", "--run", "run"]
+    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert process.stdout is not None
+    first = [process.stdout.readline() for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    rest, words = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in words
+    *rows, summary = [json.loads(line) for line in "".join([*first, *rest]).splitlines()]
+    assert summary["rows"] == rows and 3 <= len(rows) < 5000
+    assert (tmp_path / "run" / "bundle" / "model.safetensors").exists()

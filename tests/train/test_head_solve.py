@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from headstart import curvature
-from headstart.curvature import log_evidence, softmax, softmax_curvature
-from headstart.train.head_solve import SolvedHead, solve_softmax
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+
+from headstart import curvature
+from headstart.curvature import log_evidence, softmax, softmax_curvature
+from headstart.train.head_solve import SolvedHead, solve_softmax
 
 
 def problem(n: int, features: int, classes: int, seed: int = 0, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headstart import model as models
 from headstart.core import Phase
 from headstart.train.optim import make_optimizer, set_rates, stage_rates
 from headstart.train.schedule import warmup_then_linear
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(st.floats(0, 0.9), st.floats(0, 1))

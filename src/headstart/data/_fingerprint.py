@@ -179,16 +179,26 @@ def _allowed(target: Float32[np.ndarray, "images numbers"], distance: Float[np.n
     small distances by the power law that their numbers follow.
     """
     n = len(target)
-    sample = np.random.Generator(np.random.PCG64(1)).permutation(n)[:BLOCK]
-    cosine = target[sample] @ target.T
-    cosine[np.arange(len(sample)), sample] = -1
-    scale = n / (2 * len(sample))
-    near, far = (max(1, int((cosine > 1 - d).sum() - (cosine > 0.85).sum())) * scale for d in (0.25, 0.4))
+    # Beware: a small sample makes the answer hang on the order of the files; up to EXHAUSTIVE images all are counted
+    sample = np.random.Generator(np.random.PCG64(1)).permutation(n)[:EXHAUSTIVE]
+    near, far = (max(1, count) * n / (2 * len(sample)) for count in _strangers(target, sample, (0.25, 0.4)))
     power = max(1.0, float(np.log(far / near) / np.log(0.4 / 0.25)))
     for allowed in DISTANCES:
         if near * (allowed / 0.25) ** power <= LOOK_ALIKE_SHARE * max(1, int((distance <= allowed).sum())):
             return allowed
     return DISTANCES[-1]
+
+
+def _strangers(target: Float32[np.ndarray, "images numbers"], sample: np.ndarray, within: tuple[float, ...]) -> list[int]:
+    """How many pairs (sampled image, any image) lie at a distance above .15 and within each of the given ones."""
+    counts = [0] * len(within)
+    for first in range(0, len(sample), BLOCK):
+        rows = sample[first : first + BLOCK]
+        cosine = target[rows] @ target.T
+        cosine[np.arange(len(rows)), rows] = 1
+        closer = int((cosine > 0.85).sum())
+        counts = [count + int((cosine > 1 - distance).sum()) - closer for count, distance in zip(counts, within, strict=True)]
+    return counts
 
 
 def _largest_group(pairs: Int[np.ndarray, "pairs 2"], count: int) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import Dataset, Plan, Row, Settings
-from headstart.model import Model, bundle_config, bundle_tensors, next_size
+from headstart.model import bundle_config, bundle_tensors, next_size
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
@@ -52,7 +52,14 @@ class Books:
         state = begun.state
         plan = first_plan(self.dataset, self.settings, state.task)
         self.run.write_plan(
-            Plan(plan.data, plan.task, self.settings, begun.store.geometry, tuple(state.phases), {**engine, "device": str(state.device)})
+            Plan(
+                plan.data,
+                plan.task,
+                self.settings,
+                begun.store.geometry,
+                tuple(state.phases),
+                {**engine, "device": str(state.device)},
+            )
         )
 
 

@@ -11,7 +11,7 @@ from headstart import model as models
 from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, RowDone, Settings, Task
 from headstart.data import pixels, sources
 from headstart.engine import device as engine
-from headstart.errors import BadSetting, DataError, HeadstartError, StoreError, Stopped
+from headstart.errors import BadSetting, DataError, HeadstartError, Stopped, StoreError
 from headstart.evaluate.predict import predict
 from headstart.learner.books import Books, first_plan, make_bundle
 from headstart.metrics import Measured
@@ -121,7 +121,9 @@ class Learner:
                 return evaluated(dataset, self.model, self._task, self.geometry, self._metrics, self._device())
             state = self._ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
-                raise DataError(f'{self.data.name} has no images in the part "{part}". A share for it is set where the data is made.')
+                raise DataError(
+                    f'{self.data.name} has no images in the part "{part}". A share for it is set where the data is made.'
+                )
             return state.measured(part)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
@@ -309,7 +311,12 @@ def load(path: str | Path, data: Dataset | str | Path | None = None, observer: O
     settings = Settings(**{name: _plain(value) for name, value in ours.get("settings", {}).items() if name in known})
     task = SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
     learner = Learner(_data_of(run, data, task.classes), settings, observer=observer)
-    learner._model, learner._run, learner._earlier, learner._task = models.load_bundle(bundle), run, list(ours.get("rows", ())), task
+    learner._model, learner._run, learner._earlier, learner._task = (
+        models.load_bundle(bundle),
+        run,
+        list(ours.get("rows", ())),
+        task,
+    )
     return learner
 
 
@@ -333,4 +340,10 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[
         reason = "this is a bundle without a run"
     except (HeadstartError, StoreError) as error:
         reason = str(error)
-    return Dataset("data", (), classes, None, notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",))
+    return Dataset(
+        "data",
+        (),
+        classes,
+        None,
+        notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",),
+    )

@@ -59,7 +59,9 @@ def begin(
     targets = {record.id: record.target for record in dataset.records}
     places = {name: place for place, name in enumerate(store.ids)}
     parts = {
-        part: Examples(store, np.array([places[name] for name in ids], np.int64), task.encode([targets[name] for name in ids]), ids)
+        part: Examples(
+            store, np.array([places[name] for name in ids], np.int64), task.encode([targets[name] for name in ids]), ids
+        )
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
     yield Note(sizes_in_words(split))

@@ -83,7 +83,6 @@ class Table:
         if bar is None:
             bar = self._bar = _bar(self._console)
             bar.add_task("", total=None, left="", count="")
-            bar.start()
         left = self._pace.left()
         bar.update(
             bar.task_ids[0],
@@ -93,6 +92,7 @@ class Table:
             count=f"{self._pace.done:,}/{self._pace.total:,}" if self._pace.total else "",
             left="" if left is None else f"{duration(left)} left",
         )
+        bar.start()
         if isinstance(event, Progress) and event.total and event.done >= event.total:
             self._halt()
 
