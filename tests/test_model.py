@@ -131,13 +131,13 @@ def test_which_batch_norms_move_and_which_learn(mode: Any, moving: list[int], le
     assert not model.backbone.net.blocks[0][0].weight.requires_grad
 
 
-def test_dropout_works_in_trainable_stages_only() -> None:
-    net = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)), nn.Sequential(nn.Conv2d(4, 4, 3), nn.Dropout(0.5)), nn.Identity()
-    )
-    model = models.build(from_module.build(net, size=8), 2)
+@pytest.mark.parametrize("mode", ["frozen", "adapt", "train"])
+def test_dropout_works_in_trainable_stages_only(mode: Any) -> None:
+    blocks = [nn.Sequential(nn.Conv2d(before, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)) for before in (3, 4)]
+    model = models.build(from_module.build(nn.Sequential(*blocks, nn.Identity()), size=8), 2)
     set_trainable(model, 1)
-    norm_mode(model, "frozen")
+    for _ in range(2):  # norms that learn in a frozen stage do not thaw the stage
+        norm_mode(model, mode)
     dropouts = [module.training for module in model.modules() if isinstance(module, nn.Dropout)]
     assert dropouts == [False, True]
 
@@ -278,6 +278,8 @@ def test_a_bundle_comes_back_equal_and_timm_loads_it(name: str, head: str, tmp_p
             torch.testing.assert_close(theirs(x), wanted, rtol=1e-6, atol=1e-6)
         cfg = timm.data.resolve_data_config({}, model=theirs)
         spec = model.backbone.spec
+        if spec.fixed_size:  # which older versions of timm do not take from the input size
+            assert models.bundle_config(model, ["a", "b", "c"], geometry(model))["model_args"] == {"img_size": spec.size}
         assert tuple(cfg["input_size"]) == (3, spec.size, spec.size) and tuple(cfg["mean"]) == spec.mean
         assert cfg["crop_pct"] == pytest.approx(spec.crop_pct, abs=0.01) and cfg["interpolation"] == spec.interpolation
 

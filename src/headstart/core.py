@@ -282,11 +282,18 @@ class Backbone(Protocol):
 class Task(Protocol):
     """The output side, and the owner of the likelihood. Nothing outside `tasks/` asks which task it is."""
 
-    name: str
-    outputs: int
-    """Numbers per example that the head must give."""
-    solver: str
-    """Which of the solvers of `train.head_solve` finds the mode of a linear head under this likelihood."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per example that the head must give."""
+        ...
+
+    @property
+    def solver(self) -> str:
+        """Which of the solvers of `train.head_solve` finds the mode of a linear head under this likelihood."""
+        ...
 
     def encode(self, raw: Sequence[Any]) -> Any:
         """Raw labels as a tensor of targets, one per example."""

@@ -114,6 +114,6 @@ def test_the_whole_demo_with_the_head_alone(tmp_path: Path, monkeypatch, capsys:
     assert main(["demo", "--epochs", "0", "--json"]) == 0
     shown = capsys.readouterr()
     row, summary = [json.loads(line) for line in shown.out.splitlines()]
-    assert row["epoch"] == 0 and row["error_rate"] <= 0.12 and row["valid_loss"] <= 0.26
+    assert row["epoch"] == 0 and row["error_rate"] <= 0.12 and row["valid_loss"] <= 0.29
     assert Path(summary["run"]) == tmp_path / "runs" / "solar_cells-1"
     assert "The task: find the broken solar cells." in shown.err and "one third" in shown.err

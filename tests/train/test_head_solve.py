@@ -27,7 +27,7 @@ def test_the_mode_agrees_with_scikit_learn(n: int, features: int, classes: int) 
     rows, targets = problem(n, features, classes)
     alpha = 3.0
     head = solve_softmax(rows, targets, classes, precision=alpha)
-    standard = (rows - rows.mean(0)) / rows.std(0)
+    standard = (rows - rows.mean(0)) / rows.std(0).mean()
     # scikit-learn penalises 1/(2C) |w|^2; with two classes it keeps one weight vector, of which ours are the halves +-w/2
     strength = 2.0 if classes == 2 else 1.0
     oracle = LogisticRegression(C=strength / alpha, tol=1e-10, max_iter=20000).fit(standard, targets)
@@ -36,8 +36,8 @@ def test_the_mode_agrees_with_scikit_learn(n: int, features: int, classes: int) 
 
 def slow_log_evidence(rows: np.ndarray, targets: np.ndarray, head: SolvedHead, alpha: float) -> float:
     """Laplace's evidence written out: the full Hessian of all classes, restricted to weights that sum to zero over classes."""
-    standard = (rows - rows.mean(0)) / rows.std(0)
-    weight = head.weight * rows.std(0)
+    standard = (rows - rows.mean(0)) / rows.std(0).mean()
+    weight = head.weight * rows.std(0).mean()
     probs = probabilities(head, rows)
     classes, features = weight.shape
     hessian = np.zeros((classes * features, classes * features))
@@ -105,15 +105,21 @@ def test_scaling_and_shifting_features_changes_no_probability(factor: float, shi
 
 def test_weights_count_like_repeated_examples() -> None:
     rows, targets = problem(40, 3, 2)
-    twice = solve_softmax(np.concatenate([rows, rows[:10]]), np.concatenate([targets, targets[:10]]), 2, precision=1.0)
-    mean, scale = np.concatenate([rows, rows[:10]]).mean(0), np.concatenate([rows, rows[:10]]).std(0)
-    standard = (rows - mean) / scale  # the standardisation is over the rows given, so both get the same one
-    weights = np.ones(40)
-    weights[:10] = 2.0
-    plain = solve_softmax(np.concatenate([standard, standard[:10]]), np.concatenate([targets, targets[:10]]), 2, precision=1.0)
-    assert np.abs(probabilities(twice, rows) - probabilities(plain, standard)).max() < 1e-5
-    single = solve_softmax(standard, targets, 2, precision=1.0, weights=weights)
-    assert np.abs(single.bias - plain.bias).max() < 0.1
+    copies = np.concatenate([np.arange(40), np.arange(10)])
+    weights = np.bincount(copies).astype(float)
+    # Repeating rows moves their mean and spread; these features are given so that both ways of counting share them.
+    both = np.concatenate([rows, -rows]), np.concatenate([targets, 1 - targets])
+    doubled = np.concatenate([both[0]] * 2), np.concatenate([both[1]] * 2)
+    repeated = solve_softmax(*doubled, 2, precision=1.0)
+    weighted = solve_softmax(*both, 2, precision=1.0, weights=np.full(80, 2.0))
+    assert np.abs(probabilities(repeated, rows) - probabilities(weighted, rows)).max() < 1e-5
+    uneven = solve_softmax(rows, targets, 2, precision=1e-3, weights=weights)
+    plain = solve_softmax(rows, targets, 2, precision=1e-3)
+    heavier = weights > 1
+    gain = np.log(probabilities(uneven, rows)[np.arange(40), targets]) - np.log(
+        probabilities(plain, rows)[np.arange(40), targets]
+    )
+    assert gain[heavier].sum() > 0
 
 
 def test_blocks_beyond_the_leading_directions_use_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from headstart.cli.check import check
 from headstart.cli.demo import demo
 from headstart.cli.doctor import doctor
 from headstart.cli.evaluate import evaluate
+from headstart.cli.more import more
 from headstart.cli.predict import predict
 from headstart.cli.train import train
 from headstart.errors import HeadstartError
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command(rich_help_panel="Everyday")(check)
 app.command(rich_help_panel="Everyday")(train)
+app.command(rich_help_panel="Everyday")(more)
 app.command(rich_help_panel="Everyday")(predict)
 app.command(rich_help_panel="Everyday")(evaluate)
 app.command(rich_help_panel="First steps")(demo)
@@ -70,6 +72,8 @@ def headstart(
       headstart train photos/               a usable model within seconds
 
       headstart train photos/ --epochs 3    then all layers, for three epochs
+
+      headstart more last --epochs 3        and three more
 
       headstart predict last more_photos/   what the newest model says
     """

@@ -11,6 +11,7 @@ from headstart.cli.output import results_on_stdout
 from headstart.core import CHOICES, Dataset, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
+from headstart.train.observers.rows import duration as in_words
 
 if TYPE_CHECKING:
     from headstart.learner import Learner
@@ -121,11 +122,18 @@ def train_dataset(data: Dataset, settings: Settings, run: Path | None, observer:
     """A learner trained on `data` as `settings` say, shown by `observer`; JSON lines end with the summary."""
     try:
         learner = _trained(data, settings, run, observer)
-        if isinstance(observer, JsonLines):
-            observer.write(summary(learner, time.perf_counter() - began))
+        if settings.epochs is None and not learner.stopped:
+            observer.show(Note(f"An epoch of all layers would take about {in_words(learner.seconds_per_epoch())} here."))
+        tell(learner, observer, began)
         return learner
     finally:
         observer.close()
+
+
+def tell(learner: "Learner", observer: Observer, began: float) -> None:
+    """Ends JSON lines with the summary."""
+    if isinstance(observer, JsonLines):
+        observer.write(summary(learner, time.perf_counter() - began))
 
 
 def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Observer) -> "Learner":
@@ -133,10 +141,8 @@ def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Obse
 
     learner = Learner(data, settings, run=run, observer=observer)
     if settings.method == "fit":
-        learner.fit(settings.epochs)
-    else:
-        learner.fine_tune(settings.epochs or 0)
-    return learner
+        return learner.fit(settings.epochs)
+    return learner.fine_tune(settings.epochs or 0)
 
 
 def summary(learner: "Learner", seconds: float) -> dict[str, Any]:

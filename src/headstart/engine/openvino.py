@@ -28,6 +28,8 @@ from headstart.store import atomic, cache
 
 TELEMETRY = "openvino_telemetry"
 CACHE_BYTES = 2 << 30
+LAYOUT = 1
+"""Raised when the compiled networks of older caches would be used wrongly."""
 # f32: bfloat16, the default on some processors, moves features by more than we promise
 CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
 
@@ -107,7 +109,9 @@ def _silent_import() -> ModuleType:
 def _key(backbone: nn.Module, geometry: Geometry) -> str:
     """Names the compiled network by its content: weights, structure, normalisation, size, versions, processor."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(repr((version(), torch.__version__, cpu_name(), CONFIG, geometry.size, geometry.mean, geometry.std)).encode())
+    digest.update(
+        repr((LAYOUT, version(), torch.__version__, cpu_name(), CONFIG, geometry.size, geometry.mean, geometry.std)).encode()
+    )
     digest.update(repr(backbone).encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import Dataset, Plan, Row, Settings
-from headstart.model import bundle_config, bundle_tensors, next_size
+from headstart.model import Model, bundle_config, bundle_tensors, next_size
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
@@ -44,7 +44,8 @@ class Books:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""
         self._write_plan(begun)
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
-        curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
+        if len(begun.state.rows) > 1:
+            curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
         return closing_lines(begun, self.run, self.dataset)
 
     def _write_plan(self, begun: Begun) -> None:
@@ -80,12 +81,19 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
             kept=state.kept()["epoch"],
             split_rule=begun.split.rule,
             quarantined=len(begun.audit.quarantine),
+            base_model=base_model(state.model),
             timm_loads=config["architecture"] is not None,
             versions=environment()["versions"],
         )
     )
     config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}
     return bundles.Bundle(bundle_tensors(state.model), config, state.task.state(), text)
+
+
+def base_model(model: Model) -> str | None:
+    """The name of the pretrained weights on the Hub, None for weights of one's own."""
+    spec = model.backbone.spec
+    return f"timm/{spec.name}" if model.backbone.architecture and spec.source != "random" else None
 
 
 def _counts(begun: Begun, dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -104,7 +112,7 @@ def closing_lines(begun: Begun, run: Run, dataset: Dataset) -> list[str]:
     plainly = " Row 0, the head alone, was the best: training all layers did not improve on it." if best_is_head else ""
     bigger = next_size(begun.state.settings.backbone)
     size = f" A larger backbone: --backbone {bigger.name}." if bigger else ""
-    source = _shown(Path(dataset.root)) if dataset.root else "PHOTOS"
+    source = _shown(Path(dataset.origin["path"])) if "path" in dataset.origin else "PHOTOS"
     return [
         f"Kept: {row_in_words(kept)}.{plainly}",
         f"The model is in {_shown(run.bundle)}",

@@ -163,6 +163,11 @@ class Learner:
         """The rows of the table so far."""
         return list(self._begun.state.rows if self._begun else self._earlier)
 
+    def seconds_per_epoch(self) -> float:
+        """About how long one epoch of all layers takes on this machine, timed on two steps of a copy of the model."""
+        with engine.tuned_run(self._device()):
+            return recipes.epoch_seconds(self._ready().state)
+
     @property
     def kept(self) -> int:
         """The epoch whose weights this learner holds."""
@@ -226,6 +231,7 @@ class Learner:
             store.close()
             raise
         begun.state.take_up(self._earlier)
+        begun.state.seconds = sum_of_seconds(self._earlier)
         return begun
 
     def _ready(self) -> Begun:
@@ -237,11 +243,12 @@ class Learner:
     def _watched(self, recipe: Recipe) -> "Learner":
         """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
         if self._run is None:
-            self._run = Run.create(first_plan(self.data, self.settings, self._task), self._folder, self.data.name)
+            folder = self._folder or outside_the_data(self.data)
+            self._run = Run.create(first_plan(self.data, self.settings, self._task), folder, self.data.name)
         books = Books(self._run, self.data, self.settings)
         observer = self._observer or choose()
         self.stopped = False
-        clock = Clock.start(self._begun.state.seconds if self._begun else sum_of_seconds(self._earlier))
+        clock = Clock.start(sum_of_seconds(self.history))
         try:
             with engine.tuned_run(self._device()):
                 try:
@@ -282,6 +289,17 @@ class Learner:
         state.restore(state.kept()["epoch"])
         for line in books.finished(begun):
             observer.show(Note(line))
+
+
+def outside_the_data(data: Dataset) -> Path | None:
+    """A run folder beside the data when one works inside it, which is never written to; else None: the usual place serves."""
+    root = Path(data.root).absolute() if data.root else None
+    if root is None or root not in (Path.cwd(), *Path.cwd().parents):
+        return None
+    number = 1
+    while (folder := root.parent / "runs" / f"{data.name}-{number}").exists():
+        number += 1
+    return folder
 
 
 def sum_of_seconds(rows: Sequence[Row]) -> float:

@@ -1,6 +1,6 @@
 """The linear head solved to convergence: softmax regression on cached features, its prior chosen by the evidence.
 
-With standardised features x_n and weights W ~ N(0, 1/alpha), the head is the maximum a posteriori
+With centred features x_n in units of their common spread and weights W ~ N(0, 1/alpha), the head is the maximum a posteriori
     W, b = argmax sum_n log softmax(x_n W + b)[y_n] - alpha/2 |W|^2
 and alpha maximises Laplace's evidence (MacKay 1992, "The evidence framework applied to classification networks", eq. 2.8)
     log p(D | alpha) = log p(D | W) - alpha/2 |W|^2 - 1/2 log det(I + H(W) / alpha),    W and H at the mode for this alpha.
@@ -29,7 +29,7 @@ class SolvedHead:
     weight: Float[np.ndarray, "classes features"]
     bias: Float[np.ndarray, " classes"]
     precision: float
-    """Of the prior, in units of standardised features."""
+    """Of the prior, in units of the features' common spread."""
     effective_parameters: float
     log_evidence: float
     train_loss: float
@@ -39,13 +39,13 @@ class SolvedHead:
 
 @dataclass(frozen=True)
 class _Rotated:
-    """Standardised features in the eigenbasis of their covariance, where the problem is nearly diagonal."""
+    """Centred features in units of their common spread, in the eigenbasis of their covariance, where the problem is nearly diagonal."""
 
     rows: Float[np.ndarray, "batch rank"]
     eigenvalues: Float[np.ndarray, " rank"]
     basis: Float[np.ndarray, "features rank"]
     mean: Float[np.ndarray, " features"]
-    scale: Float[np.ndarray, " features"]
+    scale: float
 
 
 def solve_softmax(
@@ -70,7 +70,7 @@ def solve_softmax(
         precision = search.best_precision()
     mode, curvature, evidence = search.at(precision, tolerance=1e-11)
     rotated = search.rotated
-    weight = (rotated.basis @ mode.theta) / rotated.scale[:, None]
+    weight = (rotated.basis @ mode.theta) / rotated.scale
     return SolvedHead(
         weight=np.ascontiguousarray(weight.T),
         bias=mode.bias - rotated.mean @ weight,
@@ -142,20 +142,20 @@ def _prior_bias(targets: Int[np.ndarray, " batch"], classes: int) -> Float[np.nd
 
 
 def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
-    """Standardise, then rotate; directions without variance are left out, so at most min(batch, features) columns remain."""
-    mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-    scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)
+    """Centre, scale, rotate; directions without variance are left out, so at most min(batch, features) columns remain.
+
+    All features share one scale. Giving each its own would raise those that hardly vary to the weight of those that do; the
+    evidence is higher without (docs/decisions/0004).
+    """
+    mean = features.mean(0, dtype=np.float64)
+    scale = max(float(features.std(0, dtype=np.float64).mean()), 1e-12)
     kind = np.float64 if features.size <= 2**20 else np.float32  # beyond a million numbers, half the memory traffic
-    standard = ((features - mean) / scale).astype(kind)
-    if len(standard) < standard.shape[1]:
-        values, left = linalg.eigh(standard @ standard.T)
-        keep = values > 1e-9 * max(values[-1], 1e-12)
-        basis = standard.T @ (left[:, keep] / np.sqrt(values[keep]))
-    else:
-        values, basis = linalg.eigh(standard.T @ standard)
-        keep = values > 1e-9 * max(values[-1], 1e-12)
-        basis = basis[:, keep]
-    return _Rotated(standard @ basis, values[keep].astype(np.float64), basis, mean, np.where(np.isinf(scale), 1e12, scale))
+    centred = ((features - mean) / scale).astype(kind)
+    few = len(centred) < centred.shape[1]
+    values, vectors = linalg.eigh(centred @ centred.T if few else centred.T @ centred)
+    keep = values > 1e-9 * max(values[-1], 1e-12)
+    basis = centred.T @ (vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
+    return _Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
 
 
 def _maximum(

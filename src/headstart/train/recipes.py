@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +11,13 @@ from torch import nn
 
 from headstart.core import Batch, EpochDone, Event, Note, Outputs, Phase, RowDone, StepDone
 from headstart.data.batches import training_batches
-from headstart.train import head_solve, loop, precision
+from headstart.model import norm_mode, set_trainable
+from headstart.train import loop, precision
 from headstart.train.features import Features
+from headstart.train.observers.rows import duration
+from headstart.train.optim import make_optimizer
 from headstart.train.state import TrainState
+from headstart.train.step import step
 
 SOLVED_LR, TRAINED_LR, SCRATCH_LR = 5e-4, 1e-3, 2e-3
 SOLVED_HEAD_SHARE = 0.2
@@ -39,6 +44,8 @@ class Clock:
 
 def solve_head(state: TrainState, features: Features, clock: Clock) -> Iterator[Event]:
     """Step 1, solved: the head at the mode of its posterior on cached features; yields row 0."""
+    from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
+
     train, valid = state.parts["train"], state.parts["valid"]
     solved = head_solve.SOLVERS[state.task.solver](features.rows[train.indices], train.targets.numpy(), state.task.outputs)
     linear = state.model.head
@@ -126,15 +133,24 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock, first_epoch: int) -
             yield RowDone(row)
 
 
+def epoch_seconds(state: TrainState) -> float:
+    """About how long an epoch of all layers takes here: two steps of a copy of the model, and the validation after it."""
+    train, settings = state.parts["train"], state.settings
+    model, phase = deepcopy(state.model), base_phase(state, "all", 1)
+    batch = next(training_batches(train, phase.augment, phase.batch_size, settings.seed, 1, state.device))
+    chosen = precision.choose(model, state.task, iter([batch]), phase, state.device)
+    set_trainable(model, 0)
+    norm_mode(model, phase.norms)
+    optimizer, seconds = make_optimizer(model, phase), []
+    for _ in range(2):
+        started = time.perf_counter()
+        step(model, optimizer, batch, state.task, replace(phase, precision=chosen))
+        seconds.append(time.perf_counter() - started)
+    per_image = min(seconds) / len(batch.ids)
+    return per_image * (len(train) + len(state.parts["valid"]) / 3)  # a forward is about a third of a step
+
+
 def cost_in_words(epoch_seconds: float, epochs: int) -> str:
     """What an epoch costs and when the run will end."""
     end = time.strftime("%H:%M", time.localtime(time.time() + epoch_seconds * epochs))
-    return f"An epoch takes about {in_words(epoch_seconds)}; {epochs} of them will be done at about {end}."
-
-
-def in_words(seconds: float) -> str:
-    """A duration that people can use: "40 s", "12 min", "3 h 20 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+    return f"An epoch takes about {duration(epoch_seconds)}; {epochs} of them will be done at about {end}."
