@@ -361,3 +361,12 @@ def test_pictures_and_summary(shapes: Path) -> None:
     lines = learn.unfreeze().summary().lines
     assert sum(line.parameters for line in lines) == sum(parameter.numel() for parameter in learn.model.parameters())
     assert all(line.trainable for line in lines)
+
+
+def test_the_price_of_an_epoch_leaves_the_model_as_it_was(shapes: Path) -> None:
+    learn, _ = learner(shapes)
+    learn.fine_tune(0)
+    before = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
+    assert 0 < learn.seconds_per_epoch() < 60
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learn.model.state_dict().items())
+    assert [row["epoch"] for row in learn.history] == [0]

@@ -52,7 +52,7 @@ class FakeLearner:
         self.history, self.kept, self.stopped = [FIRST, LAST], 0, self.stop
         FakeLearner.made.append(self)
 
-    def fine_tune(self, epochs: int) -> None:
+    def fine_tune(self, epochs: int) -> "FakeLearner":
         self.asked = ("fine_tune", epochs)
         print("a library prints this")
         for event in (
@@ -63,10 +63,15 @@ class FakeLearner:
             RowDone(LAST),
         ):
             self.observer.show(event)
+        return self
 
-    def fit(self, epochs: int) -> None:
+    def fit(self, epochs: int) -> "FakeLearner":
         self.fine_tune(epochs)
         self.asked = ("fit", epochs)
+        return self
+
+    def seconds_per_epoch(self) -> float:
+        return 83.0
 
 
 @pytest.fixture
@@ -141,8 +146,11 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
     assert made.run.path == Path("here") and made.asked == ("fit", 3)
 
 
-def test_without_epochs_the_head_alone_is_asked_for(learner: list[FakeLearner]):
+def test_without_epochs_the_head_alone_is_asked_for_and_the_price_of_an_epoch_told(
+    learner: list[FakeLearner], capsys: pytest.CaptureFixture
+):
     assert main(["train", "photos"]) == 0
+    assert "An epoch of all layers would take about" in capsys.readouterr().out
     assert learner[0].asked == ("fine_tune", 0)
     assert learner[0].settings.epochs is None
 

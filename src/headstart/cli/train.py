@@ -8,7 +8,7 @@ import typer
 
 from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
 from headstart.cli.output import results_on_stdout
-from headstart.core import CHOICES, Dataset, Observer, Settings
+from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
 from headstart.train.observers.rows import duration as in_words
