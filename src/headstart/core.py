@@ -185,6 +185,8 @@ class Phase:
     """Largest norm of the gradient; infinity switches clipping off."""
     augment: str = "light"
     batch_size: int = 32
+    piece: int = 16
+    """Images that go through the model at once; the gradients of a batch's pieces add up."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting

@@ -19,7 +19,7 @@ from headstart.errors import BadSetting, unknown_name
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 # glibc gives blocks above the threshold back to the system at once, so every large tensor costs page faults when it is made
 # again; refused values fall back to the largest that every glibc takes
-RUNNING = ((M_MMAP_THRESHOLD, (1 << 30, 32 << 20)), (M_TRIM_THRESHOLD, (2**31 - 1,)), (M_TOP_PAD, (1 << 28, 1 << 26)))
+RUNNING = ((M_MMAP_THRESHOLD, (1 << 30, 32 << 20)), (M_TRIM_THRESHOLD, (2**31 - 1,)), (M_TOP_PAD, (1 << 26,)))
 RESTING = ((M_MMAP_THRESHOLD, (32 << 20,)), (M_TRIM_THRESHOLD, (64 << 20,)), (M_TOP_PAD, (128 << 10,)))
 FASTER, SAME_DIRECTION = 1.1, 0.99
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from headstart import model as models
@@ -194,7 +195,7 @@ class Learner:
         self.settings = changed(self.settings, {"epochs": epochs})
         return epochs
 
-    def _device(self) -> Any:
+    def _device(self) -> torch.device:
         return engine.choose(self.settings.device)
 
     def _two_steps(self, epochs: int, clock: Clock) -> Iterator[Event]:
@@ -225,7 +226,7 @@ class Learner:
         device = self._device()
         store = pixels.start(self.data, self.geometry)
         try:
-            model = self.model.to(device)
+            model = self.model.to(device=device, memory_format=torch.channels_last)
             begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, with_features)
         except BaseException:
             store.close()

@@ -1,0 +1,112 @@
+"""The fenced blocks of the Markdown pages, what may be done with each, and the folder that they run in."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md")))
+RUN = ("python", "bash")
+SKIPPED = ("text",)
+NOT_RUN = ("pip install", "pytest")
+"""Commands that change the environment or start the tests again: looked at, never run."""
+SHORTENED = {"headstart demo": "headstart demo --epochs 0"}
+"""Minutes of training that the slow tier has no time for."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: its language, its text, and where it stands."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+    @property
+    def is_fastai(self) -> bool:
+        """Whether it is the other half of a pair: shown, but not ours to run."""
+        return self.text.startswith("# fastai\n")
+
+    def commands(self) -> list[list[str]]:
+        """The commands of a bash block in order, each as its words, without comments."""
+        lines = (shlex.split(line, comments=True) for line in self.text.splitlines())
+        return [command for line in lines for command in _parts(line) if command]
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order.
+
+    Raises:
+        ValueError: for a fence that is not closed.
+    """
+    found, start, language, lines = [], 0, "", []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        if not start and (fence := re.match(r"```(\S*)\s*$", line)):
+            start, language, lines = number, fence[1], []
+        elif start and line.rstrip() == "```":
+            found.append(Block(page, start, language, "\n".join(lines) + "\n"))
+            start = 0
+        elif start:
+            lines.append(line)
+    if start:
+        raise ValueError(f"{page.name}:{start}: the block is not closed.")
+    return found
+
+
+def inline_commands(page: Path) -> list[list[str]]:
+    """The commands of headstart that stand in backticks in the running text."""
+    prose = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    return [shlex.split(text) for text in re.findall(r"`(headstart [^`\n]+)`", prose)]
+
+
+def attributes_of(tree: ast.AST, name: str) -> set[str]:
+    """Every X of `name.X` in a program."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == name}
+
+
+def make_data(here: Path) -> None:
+    """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, and `labels.csv`."""
+    rows = ["image,label,is_valid"]
+    for number in range(1, 13):
+        for label in ("cat", "dog"):
+            _picture(here / "photos" / label / f"{number}.jpg", label, number)
+            rows.append(f"{label}/{number}.jpg,{label},{int(number % 4 == 0)}")
+    for number in range(1, 4):
+        for label in ("cat", "dog"):
+            _picture(here / "test_photos" / label / f"{number}.jpg", label, 20 + number)
+            _picture(here / "pets" / f"{'Bengal_cat' if label == 'cat' else 'great_pyrenees'}_{number}.jpg", label, 30 + number)
+    _picture(here / "new_photos" / "what_is_this.jpg", "cat", 40)
+    _picture(here / "new_photos" / "and_this.jpg", "dog", 41)
+    (here / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _picture(path: Path, label: str, number: int) -> None:
+    """Noise with a light disc for a cat or a light bar for a dog; no two pictures are alike."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(number)
+    pixels = draw.integers(0, 90, (72, 88, 3), dtype=np.uint8)
+    y, x = np.mgrid[:72, :88]
+    row, column = draw.integers(24, 48), draw.integers(24, 64)
+    thing = (y - row) ** 2 + (x - column) ** 2 < 300 if label == "cat" else abs(y - row) < 8
+    pixels[thing] = pixels[thing] // 2 + np.array(draw.integers(110, 200, 3), np.uint8)
+    Image.fromarray(pixels).save(path, quality=92)
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """A line of words, divided at each `&&`."""
+    while "&&" in words:
+        place = words.index("&&")
+        yield words[:place]
+        words = words[place + 1 :]
+    yield words

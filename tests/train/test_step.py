@@ -1,0 +1,60 @@
+"""One step: pieces add up to the batch, weights weigh, clipping clips, and nothing of it depends on the kind of task."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from headstart import model as models
+from headstart.core import Batch, Phase
+from headstart.tasks.single_label import SingleLabel
+from headstart.train.optim import make_optimizer, set_rates
+from headstart.train.step import step
+
+TASK = SingleLabel(("a", "b", "c"))
+PHASE = Phase("all", 1, lr=1e-2, clip=float("inf"), weight_decay=0.0)
+
+
+def batch(size: int, weights: torch.Tensor | None = None) -> Batch:
+    draw = np.random.default_rng(0)
+    inputs = torch.from_numpy(draw.normal(size=(size, 3, 32, 32)).astype(np.float32))
+    return Batch(inputs, torch.from_numpy(draw.integers(0, 3, size)), tuple(map(str, range(size))), weights)
+
+
+def after(phase: Phase, given: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    model = models.build(models.build_backbone("tiny"), 3)
+    models.norm_mode(model, phase.norms)
+    optimizer = make_optimizer(model, phase)
+    set_rates(optimizer, 1.0)
+    loss = step(model, optimizer, given, TASK, phase)
+    return float(loss), {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("piece", [1, 3, 16])
+def test_pieces_add_up_to_the_batch(piece: int) -> None:
+    whole_loss, whole = after(replace(PHASE, piece=100), batch(7))
+    loss, gradients = after(replace(PHASE, piece=piece), batch(7))
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, whole[name], rtol=1e-3, atol=1e-6), name
+
+
+def test_batch_statistics_are_those_of_the_whole_batch() -> None:
+    phase = replace(PHASE, norms="adapt")
+    assert after(replace(phase, piece=2), batch(6))[0] == after(replace(phase, piece=100), batch(6))[0]
+
+
+def test_the_loss_is_the_weighted_mean() -> None:
+    weights = torch.tensor([2.0, 0.0, 1.0, 1.0])
+    given = batch(4, weights)
+    model = models.build(models.build_backbone("tiny"), 3)
+    with torch.no_grad():
+        losses = TASK.loss(model.eval()(given.inputs), given.targets)
+    assert after(PHASE, given)[0] == pytest.approx(float((losses * weights).sum() / 4), rel=1e-5)
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    _, gradients = after(replace(PHASE, clip=1e-3), batch(4))
+    norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
