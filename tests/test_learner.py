@@ -15,8 +15,10 @@ import headstart as hs
 from headstart.core import Note, Row, RowDone, StepDone
 from headstart.data import batches
 from headstart.data.pixels import PixelStore
+from headstart.engine.frozen import FrozenForward, torch_features
 from headstart.errors import BadSetting, DataError, NotARun, Stopped, UnknownName
 from headstart.store.runs import Run
+from headstart.train import features
 
 Make = Callable[..., Path]
 
@@ -370,3 +372,42 @@ def test_the_price_of_an_epoch_leaves_the_model_as_it_was(shapes: Path) -> None:
     assert 0 < learn.seconds_per_epoch() < 60
     assert all(torch.equal(tensor, before[name]) for name, tensor in learn.model.state_dict().items())
     assert [row["epoch"] for row in learn.history] == [0]
+
+
+def test_names_of_fastai_are_answered_with_ours(shapes: Path) -> None:
+    learn, _ = learner(shapes)
+    for name, ours in (
+        ("fit_one_cycle", "fit"),
+        ("get_preds", "predictions"),
+        ("lr_find", "nothing yet"),
+        ("fine_tun", "fine_tune"),
+    ):
+        with pytest.raises(AttributeError, match=ours):
+            getattr(learn, name)
+    assert repr(learn).startswith("Learner(")
+
+
+def test_data_shows_itself(shapes: Path) -> None:
+    assert hs.image_folder(shapes).show().size[0] > 100
+
+
+def test_an_engine_that_disagrees_is_replaced_by_torch(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, _ = learner(shapes)
+    honest.fine_tune(0)
+    original = features.compute
+
+    def twisted(store: Any, frozen: Any, width: int, file: Path) -> Any:
+        found = yield from original(store, frozen, width, file)
+        return found if frozen.name == "torch f32" else features.Features(found.rows * 3 + 1, found.forwards, frozen.name)
+
+    monkeypatch.setattr(features, "compute", twisted)
+    monkeypatch.setattr(features, "stored", lambda *_: None)
+    monkeypatch.setattr("headstart.train.begin.choose_frozen", lambda *_: FrozenForward("crooked", frozen(), {}))
+
+    def frozen() -> Any:
+        return torch_features(honest.model.backbone, honest.geometry, torch.device("cpu"))
+
+    learn, seen = learner(shapes)
+    learn.fine_tune(0)
+    assert "crooked differs from torch" in seen.notes()
+    assert learn.history[0]["valid_loss"] == pytest.approx(honest.history[0]["valid_loss"], abs=1e-4)

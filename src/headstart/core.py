@@ -5,7 +5,7 @@ Axis names used in shapes all over the package: `batch`, `outputs` (numbers per 
 Arrays in the signatures of Protocols are torch tensors; they are written `Any` so that this module stays light.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named list of records with how it should be divided; `data.show()` and `data.check()` look at it.
+    """A named list of records with how it should be divided; `data.show()` looks at it.
 
     `root` is the folder (or table) the records came from, None for arrays; `arrays` holds the pixels of data given in
     memory; `notes` are sentences for the user about what was read and how.
@@ -59,6 +59,12 @@ class Dataset:
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
     """The call that made it, as plain JSON: what a run stores so that it can find its data again."""
+    viewer: Callable[["Dataset"], Any] | None = field(default=None, repr=False, compare=False)
+    """How a picture of it is made; whoever makes a data set knows."""
+
+    def show(self) -> Any:
+        """A picture with images of every class, which a notebook displays; None for data without pictures."""
+        return None if self.viewer is None else self.viewer(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class Measured:
     high: float | None
     n: int
 
+    def __repr__(self) -> str:
+        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.4f}{interval} (n = {self.n:,})"
+
     def json(self) -> dict[str, Any]:
         """`{value, low, high, n}`."""
         return asdict(self)

@@ -6,6 +6,7 @@ from typing import Any
 from headstart.core import Dataset, Record
 from headstart.data._scan import clean, counted, quoted
 from headstart.data.labels import NameRule, describe
+from headstart.data.prepare import show
 from headstart.errors import BadSetting
 
 
@@ -30,6 +31,7 @@ def assemble(
         arrays=arrays,
         notes=(*notes, *_look_alikes(classes)),
         origin=origin,
+        viewer=show,
     )
 
 

@@ -43,6 +43,9 @@ class Checked:
     sheet: Image.Image
     lines: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
 
 def prepare(
     dataset: Dataset, geometry: Geometry, on_progress: OnProgress | None = None, store: PixelStore | None = None
@@ -84,7 +87,7 @@ def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress 
 
 
 def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
-    """A sheet with images of every class, displayed in a notebook or the system's viewer, and returned."""
+    """A sheet with images of every class, as a picture that a notebook displays."""
     chosen, pictures = [], []
     for index in _chosen(range(len(dataset.records)), dataset.records, dataset.seed, rows):
         try:
@@ -92,9 +95,7 @@ def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
         except image.Unreadable:
             continue
         chosen.append(dataset.records[index])
-    picture = _sheet(pictures, chosen)
-    image.show(picture)
-    return picture
+    return _sheet(pictures, chosen)
 
 
 def png(picture: Image.Image) -> bytes:

@@ -46,7 +46,7 @@ class Books:
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
         if len(begun.state.rows) > 1:
             curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
-        return closing_lines(begun, self.run, self.dataset)
+        return closing_lines(begun, self.run)
 
     def _write_plan(self, begun: Begun) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine}
@@ -105,19 +105,18 @@ def _counts(begun: Begun, dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def closing_lines(begun: Begun, run: Run, dataset: Dataset) -> list[str]:
+def closing_lines(begun: Begun, run: Run) -> list[str]:
     """Four lines: what is kept, where it is, how to predict with it, how to go on."""
     kept, folder = begun.state.kept(), _shown(run.path)
     best_is_head = kept["epoch"] == 0 and len(begun.state.rows) > 1
     plainly = " Row 0, the head alone, was the best: training all layers did not improve on it." if best_is_head else ""
     bigger = next_size(begun.state.settings.backbone)
-    size = f" A larger backbone: --backbone {bigger.name}." if bigger else ""
-    source = _shown(Path(dataset.origin["path"])) if "path" in dataset.origin else "PHOTOS"
+    size = f"    A larger backbone:  --backbone {bigger.name}" if bigger else ""
     return [
         f"Kept: {row_in_words(kept)}.{plainly}",
         f"The model is in {_shown(run.bundle)}",
         f"Predict:  headstart predict {folder} IMAGE...",
-        f"Train more:  headstart more {folder} --epochs 3    Judge it:  headstart evaluate {folder} {source}.{size}",
+        f"Train more:  headstart more {folder} --epochs 3    Judge it:  headstart evaluate {folder}{size}",
     ]
 
 

@@ -22,10 +22,11 @@ from headstart.store import bundle as bundles
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import recipes
-from headstart.train.begin import Begun, begin, evaluated
+from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.features import Features
 from headstart.train.observers import choose
 from headstart.train.recipes import Clock
-from headstart.train.settings import Metric, changed, metric_names
+from headstart.train.settings import Metric, changed, metric_names, unknown_verb
 
 Recipe = Callable[[Clock], Iterator[Event]]
 
@@ -129,9 +130,7 @@ class Learner:
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """A picture of `count` validation images with label and prediction; `worst=True` takes those with the largest losses."""
-        picture = results.picture(results.of_part(self._ready().state, "valid", count, worst))
-        image.show(picture)
-        return picture
+        return results.picture(results.of_part(self._ready().state, "valid", count, worst))
 
     def summary(self) -> summary.Summary:
         """The stages of the model, their parameters, and the share of the learning rate that each would get."""
@@ -181,6 +180,13 @@ class Learner:
             raise BadSetting("this learner has no run folder yet: fine_tune or fit makes it.")
         return self._run
 
+    def __repr__(self) -> str:
+        done = f"{len(self.history)} rows" if self.history else "not trained yet"
+        return f"Learner({self.data.name}: {len(self.data.classes)} classes, backbone {self.settings.backbone}, {done})"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(unknown_verb(name))
+
     # ------------------------------------------------------------------------------------------------------ machinery
 
     def _asked(self, epochs: int | None, changes: dict[str, Any], example: str, least: int) -> int:
@@ -206,7 +212,7 @@ class Learner:
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
-            yield from recipes.solve_head(begun.state, begun.features, clock)
+            yield from recipes.solve_head(begun.state, begun.features, self._again, clock)
         else:
             yield from recipes.train_head(begun.state, clock)
         if epochs:
@@ -226,7 +232,7 @@ class Learner:
         device = self._device()
         store = pixels.start(self.data, self.geometry)
         try:
-            model = self.model.to(device=device, memory_format=torch.channels_last)
+            model = self.model.to(device).to(memory_format=torch.channels_last)
             begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, with_features)
         except BaseException:
             store.close()
@@ -234,6 +240,10 @@ class Learner:
         begun.state.take_up(self._earlier)
         begun.state.seconds = sum_of_seconds(self._earlier)
         return begun
+
+    def _again(self) -> Generator[Event, None, Features]:
+        begun = self._ready()
+        return (yield from torch_features(begun.store, begun.state.model, begun.state.device))
 
     def _ready(self) -> Begun:
         """The data read and divided, without training."""

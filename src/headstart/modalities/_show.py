@@ -41,17 +41,3 @@ def _shortened(text: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont
     while line and pen.textlength(line + "…", font) > width:
         line = line[:-1]
     return line + "…"
-
-
-def show(image: Image.Image) -> None:
-    """Displays the picture below a notebook cell, or in the system's viewer outside of one."""
-    try:
-        from IPython.core.getipython import get_ipython  # pyright: ignore[reportMissingImports]
-        from IPython.display import display  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        image.show()
-        return
-    if get_ipython() is None:
-        image.show()
-    else:
-        display(image)

@@ -9,7 +9,7 @@ from headstart.core import Geometry
 from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw
 from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, decode, load, read_bytes
 from headstart.modalities._geometry import centre, fit_short, geometry, normalise, scale, to_input, window
-from headstart.modalities._show import sheet, show
+from headstart.modalities._show import sheet
 from headstart.modalities._signatures import shown
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "read_bytes",
     "scale",
     "sheet",
-    "show",
     "shown",
     "to_input",
     "window",

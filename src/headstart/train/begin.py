@@ -10,11 +10,12 @@ import torch
 
 from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, Split, Task
 from headstart.data import pixels
-from headstart.data.audit import Audit, audit
+from headstart.data.audit import Audit, audit, require_usable
 from headstart.data.batches import Examples
 from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
-from headstart.engine.frozen import choose_frozen
+from headstart.engine.frozen import FrozenForward, choose_frozen
+from headstart.engine.frozen import torch_features as frozen_in_torch
 from headstart.errors import DataError
 from headstart.metrics import Measured
 from headstart.model import Model
@@ -47,12 +48,14 @@ def begin(
     with_features: bool,
 ) -> Generator[Event, None, Begun]:
     """Yields what happens, returns what training starts from. `store` may still be filling."""
-    features = (yield from _features(store, model, device)) if with_features else None
+    make_split(dataset, store.ids, {})  # what cannot be divided is told before anything is read
+    features = (yield from engine_features(store, model, device)) if with_features else None
     for index in range(len(store)):
         store.wait(index)
         if index % 64 == 0 or index + 1 == len(store):
             yield Progress("reading images", index + 1, len(store))
     found = audit(dataset, store.reports())
+    require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
     split = make_split(dataset, found.usable(), found.groups())
@@ -74,15 +77,23 @@ def sizes_in_words(split: Split) -> str:
     return f"{len(split.train)} images to train on, {len(split.valid)} to validate on{test} ({split.rule})."
 
 
-def _features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
+def engine_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
     """From the cache, or by one pass of the fastest engine that agrees with torch."""
     file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
     kept = cached.stored(file, len(store))
     if kept is not None:
         return kept
-    first = _first_usable(store)
-    frozen = choose_frozen(model.backbone, store.geometry, store.centres(first), device)
+    frozen = choose_frozen(model.backbone, store.geometry, store.centres(_first_usable(store)), device)
+    for sentence in frozen.notes:
+        yield Note(sentence)
     yield Note(f"Features by {frozen.name}.")
+    return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
+
+
+def torch_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
+    """By torch in float32, whatever is in the cache, which is replaced."""
+    frozen = FrozenForward("torch f32", frozen_in_torch(model.backbone, store.geometry, device), {})
+    file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
     return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
 
 
@@ -93,8 +104,6 @@ def _first_usable(store: PixelStore) -> list[int]:
             found.append(index)
         if len(found) == CHECKED_IMAGES:
             break
-    if not found:
-        raise DataError(f"none of the {len(store)} images can be read, the first because: {store.reports()[0].message}")
     return found
 
 

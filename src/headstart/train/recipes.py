@@ -1,16 +1,17 @@
 """What `fit` and `fine_tune` do, as plain sequences: each recipe runs one stretch after another and yields what happens."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from headstart.core import Batch, EpochDone, Event, Note, Outputs, Phase, RowDone, StepDone
-from headstart.data.batches import training_batches
+from headstart.data.batches import centres, training_batches
+from headstart.evaluate import predict
 from headstart.model import norm_mode, set_trainable
 from headstart.train import loop, precision
 from headstart.train.features import Features
@@ -23,6 +24,10 @@ SOLVED_LR, TRAINED_LR, SCRATCH_LR = 5e-4, 1e-3, 2e-3
 SOLVED_HEAD_SHARE = 0.2
 """A solved head needs no large steps: its rate relative to that of the last stage."""
 STEPS_TO_TIME = 3
+LOGITS_AGREE = 0.05
+"""Largest difference in an output, in nats, that another engine than torch may cause."""
+CHECKED = 8
+Recompute = Callable[[], Generator[Event, None, Features]]
 
 
 @dataclass(frozen=True)
@@ -42,24 +47,57 @@ class Clock:
         return self.before + time.perf_counter() - self.started
 
 
-def solve_head(state: TrainState, features: Features, clock: Clock) -> Iterator[Event]:
-    """Step 1, solved: the head at the mode of its posterior on cached features; yields row 0."""
+def solve_head(state: TrainState, features: Features, recompute: Recompute, clock: Clock) -> Iterator[Event]:
+    """Step 1, solved: the head at the mode of its posterior on cached features; yields row 0.
+
+    Should the engine that computed the features lead to other outputs than torch does, they are computed again by torch.
+    """
+    solved = _solve(state, features)
+    difference = _disagreement(state, features)
+    if difference > LOGITS_AGREE:
+        yield Note(
+            f"{features.engine} differs from torch by {difference:.2g} in the head's outputs: computing the features again by torch."
+        )
+        features = yield from recompute()
+        solved = _solve(state, features)
+    outputs = _from_features(state, features, "valid")
+    row = state.add_row(0, "head", solved.train_loss, outputs, None, clock.seconds())
+    yield Note(
+        f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
+        f"{solved.effective_parameters:.0f} of {solved.weight.size:,} numbers determined by the data."
+    )
+    yield RowDone(row)
+
+
+def _solve(state: TrainState, features: Features) -> Any:
+    """The `SolvedHead`, which is also put into the model."""
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
-    train, valid = state.parts["train"], state.parts["valid"]
+    train = state.parts["train"]
     solved = head_solve.SOLVERS[state.task.solver](features.rows[train.indices], train.targets.numpy(), state.task.outputs)
     linear = state.model.head
     assert isinstance(linear, nn.Linear), "only a linear head can be solved; the learner refuses the others"
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(solved.weight))
         linear.bias.copy_(torch.from_numpy(solved.bias))
-    logits = features.rows[valid.indices] @ solved.weight.T + solved.bias
-    row = state.add_row(0, "head", solved.train_loss, Outputs(torch.from_numpy(logits.astype(np.float32))), None, clock.seconds())
-    yield Note(
-        f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
-        f"{solved.effective_parameters:.0f} of {solved.weight.size} numbers determined by the data."
+    return solved
+
+
+def _from_features(state: TrainState, features: Features, part: str, most: int | None = None) -> Outputs:
+    """What the head says of the first `most` examples of a part, from their features."""
+    rows = torch.from_numpy(features.rows[state.parts[part].indices[:most]])
+    head = state.model.head
+    with torch.inference_mode():
+        return Outputs(head(rows.to(state.device)).float().cpu())
+
+
+def _disagreement(state: TrainState, features: Features) -> float:
+    """The largest difference in an output, on a few validation images, between these features and the model itself."""
+    some = replace(
+        state.parts["valid"], **{name: getattr(state.parts["valid"], name)[:CHECKED] for name in ("indices", "targets", "ids")}
     )
-    yield RowDone(row)
+    model = predict.outputs(state.model, centres(some), some.store.geometry).mean
+    return float((_from_features(state, features, "valid", CHECKED).mean - model).abs().max())
 
 
 def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:

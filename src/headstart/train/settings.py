@@ -25,6 +25,23 @@ FROM_FASTAI = MappingProxyType(
         "num_workers": "nothing: images are decoded once, by threads",
     }
 )
+VERBS_OF_FASTAI = MappingProxyType(
+    {
+        "fit_one_cycle": "fit(epochs): its rate rises, then falls to zero",
+        "get_preds": 'predictions(inputs), or evaluate(part="valid") for the metrics',
+        "validate": "evaluate()",
+        "dls": "data",
+        "recorder": "history",
+        "export": "save(folder); hs.load(folder) brings it back",
+        "show_training_loop": "nothing yet: the loop is train/loop.py, forty lines",
+        "lr_find": "nothing yet: the default rates are meant to serve",
+        "tta": "nothing yet",
+        "to_fp16": "nothing: the precision is probed by itself",
+        "freeze_to": "freeze() and unfreeze()",
+        "show_batch": "data.show()",
+        "plot_top_losses": "show_results(worst=True)",
+    }
+)
 Metric = str | Callable[[Any, Any], Any]
 
 
@@ -42,6 +59,13 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         if name not in known:
             raise unknown_name("setting", name, known)
     return replace(settings, **changes)
+
+
+def unknown_verb(name: str) -> str:
+    """What to say when a learner is asked for something it does not have."""
+    if name in VERBS_OF_FASTAI:
+        return f'"{name}" is fastai\'s. Here it is {VERBS_OF_FASTAI[name]}.'
+    return f"a Learner has no {name!r}. Its verbs are fine_tune, fit, freeze, unfreeze, predict, evaluate, show_results, summary, save."
 
 
 def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
