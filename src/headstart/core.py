@@ -140,7 +140,7 @@ class Settings:
     """A file in `heads/`; only a linear head can be solved."""
     size: int | None = None
     batch_size: int = 32
-    augment: Literal["none", "flip", "dihedral", "light", "strong"] = "light"
+    augment: Literal["none", "flip", "dihedral", "light", "strong"] = "flip"
     seed: int = 0
     device: str = "auto"
 
@@ -184,12 +184,12 @@ class Phase:
     norms: Literal["frozen", "adapt", "train"] = "frozen"
     precision: str = "float32"
     weight_decay: float = 0.05
-    warmup: float = 0.15
+    warmup: float = 0.3
     """Share of the steps over which the rate rises from zero."""
     label_smoothing: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
-    augment: str = "light"
+    augment: str = "flip"
     batch_size: int = 32
     piece: int = 16
     """Images that go through the model at once; the gradients of a batch's pieces add up."""

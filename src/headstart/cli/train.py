@@ -53,7 +53,7 @@ def train(
     label_smoothing: Annotated[float, _option(COURSE, "Share of the label spread over all classes in the training loss.")] = 0.0,
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
-    ] = "light",
+    ] = "flip",
     batch_size: Annotated[int, _option(COURSE, "Images per step. Smaller needs less memory.")] = 32,
     backbone: Annotated[str, _option(MODEL, "small, medium, large, any timm model, a weights file or a run.")] = "small",
     pretrained: Annotated[bool, _option(MODEL, "Start from pretrained weights, or from random ones.")] = True,

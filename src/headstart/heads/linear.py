@@ -10,10 +10,10 @@ from headstart.seeds import derive
 
 def make(features: int, outputs: int, seed: int) -> nn.Module:
     """`outputs` linear functions of the features, with random, seeded weights and zero biases."""
-    with torch.device("meta"):
-        layer = nn.Linear(features, outputs)
-    layer.to_empty(device="cpu")
     bound = 1 / math.sqrt(features)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=torch.Generator().manual_seed(derive(seed, "head", "linear")))
+    draw = torch.Generator().manual_seed(derive(seed, "head", "linear"))
+    with torch.random.fork_rng(devices=[]):  # the layer's own first draw must not move the global generator
+        layer = nn.Linear(features, outputs)
+    nn.init.uniform_(layer.weight, -bound, bound, generator=draw)
     nn.init.zeros_(layer.bias)
     return layer

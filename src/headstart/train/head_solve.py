@@ -16,9 +16,13 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import linalg, optimize
+from threadpoolctl import threadpool_limits
 
 from headstart.curvature import SoftmaxCurvature, log_evidence, softmax, softmax_curvature
 
+SEARCHED_DIRECTIONS = 512
+"""The precision is searched with the leading so many directions, which hold nearly all of the evidence; the head uses all."""
+ONE_THREAD = 20_000_000
 LOWEST_PRECISION, HIGHEST_PRECISION = 1e-3, 1e8
 
 
@@ -47,6 +51,12 @@ class _Rotated:
     mean: Float[np.ndarray, " features"]
     scale: float
 
+    def leading(self, most: int) -> "_Rotated":
+        """The same problem with the directions of largest variance only."""
+        return _Rotated(
+            np.ascontiguousarray(self.rows[:, -most:]), self.eigenvalues[-most:], self.basis[:, -most:], self.mean, self.scale
+        )
+
 
 def solve_softmax(
     features: Float[np.ndarray, "batch features"],
@@ -65,11 +75,12 @@ def solve_softmax(
         on_round: told (round, precision) after each solve, for a progress display.
     """
     weights = np.ones(len(targets)) if weights is None else weights
-    search = _Search(_rotate(features), targets, weights, _prior_bias(targets, classes), on_round)
+    rotated, bias, rounds = _rotate(features), _prior_bias(targets, classes), 0
     if precision is None:
-        precision = search.best_precision()
-    mode, curvature, evidence = search.at(precision, tolerance=1e-11)
-    rotated = search.rotated
+        quick = _Search(rotated.leading(SEARCHED_DIRECTIONS), targets, weights, bias, on_round)
+        precision, rounds = quick.best_precision(), quick.evaluations
+    search = _Search(rotated, targets, weights, bias, on_round)
+    mode, curvature, evidence = search.at(precision, tolerance=1e-10)
     weight = (rotated.basis @ mode.theta) / rotated.scale
     return SolvedHead(
         weight=np.ascontiguousarray(weight.T),
@@ -78,7 +89,7 @@ def solve_softmax(
         effective_parameters=curvature.effective_parameters(precision),
         log_evidence=evidence,
         train_loss=-mode.log_likelihood / max(float(weights.sum()), 1e-12),
-        evaluations=search.evaluations,
+        evaluations=rounds + search.evaluations,
     )
 
 
@@ -111,7 +122,7 @@ class _Search:
         self.mode = _Mode(np.zeros((rotated.rows.shape[1], classes)), bias, 0.0, (1.0 - 1.0 / classes) / classes)
         self.rounds = self.evaluations = 0
 
-    def at(self, alpha: float, tolerance: float = 1e-6) -> tuple[_Mode, SoftmaxCurvature, float]:
+    def at(self, alpha: float, tolerance: float = 1e-5) -> tuple[_Mode, SoftmaxCurvature, float]:
         """(mode, curvature, log evidence) for the precision `alpha`."""
         self.mode, calls = _maximum(self.rotated, self.targets, self.weights, alpha, self.mode, tolerance)
         probs = softmax(self.rotated.rows @ self.mode.theta + self.mode.bias).astype(self.rotated.rows.dtype)
@@ -152,7 +163,7 @@ def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
     kind = np.float64 if features.size <= 2**20 else np.float32  # beyond a million numbers, half the memory traffic
     centred = ((features - mean) / scale).astype(kind)
     few = len(centred) < centred.shape[1]
-    values, vectors = linalg.eigh(centred @ centred.T if few else centred.T @ centred)
+    values, vectors = linalg.eigh(centred @ centred.T if few else centred.T @ centred, driver="evd")
     keep = values > 1e-9 * max(values[-1], 1e-12)
     basis = centred.T @ (vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
     return _Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
@@ -189,7 +200,10 @@ def _maximum(
 
     origin = np.concatenate([start.theta / stretch, start.bias[None] / bias_stretch]).ravel()
     options = {"maxiter": 500, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6 if tolerance < 1e-9 else 1e-4}
-    found = optimize.minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
+    # Small products gain nothing from a second thread and wait long for it on a busy machine
+    threads = 1 if rows.size * classes < ONE_THREAD else None
+    with threadpool_limits(threads):
+        found = optimize.minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
     point = found.x.reshape(rank + 1, classes)
     theta, bias = point[:-1] * stretch, point[-1] * bias_stretch
     probs = softmax(rows @ theta + bias)

@@ -20,7 +20,8 @@ from headstart.train.optim import make_optimizer
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
-SOLVED_LR, TRAINED_LR, SCRATCH_LR = 5e-4, 1e-3, 2e-3
+SOLVED_LR, TRAINED_LR, SCRATCH_LR = 3e-5, 1e-3, 2e-3
+"""Peak rates of the last stage: after a solved head (docs/log.md), after a trained one, from scratch."""
 SOLVED_HEAD_SHARE = 0.2
 """A solved head needs no large steps: its rate relative to that of the last stage."""
 STEPS_TO_TIME = 3
