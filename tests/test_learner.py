@@ -1,6 +1,8 @@
 """The main job end to end on the tiny backbone: the promises, the counters, the course of the verbs."""
 
+import contextlib
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from headstart.core import Note, Row, RowDone, StepDone
 from headstart.data import batches
 from headstart.data.pixels import PixelStore
 from headstart.engine.frozen import FrozenForward, torch_features
-from headstart.errors import BadSetting, DataError, NotARun, Stopped, UnknownName
+from headstart.errors import BadSetting, DataError, HeadstartError, NotARun, Stopped, UnknownName
 from headstart.store.runs import Run
 from headstart.train import features
 
@@ -298,7 +300,7 @@ def test_ctrl_c_before_the_first_row_says_how_to_go_on(shapes: Path) -> None:
             raise KeyboardInterrupt
 
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Impatient())
-    with pytest.raises(Stopped, match="run the same command again"):
+    with pytest.raises(Stopped, match="Run the same again"):
         learn.fine_tune(1)
 
 
@@ -411,3 +413,42 @@ def test_an_engine_that_disagrees_is_replaced_by_torch(shapes: Path, monkeypatch
     learn.fine_tune(0)
     assert "crooked differs from torch" in seen.notes()
     assert learn.history[0]["valid_loss"] == pytest.approx(honest.history[0]["valid_loss"], abs=1e-4)
+
+
+def test_a_press_that_a_library_swallowed_is_not_lost(shapes: Path) -> None:
+    class Swallowing(Recorder):
+        def show(self, event: Any) -> None:
+            super().show(event)
+            if isinstance(event, StepDone) and event.epoch == 1:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Swallowing(), batch_size=8)
+    learn.fine_tune(3)
+    assert learn.stopped
+    assert [row["epoch"] for row in learn.history] == [0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_training_that_diverges_keeps_its_rows_and_says_so(shapes: Path) -> None:
+    learn, seen = learner(shapes)
+    with pytest.raises(HeadstartError, match="base_lr"):
+        learn.fine_tune(2, base_lr=1e30)
+    assert learn.history[0]["epoch"] == 0
+    assert "Kept: epoch 0" in seen.notes()
+    assert hs.load(learn.run.path).evaluate()["nll"].value == pytest.approx(learn.history[0]["valid_loss"], abs=1e-4)
+
+
+def test_a_training_that_comes_to_nothing_leaves_no_run(make_shapes: Make) -> None:
+    folder = make_shapes(6, kinds=("disc",))
+    (folder / "square").mkdir()
+    (folder / "square" / "broken.png").write_bytes(b"no image")
+    learn, _ = learner(folder)
+    with pytest.raises(DataError):
+        learn.fine_tune(0)
+    assert not list(Path("runs").iterdir())
+
+
+def test_a_run_folder_inside_the_data_is_refused(shapes: Path) -> None:
+    with pytest.raises(BadSetting, match="never written to"):
+        learner(shapes, run=shapes / "run")[0].fine_tune(0)

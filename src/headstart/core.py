@@ -157,7 +157,7 @@ class Settings:
         check(self.freeze_epochs >= 1, "freeze_epochs", "at least 1")
         check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
-        check(self.size is None or self.size >= 16, "size", "at least 16 pixels")
+        check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(
             self.head == "train" or self.head_kind == "linear",
@@ -165,6 +165,8 @@ class Settings:
             'linear with head="solve" (give head="train" for the others)',
         )
         check(self.batch_size >= 1, "batch_size", "at least 1")
+        judged = ("train_loss", "valid_loss", *self.metrics)
+        check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 
 
 @dataclass(frozen=True, slots=True)

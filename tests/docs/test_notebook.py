@@ -81,7 +81,7 @@ def test_it_runs_from_the_first_cell_to_the_last(lesson, monkeypatch: pytest.Mon
     ).execute()
     found = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     assert f"({IMAGES}, ('broken', 'good'))" in _text(found, "hs.image_csv")
-    for call in ("hs.show(data)", "learn.show_results(10);", "worst=True"):
+    for call in ("data.show()", "learn.show_results(10)", "worst=True"):
         assert ["image/png" in output.data for output in _outputs(found, call)] == [True], f"{call} shows one picture, once"
     table = _outputs(found, "learn.fine_tune(2)")
     assert len(table) == 1 and table[0].data["text/html"].count("<tr>") == 4, "one table that grows: a heading and rows 0 to 2"

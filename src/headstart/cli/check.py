@@ -39,18 +39,19 @@ def check(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f'--sheet writes a .png, not "{sheet.suffix or sheet.name}". Try: --sheet {sheet.stem}.png')
     with results_on_stdout(json) as stdout:
+        from headstart.data._paths import outside
         from headstart.data.prepare import check as check_dataset
         from headstart.data.prepare import png
         from headstart.data.sources import open_path
         from headstart.store.atomic import write_bytes
 
         data = open_path(path, folder, image_column, label_column, label=label, group_by=group_by)
+        target = default_sheet(data) if sheet is None else outside(data, sheet)
         observer = choose(json=json, stdout=stdout)
         try:
             found = check_dataset(data, on_progress=observer.show)
         finally:
             observer.close()
-        target = sheet or default_sheet(data)
         write_bytes(target, png(found.sheet))
     if json:
         write_line(stdout, to_line({**found.audit.json(), "notes": list(data.notes), "sheet": str(target.absolute())}))
@@ -62,7 +63,7 @@ def check(
 def as_lines(found: "Checked", sheet: Path) -> list[str]:
     """What was found, for people: how many images of which class, what is wrong, where the picture is."""
     classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
-    told = ", ".join(f"{name} {count:,}" for name, count in classes[:12])
+    told = ", ".join(f"{name} {count:,}" for name, count in classes[:12]).replace("\n", "\\n")
     more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
     lines = [f"{sum(found.audit.classes.values()):,} usable images of {len(classes):,} classes: {told}{more}.", *found.lines]
     return [*map(printable, lines), f"Sample sheet: {printable(str(sheet))}"]

@@ -31,6 +31,9 @@ def more(
 
         observer = choose(json=json, stdout=stdout)
         try:
-            tell(load(run, data, observer).fine_tune(epochs), observer, began)
+            learner = load(run, data, observer).fine_tune(epochs)
+            tell(learner, observer, began)
         finally:
             observer.close()
+    if learner.stopped:
+        raise typer.Exit(130)

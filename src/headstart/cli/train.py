@@ -102,9 +102,12 @@ def train(
     check_course(settings)
     began = time.perf_counter()
     with results_on_stdout(json) as stdout:
+        from headstart.data._paths import outside
         from headstart.data.sources import open_path
 
         data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
+        if run is not None:
+            outside(data, run)
         learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
     if learner.stopped:
         raise typer.Exit(130)

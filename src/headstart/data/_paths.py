@@ -4,9 +4,10 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
+from headstart.core import Dataset
 from headstart.data._finder import is_url
 from headstart.data._scan import clean, quoted
-from headstart.errors import DataError
+from headstart.errors import BadSetting, DataError
 
 AnyPath = str | os.PathLike[str]
 
@@ -43,3 +44,22 @@ def not_there(path: AnyPath) -> DataError:
     hint = f" Did you mean {' or '.join(quoted(clean(str(missing.parent / name))) for name in near)}?" if near else ""
     place = f"{quoted(clean(str(missing.parent)))} holds no {quoted(missing.name)}"
     return DataError(f"there is no file or folder {quoted(os.fspath(path))}: {place}.{hint}")
+
+
+def outside(data: Dataset, path: AnyPath) -> Path:
+    """The whole path, which lies outside the folder of images: what is written there would be taken for a class or an image.
+
+    Raises:
+        BadSetting: it lies inside. For a table any place will do, because only the files that it lists are read.
+    """
+    whole = absolute(path)
+    if (
+        data.root is not None
+        and data.origin.get("kind") == "image_folder"
+        and whole.resolve().is_relative_to(Path(data.root).resolve())
+    ):
+        raise BadSetting(
+            f"{quoted(clean(str(path)))} lies inside the folder of images {quoted(clean(data.root))}, "
+            "which is never written to. Name a place outside it."
+        )
+    return whole

@@ -96,7 +96,10 @@ def make_room(folder: Path, count: int, short: int) -> tuple[Path | None, str]:
     if need + RESERVE > free:
         with suppress(OSError):
             folder.rmdir()
-        return None, on_the_fly(folder, f"they need about {need / 1e9:.1f} GB there and {free / 1e9:.1f} GB are free")
+        return None, on_the_fly(
+            folder,
+            f"they need about {(need + RESERVE) / 1e6:,.0f} MB there, some reserve included, and {free / 1e6:,.0f} MB are free",
+        )
     return folder, ""
 
 

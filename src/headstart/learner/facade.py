@@ -11,10 +11,12 @@ from torch import nn
 from headstart import model as models
 from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, RowDone, Settings, Task
 from headstart.data import pixels, sources
+from headstart.data._paths import outside
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError, HeadstartError, Stopped, StoreError
 from headstart.evaluate.predict import predict
 from headstart.learner.books import Books, first_plan, make_bundle
+from headstart.learner.presses import Presses, counted
 from headstart.metrics import Measured
 from headstart.modalities import image
 from headstart.report import results, summary
@@ -254,7 +256,7 @@ class Learner:
     def _watched(self, recipe: Recipe) -> "Learner":
         """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
         if self._run is None:
-            folder = self._folder or outside_the_data(self.data)
+            folder = outside_the_data(self.data) if self._folder is None else outside(self.data, self._folder)
             self._run = Run.create(first_plan(self.data, self.settings, self._task), folder, self.data.name)
         books = Books(self._run, self.data, self.settings)
         observer = self._observer or choose()
@@ -263,16 +265,23 @@ class Learner:
         try:
             with engine.tuned_run(self._device()):
                 try:
-                    self._drive(recipe(clock), books, observer)
+                    with counted() as presses:
+                        self._drive(recipe(clock), books, observer, presses)
                 except KeyboardInterrupt:
                     self._stop(observer)
+                except HeadstartError:
+                    self._finish(books, observer, clock)  # rows made before the error are not lost
+                    raise
                 self._finish(books, observer, clock)
         finally:
+            if not self.history:
+                self._run.discard()
+                self._run = None
             if self._observer is None:
                 observer.close()
         return self
 
-    def _drive(self, events: Iterator[Event], books: Books, observer: Observer) -> None:
+    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses) -> None:
         noted = self._begun is not None
         for event in events:
             if self._begun is not None and not noted:
@@ -281,19 +290,20 @@ class Learner:
             if isinstance(event, RowDone) and self._begun is not None:
                 books.row_done(self._begun, event.row)
             observer.show(event)
+            presses.raise_if_any()
 
     def _stop(self, observer: Observer) -> None:
         self.stopped = True
         if self._begun is None or not self._begun.state.rows:
             raise Stopped(
-                f"stopped before the first row, so there is no model yet. {self.run.path} holds the plan; run the same command "
-                "again: images already read and features already computed are taken from the cache."
+                "stopped before the first row, so there is no model yet. Run the same again: images already read and "
+                "features already computed are taken from the cache."
             )
         observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
 
     def _finish(self, books: Books, observer: Observer, clock: Clock) -> None:
         begun = self._begun
-        if begun is None:
+        if begun is None or not begun.state.rows:
             return
         state = begun.state
         state.seconds = clock.seconds()
@@ -304,7 +314,7 @@ class Learner:
 
 def outside_the_data(data: Dataset) -> Path | None:
     """A run folder beside the data when one works inside it, which is never written to; else None: the usual place serves."""
-    root = Path(data.root).absolute() if data.root else None
+    root = Path(data.root).absolute() if data.root and data.origin.get("kind") == "image_folder" else None
     if root is None or root not in (Path.cwd(), *Path.cwd().parents):
         return None
     number = 1
@@ -334,7 +344,7 @@ def load(path: str | Path, data: Dataset | str | Path | None = None, observer: O
         NewerFormat: when a later headstart wrote it.
     """
     run = _run_of(path)
-    bundle = bundles.load(run.bundle if run else path)
+    bundle = bundles.load(run.path if run else path)
     ours = bundle.config["headstart"]
     known = {field.name for field in fields(Settings)}
     settings = Settings(**{name: _plain(value) for name, value in ours.get("settings", {}).items() if name in known})

@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partialmethod
@@ -100,6 +101,13 @@ class Run:
                     break
                 raise StoreError(f'line {number} of "{file}" is not valid JSON ({error}). Delete that line to go on.') from error
         return rows
+
+    def discard(self) -> None:
+        """Removes a run that came to nothing: only what headstart wrote into it, and the folder if it is then empty."""
+        for name in ("plan.json", "env.json", "split.json", "audit.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
         atomic.write_json(self.path / name, {"format": FORMAT, **to_json(data, exact=False)})
