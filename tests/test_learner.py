@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -316,8 +317,9 @@ def test_unreadable_images_are_left_out_and_named(make_shapes: Make) -> None:
     assert len(learn.run.split().train) + len(learn.run.split().valid) == 16
 
 
-def test_the_data_folder_is_never_written_to(make_shapes: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_shapes(6)
+def test_the_data_folder_is_never_written_to(make_shapes: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "project" / "photos"
+    shutil.copytree(make_shapes(6), folder)
     before = sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*"))
     monkeypatch.chdir(folder)
     learn, _ = learner(Path())
@@ -420,8 +422,10 @@ def test_a_press_that_a_library_swallowed_is_not_lost(shapes: Path) -> None:
         def show(self, event: Any) -> None:
             super().show(event)
             if isinstance(event, StepDone) and event.epoch == 1:
+                handler = signal.getsignal(signal.SIGINT)
+                assert callable(handler)
                 with contextlib.suppress(KeyboardInterrupt):
-                    signal.raise_signal(signal.SIGINT)
+                    handler(signal.SIGINT, None)
 
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Swallowing(), batch_size=8)
     learn.fine_tune(3)
@@ -452,3 +456,14 @@ def test_a_training_that_comes_to_nothing_leaves_no_run(make_shapes: Make) -> No
 def test_a_run_folder_inside_the_data_is_refused(shapes: Path) -> None:
     with pytest.raises(BadSetting, match="never written to"):
         learner(shapes, run=shapes / "run")[0].fine_tune(0)
+
+
+def test_last_finds_a_run_that_was_put_beside_the_data(
+    make_shapes: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "project" / "photos"
+    shutil.copytree(make_shapes(6), folder)
+    monkeypatch.chdir(folder / "disc")
+    learn, _ = learner(folder)
+    learn.fine_tune(0)
+    assert hs.load("last").run.path == learn.run.path

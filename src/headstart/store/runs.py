@@ -50,7 +50,7 @@ class Run:
             NotARun: with the nearest runs there are.
             NewerFormat: if a later headstart wrote it.
         """
-        where = _newest(Path("runs")) if str(path) == "last" else _located(Path(path).expanduser())
+        where = _newest() if str(path) == "last" else _located(Path(path).expanduser())
         atomic.sweep(where)
         check_format(atomic.read_json(where / "plan.json"), where / "plan.json")
         return cls(where.absolute())
@@ -194,11 +194,12 @@ def _located(path: Path) -> Path:
     raise NotARun(f'"{path}" {state}.{hint} `headstart train` makes runs; "last" names the newest one under runs/.')
 
 
-def _newest(runs: Path) -> Path:
-    found = _runs(runs)
-    if not found:
-        raise NotARun(f'there is no run in "{runs.absolute()}" yet. Make one with `headstart train FOLDER`, or name its folder.')
-    return max(found, key=_last_written)
+def _newest() -> Path:
+    """The run written last under `runs/` here, or one or two folders up: a run that was made inside the data lies beside it."""
+    for place in (Path.cwd(), *Path.cwd().parents[:2]):
+        if found := _runs(place / "runs"):
+            return max(found, key=_last_written)
+    raise NotARun(f'there is no run in "{Path.cwd() / "runs"}" yet. Make one with `headstart train FOLDER`, or name its folder.')
 
 
 def _runs(runs: Path) -> list[Path]:
