@@ -75,8 +75,9 @@ def test_large_tensors_cost_no_page_faults_within_a_run() -> None:
     if device._glibc() is None:
         pytest.skip("another C library")
     with device.tuned_run(CPU):
-        faults(), faults()  # until the heap has grown to what the run needs
-        inside = faults()
+        inside = min(
+            faults() for _ in range(6)
+        )  # the first ones grow the heap to what the run needs, other threads may fault too
     assert inside < 2000 < faults()
 
 
