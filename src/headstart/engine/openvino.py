@@ -127,8 +127,8 @@ def _converted(openvino: ModuleType, backbone: nn.Module, geometry: Geometry) ->
     with _quiet(), one_thread(), torch.no_grad():
         traced = torch.jit.trace(backbone, example, check_trace=False)
         decoder = decoders.TorchScriptPythonDecoder(traced, example_input=example, trace_kwargs={})  # must outlive the conversion
-        pytorch = frontend.FrontEndManager().load_by_framework("pytorch")
-        model = pytorch.convert(pytorch.load(decoder))
+        converter = frontend.FrontEndManager().load_by_framework("pytorch")
+        model = converter.convert(converter.load(decoder))
     steps = openvino.preprocess.PrePostProcessor(model)
     taken = steps.input(0)
     taken.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
