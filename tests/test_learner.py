@@ -1,6 +1,5 @@
 """The main job end to end on the tiny backbone: the promises, the counters, the course of the verbs."""
 
-import contextlib
 import json
 import shutil
 import signal
@@ -417,19 +416,33 @@ def test_an_engine_that_disagrees_is_replaced_by_torch(shapes: Path, monkeypatch
     assert learn.history[0]["valid_loss"] == pytest.approx(honest.history[0]["valid_loss"], abs=1e-4)
 
 
-def test_a_press_that_a_library_swallowed_is_not_lost(shapes: Path) -> None:
-    class Swallowing(Recorder):
-        def show(self, event: Any) -> None:
-            super().show(event)
-            if isinstance(event, StepDone) and event.epoch == 1:
-                handler = signal.getsignal(signal.SIGINT)
-                assert callable(handler)
-                with contextlib.suppress(KeyboardInterrupt):
-                    handler(signal.SIGINT, None)
+class Pressing(Recorder):
+    """A user who presses Ctrl-C so many times during the first epoch."""
 
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Swallowing(), batch_size=8)
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def show(self, event: Any) -> None:
+        super().show(event)
+        if isinstance(event, StepDone) and event.epoch == 1:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_one_press_saves_and_returns(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Pressing(1), batch_size=8)
     learn.fine_tune(3)
     assert learn.stopped
+    assert [row["epoch"] for row in learn.history] == [0]
+    assert hs.load(learn.run.path).history == learn.history
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_press_quits_at_once_and_rows_stay(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Pressing(2), batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        learn.fine_tune(3)
     assert [row["epoch"] for row in learn.history] == [0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

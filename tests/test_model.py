@@ -113,7 +113,7 @@ def test_a_stage_that_does_not_exist(first: int) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "moving", "learning"),
-    [("frozen", [], [1, 2]), ("adapt", [1, 2], [1, 2]), ("train", [0, 1, 2], [0, 1, 2])],
+    [("frozen", [], []), ("adapt", [1, 2], [1, 2]), ("train", [0, 1, 2], [0, 1, 2])],
 )
 def test_which_batch_norms_move_and_which_learn(mode: Any, moving: list[int], learning: list[int]) -> None:
     model = tiny_model()

@@ -79,7 +79,7 @@ def set_trainable(model: Model, first_stage: int) -> None:
 def norm_mode(model: Model, mode: NormMode) -> None:
     """Training mode, with batch norms as asked: call it after `set_trainable`, at the start of every epoch.
 
-    "frozen": every batch norm uses its stored statistics, which stay as they are. "adapt": those of trainable stages use
+    "frozen": every batch norm is fixed: stored statistics, scale and shift stay as they are. "adapt": those of trainable stages use
     and store the statistics of the batch. "train": those of all stages do, and their scale and shift learn, also where the
     stage is frozen. Frozen stages are in evaluation mode otherwise (no dropout). Layer norms have no statistics.
     """
@@ -91,8 +91,8 @@ def norm_mode(model: Model, mode: NormMode) -> None:
         stage.train(trainable)
         for norm in norms:
             norm.train(mode == "train" or (mode == "adapt" and trainable))
-            if mode == "train":
-                norm.requires_grad_(True)
+            if mode != "adapt":
+                norm.requires_grad_(mode == "train")
 
 
 # ------------------------------------------------------------------------------------------------ naming a backbone

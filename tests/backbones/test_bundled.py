@@ -1,6 +1,5 @@
 """The embedded default is, number for number, the network that timm knows by its name."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,7 @@ from headstart.errors import WeightsUnavailable
 NAMES = list(bundled.VARIANTS)
 
 
-@pytest.fixture(autouse=True)
-def own_randomness(untouched_randomness: None) -> Iterator[None]:
-    """Networks that are built here by their plain constructors draw from a generator that is given back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("own_randomness")
 
 
 @pytest.mark.parametrize("name", NAMES)

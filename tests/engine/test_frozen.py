@@ -293,3 +293,36 @@ def test_timm_s_own_bundle_name_stays_free_of_engines() -> None:
     before = set(backbone.state_dict())
     choose_frozen(backbone, geometry(), pixels(2))
     assert set(backbone.state_dict()) == before and timm.is_model("test_resnet")
+
+
+PRESSED = """
+import gc, signal, threading
+import numpy as np
+from headstart.backbones import tiny
+from headstart.core import Geometry
+from headstart.engine.frozen import choose_frozen
+
+engine = choose_frozen(tiny.build(), Geometry(32, 32, (0.5,) * 3, (0.5,) * 3), np.zeros((2, 32, 32, 3), np.uint8))
+assert engine.name.startswith("openvino")
+held = [engine]
+del engine
+
+def drop():
+    held.clear()
+    gc.collect()
+
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+presses = []
+signal.signal(signal.SIGINT, lambda *_: presses.append(1))
+signal.raise_signal(signal.SIGINT)
+print(len(presses))
+"""
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_a_press_of_ctrl_c_survives_an_engine_that_was_given_up_by_another_thread(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PRESSED], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr[-500:]

@@ -6,9 +6,11 @@ timm costs more time than everything else that the first model needs.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.backbones import _files
+from headstart.backbones._convolve import SameConv, normed
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
 from headstart.core import BackboneSpec
 from headstart.errors import WeightsUnavailable
@@ -48,6 +51,10 @@ BLOCKS = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+
+
+EXACT_GROUPS = 2
+"""Groups that stay in float32 when a CPU trains in bfloat16: rounding there is what turns the gradient (docs/log.md)."""
 
 
 def weights_file(name: str) -> Path | None:
@@ -99,28 +106,21 @@ class EfficientNetLite(nn.Module):
                 before = after
             groups.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*groups)
-        self.conv_head = nn.Conv2d(before, WIDTH, 1, bias=False)
+        self.conv_head = SameConv(before, WIDTH, 1)
         self.bn2 = _norm(WIDTH)
 
     def forward_features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280 rows columns"]:
-        x = functional.relu6(self.bn1(self.conv_stem(x)), inplace=True)
-        return functional.relu6(self.bn2(self.conv_head(self.blocks(x))), inplace=True)
+        groups = list(self.blocks)
+        with _exact_on_cpu(x):
+            x = functional.relu6(normed(self.conv_stem, self.bn1, x))
+            for group in groups[:EXACT_GROUPS]:
+                x = group(x)
+        for group in groups[EXACT_GROUPS:]:
+            x = group(x)
+        return functional.relu6(normed(self.conv_head, self.bn2, x))
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280"]:
         return self.forward_features(x).mean((2, 3))
-
-
-class SameConv(nn.Conv2d):
-    """A strided convolution padded as TensorFlow does: where the padding is odd, the extra row and column come last."""
-
-    def __init__(self, before: int, after: int, kernel: int, stride: int, groups: int = 1) -> None:
-        super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
-
-    def forward(self, input: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:])
-        padded = functional.pad(input, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return functional.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
 
 
 class Separable(nn.Module):
@@ -128,14 +128,13 @@ class Separable(nn.Module):
 
     def __init__(self, before: int, after: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.conv_dw = _depthwise(before, kernel, stride)
+        self.conv_dw = SameConv(before, before, kernel, stride, groups=before)
         self.bn1 = _norm(before)
-        self.conv_pw = nn.Conv2d(before, after, 1, bias=False)
+        self.conv_pw = SameConv(before, after, 1)
         self.bn2 = _norm(after)
 
     def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
-        x = functional.relu6(self.bn1(self.conv_dw(x)), inplace=True)
-        return self.bn2(self.conv_pw(x))
+        return normed(self.conv_pw, self.bn2, functional.relu6(normed(self.conv_dw, self.bn1, x)))
 
 
 class InvertedResidual(nn.Module):
@@ -144,31 +143,29 @@ class InvertedResidual(nn.Module):
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         middle = before * expansion
-        self.conv_pw = nn.Conv2d(before, middle, 1, bias=False)
+        self.conv_pw = SameConv(before, middle, 1)
         self.bn1 = _norm(middle)
-        self.conv_dw = _depthwise(middle, kernel, stride)
+        self.conv_dw = SameConv(middle, middle, kernel, stride, groups=middle)
         self.bn2 = _norm(middle)
-        self.conv_pwl = nn.Conv2d(middle, after, 1, bias=False)
+        self.conv_pwl = SameConv(middle, after, 1)
         self.bn3 = _norm(after)
         self.shortcut = stride == 1 and before == after
 
     def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
-        y = functional.relu6(self.bn1(self.conv_pw(x)), inplace=True)
-        y = functional.relu6(self.bn2(self.conv_dw(y)), inplace=True)
-        y = self.bn3(self.conv_pwl(y))
+        y = functional.relu6(normed(self.conv_pw, self.bn1, x))
+        y = functional.relu6(normed(self.conv_dw, self.bn2, y))
+        y = normed(self.conv_pwl, self.bn3, y)
         return y + x if self.shortcut else y
+
+
+def _exact_on_cpu(x: Tensor) -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else nullcontext()
 
 
 def _block(before: int, after: int, kernel: int, stride: int, expansion: int) -> nn.Module:
     if expansion == 1:
         return Separable(before, after, kernel, stride)
     return InvertedResidual(before, after, kernel, stride, expansion)
-
-
-def _depthwise(channels: int, kernel: int, stride: int) -> nn.Conv2d:
-    if stride > 1:
-        return SameConv(channels, channels, kernel, stride, groups=channels)
-    return nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -169,6 +169,8 @@ def _measured_choice() -> dict[str, Any]:
         seconds = time.perf_counter() - began
         inputs = image.to_input(torch.from_numpy(pixels).to(device), geometry)
         targets = torch.arange(PROBED, device=device) % 2
+        models.set_trainable(model, 0)
+        models.norm_mode(model, "frozen")
         found = devices.probe_precision(model, inputs, targets, torch.nn.functional.cross_entropy)
     return {
         "device": str(device),

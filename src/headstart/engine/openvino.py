@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache as cache_result
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from types import ModuleType
@@ -78,7 +79,7 @@ def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = Fals
         RuntimeError, ValueError, TypeError: when openvino cannot convert or compile this network.
     """
     openvino = _silent_import()
-    core = openvino.Core()
+    core = _core()
     file = cache.folder("engines") / f"{_key(backbone, geometry)}.blob"
     if not fresh and file.is_file():
         with suppress(OSError, RuntimeError):
@@ -90,6 +91,16 @@ def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = Fals
         atomic.write_bytes(file, _exported(network))
         cache.bound("engines", CACHE_BYTES, keep=[file])
     return Compiled(openvino, network, width, cached=False)
+
+
+@cache_result
+def _core() -> Any:
+    """One for the whole process, which is never given up.
+
+    Beware: OpenVINO 2026.4 gives the thread that first compiles a stack of its own for signals, and frees it with the core, also
+    when that happens on another thread, such as one that collects garbage. The next Ctrl-C would then end the process.
+    """
+    return _silent_import().Core()
 
 
 def _silent_import() -> ModuleType:

@@ -263,11 +263,12 @@ class Learner:
         self.stopped = False
         clock = Clock.start(sum_of_seconds(self.history))
         try:
-            with engine.tuned_run(self._device()):
+            with engine.tuned_run(self._device()), counted() as presses:
                 try:
-                    with counted() as presses:
-                        self._drive(recipe(clock), books, observer, presses)
+                    self._drive(recipe(clock), books, observer, presses)
                 except KeyboardInterrupt:
+                    if presses.count > 1:
+                        raise
                     self._stop(observer)
                 except HeadstartError:
                     self._finish(books, observer, clock)  # rows made before the error are not lost

@@ -1,4 +1,4 @@
-"""Ctrl-C and a notebook's stop button, counted: a press that a library swallowed is not lost."""
+"""Ctrl-C and a notebook's stop button: the first press is counted and heeded between two steps, the second quits at once."""
 
 import signal
 import threading
@@ -14,12 +14,13 @@ class Presses:
         self.count = 0
 
     def press(self, _signal: int, _frame: FrameType | None) -> None:
-        """What a press does: it is counted, then raised where the program is."""
+        """What a press does: the first is only counted, as libraries drop exceptions, or break, where one comes unexpected."""
         self.count += 1
-        raise KeyboardInterrupt
+        if self.count > 1:
+            raise KeyboardInterrupt
 
     def raise_if_any(self) -> None:
-        """Raises the press that some library caught and dropped."""
+        """Raises the first press, at a place where work can be saved."""
         if self.count:
             raise KeyboardInterrupt
 

@@ -28,6 +28,7 @@ def run(
         HeadstartError: when the loss is no longer a number.
     """
     set_trainable(model, phase.first_stage)
+    norm_mode(model, phase.norms)  # decides which norms learn, so before the optimizer is made
     optimizer = make_optimizer(model, phase)
     total, done = steps_per_epoch * phase.epochs, 0
     for epoch in range(first_epoch, first_epoch + phase.epochs):

@@ -12,11 +12,13 @@ from headstart.errors import StoreError
 from headstart.model import Model, norm_mode, set_trainable
 from headstart.store import atomic, cache
 
-PROBED_IMAGES = 16
+PROBED_IMAGES = 32
+RULE = 2
+"""Counted up when a step is computed in another way, so that older measurements are not believed."""
 
 
 def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, device: torch.device) -> str:
-    """ "float32" or "bfloat16": the faster one whose gradients agree with float32 on a first batch of the phase."""
+    """ "float32" or "bfloat16": the faster one whose gradients agree with float32 on the first images of the phase."""
     file = _file(model, phase, device)
     try:
         return str(atomic.read_json(file)["precision"])
@@ -24,7 +26,7 @@ def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, dev
         pass
     batch = next(batches)
     set_trainable(model, phase.first_stage)
-    norm_mode(model, "frozen")
+    norm_mode(model, phase.norms)
 
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return task.loss(outputs.float(), targets, phase.label_smoothing).mean()
@@ -40,5 +42,6 @@ def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, dev
 
 def _file(model: Model, phase: Phase, device: torch.device) -> Path:
     spec = model.backbone.spec
-    facts = (engine.fingerprint(device), torch.__version__, spec.name, spec.size, phase.first_stage, torch.get_num_threads())
+    machine = (engine.fingerprint(device), torch.__version__, torch.get_num_threads())
+    facts = (RULE, *machine, spec.name, spec.size, phase.first_stage, phase.norms)
     return cache.folder("engines") / f"precision-{hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()}.json"

@@ -1,0 +1,113 @@
+"""Convolutions that train fast compute what plain ones compute: outputs and gradients, against autograd through torch's own layers."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from headstart.backbones._convolve import Depthwise, SameConv, normed
+
+pytestmark = pytest.mark.usefixtures("own_randomness")
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).contiguous(memory_format=torch.channels_last)
+
+
+def layers(before: int, after: int, kernel: int, stride: int, groups: int) -> tuple[SameConv, nn.BatchNorm2d]:
+    conv, norm = SameConv(before, after, kernel, stride, groups), nn.BatchNorm2d(after, eps=1e-3)
+    with torch.no_grad():
+        conv.weight.copy_(drawn(*conv.weight.shape, seed=1))
+        for place, numbers in enumerate((norm.weight, norm.bias, norm.running_mean, norm.running_var)):
+            assert numbers is not None
+            numbers.copy_(drawn(1, after, 1, 1, seed=2 + place).flatten().abs() + 0.1)
+    return conv, norm.eval()
+
+
+def gradients(conv: SameConv, x: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a loss that weighs every output differently."""
+    loss = (outputs.float() * drawn(*outputs.shape, seed=9)).sum()
+    of_weight, of_x = torch.autograd.grad(loss, (conv.weight, x))
+    return of_weight, of_x
+
+
+@pytest.mark.parametrize(("side", "other"), [(8, 9), (12, 7)])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)])
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_a_fixed_norm_is_folded_without_a_change(kernel: int, stride: int, depthwise: bool, side: int, other: int) -> None:
+    conv, norm = layers(6, 6, kernel, stride, 6 if depthwise else 1)
+    x = drawn(3, 6, side, other).requires_grad_()
+    plain = norm(nn.Conv2d.forward(_padded_by_hand(conv), _pad(conv, x)))
+    norm.requires_grad_(False)
+    folded = normed(conv, norm, x)
+    torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
+    assert "NativeBatchNorm" not in str(folded.grad_fn) and "NativeBatchNorm" in str(plain.grad_fn)
+    for found, wanted in zip(gradients(conv, x, folded), gradients(conv, x, plain), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def _padded_by_hand(conv: SameConv) -> nn.Conv2d:
+    """The same weights in a convolution that does not pad."""
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, groups=conv.groups, bias=False)
+    plain.weight = conv.weight
+    return plain
+
+
+def _pad(conv: SameConv, x: Tensor) -> Tensor:
+    """TensorFlow's rule, written as its documentation does: outputs = ceil(inputs / stride), the odd row last."""
+    amounts: list[int] = []
+    for side in (x.shape[3], x.shape[2]):
+        outputs = (side + conv.stride[0] - 1) // conv.stride[0]
+        whole = max(0, (outputs - 1) * conv.stride[0] + conv.kernel_size[0] - side)
+        amounts += [whole // 2, whole - whole // 2]
+    return functional.pad(x, amounts)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_gradients_are_those_of_float32_up_to_its_rounding(kernel: int, stride: int) -> None:
+    conv, norm = layers(8, 8, kernel, stride, 8)
+    norm.requires_grad_(False)
+    x = drawn(4, 8, 14, 14).requires_grad_()
+    exact = gradients(conv, x, normed(conv, norm, x))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = normed(conv, norm, x)
+    assert outputs.dtype == torch.bfloat16
+    for found, wanted in zip(gradients(conv, x, outputs), exact, strict=True):
+        assert found.dtype == torch.float32
+        assert float(functional.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)) > 0.9999
+
+
+def test_a_norm_that_learns_or_a_prediction_goes_through_the_plain_layers() -> None:
+    conv, norm = layers(4, 4, 3, 1, 4)
+    x = drawn(2, 4, 6, 6)
+    learning = normed(conv, norm, x)
+    assert "NativeBatchNorm" in str(learning.grad_fn)
+    learning.sum().backward()
+    assert norm.weight.grad is not None
+    norm.requires_grad_(False)
+    with torch.no_grad():
+        assert torch.equal(normed(conv, norm, x), norm(conv(x)))
+    norm.train()
+    normed(conv, norm, x)
+    assert int(norm.num_batches_tracked or 0) == 1
+
+
+def test_frozen_weights_below_cost_no_gradient_of_the_input() -> None:
+    conv, norm = layers(4, 4, 5, 1, 4)
+    norm.requires_grad_(False)
+    outputs = normed(conv, norm, drawn(2, 4, 6, 6))
+    outputs.sum().backward()
+    assert conv.weight.grad is not None
+    inputs = drawn(2, 4, 6, 6).requires_grad_()
+    conv.weight.requires_grad_(False)
+    normed(conv, norm, inputs).sum().backward()
+    assert inputs.grad is not None
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    weight, x = drawn(4, 1, 3, 3).requires_grad_(), drawn(2, 4, 6, 6).requires_grad_()
+    outputs = Depthwise.apply(x, weight, None, (1, 1), (1, 1))
+    (first,) = torch.autograd.grad(outputs.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
