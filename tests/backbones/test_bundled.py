@@ -6,10 +6,10 @@ import pytest
 import timm
 import torch
 
-from headstart.backbones import bundled
+from headstart.backbones import bundled, choices
 from headstart.errors import WeightsUnavailable
 
-NAMES = list(bundled.VARIANTS)
+NAMES = list(choices.BUNDLED)
 
 
 pytestmark = pytest.mark.usefixtures("own_randomness")

