@@ -48,7 +48,7 @@ def machine() -> str:
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
-    """Wall and CPU seconds and peak memory (MB, of the whole process tree's largest sample) of a command, and what it printed.
+    """Wall, CPU and system seconds and peak memory (MB, of the whole process tree's largest sample) of a command, and what it printed.
 
     Raises:
         RuntimeError: when the command fails, with the end of what it printed.
@@ -73,6 +73,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     return {
         "wall": round(wall, 2),
         "cpu": round(usage.ru_utime + usage.ru_stime, 2),
+        "system": round(usage.ru_stime, 2),
         "peak_mb": round(peak_mb),
         "printed": printed,
     }
