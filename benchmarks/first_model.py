@@ -2,7 +2,7 @@
 
     python benchmarks/first_model.py --peer-python PYTHON_WITH_FASTAI [--pairs 3] [--peer-epochs 1] [--five]
 
-Whole processes, alternating: headstart cold (its cache empty), fastai, headstart warm. The files are the solar cells of
+Whole processes, alternating: headstart cold (its cache empty), headstart warm, fastai. The files are the solar cells of
 elpv-dataset with the split that the demo uses. `--five` adds one run of fastai's `fine_tune(5)`, for the error it reaches.
 Rows already in results/first_model.jsonl are not run again.
 """
@@ -72,11 +72,11 @@ def main() -> None:
         for repeat in range(args.pairs):
             cache = Path(place) / f"cache{repeat}"
             rows["cold"].append(table.once("headstart", "head alone, cold", repeat, lambda: ours(data, cache, "--epochs", "0")))
-            if not args.no_peer:
-                rows["fastai"].append(table.once("fastai", "fine_tune(1)", repeat, lambda: fastai(args.peer_python, data, 1)))
             if not cache.exists():
                 ours(data, cache, "--epochs", "0")
             rows["warm"].append(table.once("headstart", "head alone, warm", repeat, lambda: ours(data, cache, "--epochs", "0")))
+            if not args.no_peer:
+                rows["fastai"].append(table.once("fastai", "fine_tune(1)", repeat, lambda: fastai(args.peer_python, data, 1)))
         if args.five:
             table.once("fastai", "fine_tune(5)", 0, lambda: fastai(args.peer_python, data, 5))
     for case in ("cold", "warm", "fastai"):
