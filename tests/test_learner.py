@@ -480,3 +480,13 @@ def test_last_finds_a_run_that_was_put_beside_the_data(
     learn, _ = learner(folder)
     learn.fine_tune(0)
     assert hs.load("last").run.path == learn.run.path
+
+
+def test_the_plan_keeps_how_the_engine_was_checked_also_when_features_come_from_the_cache(shapes: Path) -> None:
+    told = []
+    for _ in range(2):
+        learn, _ = learner(shapes)
+        learn.fine_tune(0)
+        told.append(json.loads((learn.run.path / "plan.json").read_text())["engine"])
+    assert told[0] == told[1]
+    assert told[0]["agreement"]["engine"] == told[0]["frozen"] and told[0]["agreement"]["cosine"] > 0.9999

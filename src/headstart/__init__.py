@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.core import Dataset, Settings
-    from headstart.data.prepare import check, show
+    from headstart.data.check import check, show
     from headstart.data.sources import from_arrays, image_csv, image_folder
     from headstart.learner import Learner, load
 
@@ -17,7 +17,7 @@ __all__ = ["Dataset", "Learner", "Settings", "check", "from_arrays", "image_csv"
 
 _PLACES = (
     ("headstart.core", ("Dataset", "Settings")),
-    ("headstart.data.prepare", ("check", "show")),
+    ("headstart.data.check", ("check", "show")),
     ("headstart.data.sources", ("from_arrays", "image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load")),
 )

@@ -79,7 +79,7 @@ class Stopped(HeadstartError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") -> UnknownName:
     """An `UnknownName` that names the nearest of the `known` names and, when they are few, all of them."""
-    names = sorted(known)
+    names, name = sorted(map(_on_one_line, known)), _on_one_line(name)
     close = get_close_matches(name, names, n=3, cutoff=0.5)
     message = f'there is no {kind} "{name}"{where}.'
     if close:
@@ -87,3 +87,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
     if 0 < len(names) <= 20:
         message += f" There are: {', '.join(names)}."
     return UnknownName(message)
+
+
+def _on_one_line(name: str) -> str:
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headstart.cli import main as command_line
-from headstart.cli.main import main
+from headstart.cli.main import in_options, main
 from headstart.errors import DataError, HeadstartError, MissingExtra, Stopped, UnknownName
 
 COMMANDS = ("check", "train", "predict", "evaluate", "demo", "doctor")
@@ -167,3 +167,18 @@ def test_a_closed_pipe_ends_quietly():
         timeout=60,
     )
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("Try again with base_lr=1e-05.", "Try again with --base-lr 1e-05."),
+        ("from random weights: pretrained=False.", "from random weights: --no-pretrained."),
+        ("Give image_column=..., and folder=... if", "Give --image-column ..., and --folder ... if"),
+        ('Name it: backbone="resnet18=a.pth" (with', 'Name it: --backbone "resnet18=a.pth" (with'),
+        ("my_size=4 and sizes=5 stay", "my_size=4 and sizes=5 stay"),
+        ("nothing to translate = here", "nothing to translate = here"),
+    ],
+)
+def test_advice_speaks_in_options(python: str, shell: str) -> None:
+    assert in_options(python) == shell

@@ -174,6 +174,8 @@ def test_a_wrong_part_is_named(photos):
         parts(photos, "image,label,split\ncat/1.jpg,cat,train\ncat/2.jpg,cat,vallid\n")
     with pytest.raises(BadTable, match='has "maybe" in the column "is_valid", which takes true or false'):
         parts(photos, "image,label,is_valid\ncat/1.jpg,cat,no\ncat/2.jpg,cat,maybe\n")
+    with pytest.raises(BadTable, match='has "maybe" in the column "is_valid"'):
+        parts(photos, "image,label,is_valid\ncat/1.jpg,cat,maybe\ncat/2.jpg,cat,maybe\n")
 
 
 def test_columns_that_only_sound_like_parts(photos):

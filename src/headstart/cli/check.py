@@ -9,13 +9,14 @@ import typer
 from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.core import Dataset
+from headstart.data._scan import counted
 from headstart.errors import UsageError
 from headstart.train.observers import choose
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import printable
 
 if TYPE_CHECKING:
-    from headstart.data.prepare import Checked
+    from headstart.data.check import Checked
 
 
 def check(
@@ -40,8 +41,8 @@ def check(
         raise UsageError(f'--sheet writes a .png, not "{sheet.suffix or sheet.name}". Try: --sheet {sheet.stem}.png')
     with results_on_stdout(json) as stdout:
         from headstart.data._paths import outside
-        from headstart.data.prepare import check as check_dataset
-        from headstart.data.prepare import png
+        from headstart.data.check import check as check_dataset
+        from headstart.data.check import png
         from headstart.data.sources import open_path
         from headstart.store.atomic import write_bytes
 
@@ -65,7 +66,8 @@ def as_lines(found: "Checked", sheet: Path) -> list[str]:
     classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{name} {count:,}" for name, count in classes[:12]).replace("\n", "\\n")
     more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
-    lines = [f"{sum(found.audit.classes.values()):,} usable images of {len(classes):,} classes: {told}{more}.", *found.lines]
+    usable = counted(sum(found.audit.classes.values()), "usable image")
+    lines = [f"{usable} of {counted(len(classes), 'class', 'classes')}: {told}{more}.", *found.lines]
     return [*map(printable, lines), f"Sample sheet: {printable(str(sheet))}"]
 
 

@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 could not, 2 wrong usage, 130 interrupted. Nothing heavy i
 
 import io
 import os
+import re
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +27,11 @@ from headstart.cli.evaluate import evaluate
 from headstart.cli.more import more
 from headstart.cli.predict import predict
 from headstart.cli.train import train
+from headstart.core import Settings
 from headstart.errors import HeadstartError
+
+DATA_SETTINGS = frozenset({"folder", "image_column", "label_column", "group_by", "label", "valid", "test"})
+"""What can be said of the data, in Python and on the command line, besides the fields of `Settings`."""
 
 app = typer.Typer(
     name="headstart",
@@ -100,10 +106,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("Stopped.")
         return 130
     except HeadstartError as error:
-        _say(str(error))
+        _say(in_options(str(error)))
         return error.exit_code
     except Exception as error:
         return _foreign(error)
+
+
+def in_options(message: str) -> str:
+    """The message with settings as the command line takes them: `--base-lr 3e-5` where Python says `base_lr=3e-5`."""
+    names = sorted({field.name for field in fields(Settings)} | DATA_SETTINGS, key=len, reverse=True)
+    told = re.sub(r"\bpretrained=False\b", "--no-pretrained", message)
+    return re.sub(rf"(?<![\w-])({'|'.join(names)})=(?=[\w.\"])", lambda found: f"--{found[1].replace('_', '-')} ", told)
 
 
 def _foreign(error: Exception) -> int:

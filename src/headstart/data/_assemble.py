@@ -5,8 +5,8 @@ from typing import Any
 
 from headstart.core import Dataset, Record
 from headstart.data._scan import clean, counted, quoted
+from headstart.data.check import show
 from headstart.data.labels import NameRule, describe
-from headstart.data.prepare import show
 from headstart.errors import BadSetting
 
 

@@ -19,6 +19,8 @@ def absolute(path: AnyPath) -> Path:
         DataError: it is a web address, or no path at all.
     """
     text = os.fspath(path)
+    if not text.strip():
+        raise DataError("the path is empty. Name a folder or a table; the current folder is a dot.")
     if is_url(text):
         raise DataError(
             f"{quoted(text)} is a web address, which is not supported: headstart reads local files. Download it first."

@@ -156,8 +156,10 @@ def _exists(finder: Finder) -> Callable[[str], bool]:
 
 
 def _divides(grid: Grid, at: int) -> bool:
-    """Whether a column says train, valid or test: by its name, and because at least one of its cells does."""
+    """Whether a column says train, valid or test: by its name, and, where that has other meanings, because one of its cells does."""
     name = grid.columns[at].casefold()
+    if name.startswith("is_") and name in _IS_PART:
+        return any(grid.column(at))
     flags = _YES | _NO if name in _IS_PART else frozenset()
     return (name in _PART or name in _IS_PART) and any(part_of(cell) or cell.casefold() in flags for cell in grid.column(at))
 

@@ -50,7 +50,7 @@ class Books:
         return closing_lines(begun, self.run)
 
     def _write_plan(self, begun: Begun) -> None:
-        engine = {} if begun.features is None else {"frozen": begun.features.engine}
+        engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}
         state = begun.state
         plan = first_plan(self.dataset, self.settings, state.task)
         self.run.write_plan(

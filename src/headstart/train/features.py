@@ -1,9 +1,11 @@
 """The features of every image under a frozen backbone: one forward each, read while images are still being decoded, kept in the cache."""
 
 import hashlib
-from collections.abc import Generator
-from dataclasses import dataclass
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +24,15 @@ CACHE_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class Features:
-    """One row per image of the store, in its order; rows of quarantined images are zero. `forwards` images went through the backbone."""
+    """One row per image of the store, in its order; rows of quarantined images are zero. `forwards` images went through the backbone.
+
+    `agreement` says how the engine was compared with torch before it was chosen.
+    """
 
     rows: Float[np.ndarray, "images features"]
     forwards: int
     engine: str
+    agreement: Mapping[str, Any] = field(default_factory=dict)
 
 
 def cache_file(store: PixelStore, backbone_digest: str) -> Path:
@@ -49,10 +55,10 @@ def stored(file: Path, images: int) -> Features | None:
     if not file.is_file():
         return None
     try:
-        rows, engine = tensors.load(file)["features"].numpy(), tensors.metadata(file)["engine"]
-    except (StoreError, KeyError):
+        rows, told = tensors.load(file)["features"].numpy(), tensors.metadata(file)
+        return Features(rows, 0, told["engine"], json.loads(told["agreement"])) if len(rows) == images else None
+    except (StoreError, KeyError, ValueError):
         return None
-    return Features(rows, 0, engine) if len(rows) == images else None
 
 
 def compute(store: PixelStore, frozen: FrozenForward, width: int, file: Path) -> Generator[Progress | Note, None, Features]:
@@ -65,9 +71,10 @@ def compute(store: PixelStore, frozen: FrozenForward, width: int, file: Path) ->
             rows[usable] = frozen.features(store.centres(usable))
         yield Progress("features", min(first + CHUNK, len(store)), len(store))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tensors.save(file, {"features": torch.from_numpy(rows)}, {"engine": frozen.name})
+        tensors.save(
+            file, {"features": torch.from_numpy(rows)}, {"engine": frozen.name, "agreement": json.dumps(frozen.agreement)}
+        )
         cache.bound("features", CACHE_BYTES)
     except (StoreError, OSError) as error:
         yield Note(f"The features could not be kept for the next run: {error}")
-    return Features(rows, frozen.forwards - before, frozen.name)
+    return Features(rows, frozen.forwards - before, frozen.name, frozen.agreement)

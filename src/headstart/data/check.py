@@ -1,4 +1,4 @@
-"""From a data set to what training needs, in one call: pixels decoded once, files audited, records divided. And a look at it."""
+"""A data set looked at before training: what was found in its files, whether it could be trained on, a sheet of samples."""
 
 import io
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from headstart.core import Dataset, Geometry, Record, Split
+from headstart.core import Dataset, Geometry, Record
 from headstart.data import pixels
 from headstart.data.audit import Audit, audit, require_usable
-from headstart.data.pixels import OnProgress, PixelStore
+from headstart.data.pixels import OnProgress
 from headstart.data.split import make_split
+from headstart.errors import DataError
 from headstart.modalities import image
 from headstart.seeds import derive
 from headstart.store import atomic
@@ -22,16 +23,6 @@ CHECK_GEOMETRY = Geometry(size=224, short=256, mean=(0.485, 0.456, 0.406), std=(
 """What `check` decodes to: that of the default backbone, so that training finds the pixels in the cache."""
 SHEET_COLUMNS = 6
 SHEET_ROWS = 12
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A data set that is ready to be trained on."""
-
-    dataset: Dataset
-    store: PixelStore
-    audit: Audit
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -45,24 +36,6 @@ class Checked:
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)
-
-
-def prepare(
-    dataset: Dataset, geometry: Geometry, on_progress: OnProgress | None = None, store: PixelStore | None = None
-) -> Prepared:
-    """Pixels, audit and split of a data set. A `store` that is already being filled is waited for.
-
-    Raises:
-        DataError: when nothing can be read, or what can be read cannot be divided.
-    """
-    store = store or pixels.start(dataset, geometry)
-    try:
-        found = audit(dataset, store.reports(on_progress))
-        require_usable(dataset, found)
-        return Prepared(dataset, store, found, make_split(dataset, found.usable(), found.groups()))
-    except BaseException:
-        store.close()
-        raise
 
 
 def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress | None = None) -> Checked:
@@ -83,7 +56,16 @@ def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress 
     if folder is not None:
         atomic.write_json(folder / "audit.json", found.json())
         atomic.write_bytes(folder / "sheet.png", png(picture))
-    return Checked(dataset, found, picture, (*dataset.notes, *store.notes, *found.summary()))
+    return Checked(dataset, found, picture, (*dataset.notes, *store.notes, *found.summary(), *_unfit(dataset, found)))
+
+
+def _unfit(dataset: Dataset, found: Audit) -> list[str]:
+    """Why no training could start, if so."""
+    try:
+        make_split(dataset, found.usable(), found.groups())
+        return []
+    except DataError as error:
+        return [f"This cannot be trained on yet: {error}"]
 
 
 def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:

@@ -3,17 +3,37 @@
 import json
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.core import Geometry
-from headstart.data import prepare as prepared
-from headstart.data import sources
+from headstart.core import Dataset, Geometry
+from headstart.data import check as checked
+from headstart.data import pixels, sources
+from headstart.data.audit import Audit, audit, require_usable
+from headstart.data.pixels import PixelStore
+from headstart.data.split import Split, make_split
 from headstart.errors import DataError
 
 GEOMETRY = Geometry(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+class Ready(NamedTuple):
+    """What training starts from."""
+
+    store: PixelStore
+    audit: Audit
+    split: Split
+
+
+def prepared(data: Dataset, geometry: Geometry) -> Ready:
+    """The calls that training makes before its first step."""
+    store, reports = pixels.build(data, geometry)
+    found = audit(data, reports)
+    require_usable(data, found)
+    return Ready(store, found, make_split(data, found.usable(), found.groups()))
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +72,9 @@ def folder(tmp_path):
     return root
 
 
-def test_prepare_sets_bad_files_aside_and_keeps_copies_together(folder):
+def test_preparing_sets_bad_files_aside_and_keeps_copies_together(folder):
     data = sources.image_folder(folder, valid=0.3)
-    result = prepared.prepare(data, GEOMETRY)
+    result = prepared(data, GEOMETRY)
     assert {file.id: file.reason for file in result.audit.quarantine} == {
         "cat/empty.jpg": "empty",
         "cat/page.jpg": "not_an_image",
@@ -78,7 +98,7 @@ def test_prepare_sets_bad_files_aside_and_keeps_copies_together(folder):
 
 def test_copies_stay_together_for_every_seed(folder):
     for seed in range(6):
-        result = prepared.prepare(sources.image_folder(folder, valid=0.4, seed=seed), GEOMETRY)
+        result = prepared(sources.image_folder(folder, valid=0.4, seed=seed), GEOMETRY)
         for part in (result.split.train, result.split.valid):
             for pair in (("cat/0.png", "cat/again.jpg"), ("cat/3.png", "dog/copy.png")):
                 assert len(set(pair) & set(part)) in (0, 2)
@@ -91,7 +111,7 @@ def test_nothing_readable_is_a_lesson(tmp_path):
         for i in range(3):
             (tmp_path / "bad" / label / f"{i}.jpg").write_bytes(b"")
     data = sources.image_folder(tmp_path / "bad")
-    for call in (lambda: prepared.prepare(data, GEOMETRY), lambda: prepared.check(data)):
+    for call in (lambda: prepared(data, GEOMETRY), lambda: checked.check(data)):
         with pytest.raises(DataError, match=r"none of the 6 files .*empty"):
             call()
 
@@ -100,15 +120,20 @@ def test_check_writes_audit_and_sheet_only_where_it_is_told(folder, tmp_path):
     data = sources.image_folder(folder)
     before = sorted(folder.rglob("*"))
     seen = []
-    result = prepared.check(data, tmp_path / "out", on_progress=seen.append)
+    result = checked.check(data, tmp_path / "out", on_progress=seen.append)
     assert sorted(folder.rglob("*")) == before
     assert json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8")) == result.audit.json()
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.size == result.sheet.size
     assert seen[-1].done == len(data.records)
     assert any("left out" in line for line in result.lines)
-    again = prepared.check(data)
+    again = checked.check(data)
     assert np.array_equal(np.asarray(again.sheet), np.asarray(result.sheet))
+
+
+def test_what_cannot_be_trained_on_is_said_after_the_look(folder):
+    data = sources.image_folder(folder, label=lambda path: "same")
+    assert any("This cannot be trained on yet" in line for line in checked.check(data).lines)
 
 
 def test_show_skips_what_cannot_be_read(folder):
@@ -118,8 +143,8 @@ def test_show_skips_what_cannot_be_read(folder):
 def test_check_runs_without_torch(folder, tmp_path):
     code = (
         "import sys\n"
-        "from headstart.data import sources, prepare\n"
-        f"prepare.check(sources.image_folder({str(folder)!r}))\n"
+        "from headstart.data import sources, check\n"
+        f"check.check(sources.image_folder({str(folder)!r}))\n"
         "assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
