@@ -78,6 +78,11 @@ def _glibc() -> ctypes.CDLL | None:
     return None
 
 
+def allocator_can_be_tuned() -> bool:
+    """Whether the C library is one whose thresholds a run sets."""
+    return _glibc() is not None
+
+
 def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int, ...]], ...]) -> None:
     if libc is not None:
         for option, values in options:
@@ -86,7 +91,7 @@ def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int
 
 def physical_cores() -> int:
     """Cores that this process may use, counting two hyper-threads as one where the system tells."""
-    logical = _logical_cores()
+    logical = logical_cores()
     with suppress(OSError, ValueError):
         shared = {
             Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
@@ -96,7 +101,8 @@ def physical_cores() -> int:
     return max(1, min(torch.get_num_threads(), logical))
 
 
-def _logical_cores() -> int:
+def logical_cores() -> int:
+    """Processors that this process may use, hyper-threads counted each."""
     return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
 
 
@@ -193,27 +199,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-# ------------------------------------------------------------------------------------------------------------ report
-
-
-def report() -> dict[str, Any]:
-    """What `doctor` tells of the machine: CPU, cores, threads, devices, what torch was built for, which engine is there."""
-    from headstart.engine import openvino
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return {
-        "cpu": cpu_name(),
-        "cores": physical_cores(),
-        "logical_cores": _logical_cores(),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "torch_cuda": torch.version.cuda,
-        "gpus": gpus,
-        "mps": torch.backends.mps.is_available(),
-        "openvino": openvino.version(),
-        "allocator_tuned": _glibc() is not None,
-    }
+# --------------------------------------------------------------------------------------------------------- processor
 
 
 def fingerprint(device: torch.device) -> str:
