@@ -67,6 +67,16 @@ def test_gradients_reach_the_stem_also_for_odd_sizes() -> None:
     assert gradient is not None and float(gradient.abs().sum()) > 0
 
 
+def test_bfloat16_on_a_cpu_leaves_the_first_groups_in_float32() -> None:
+    net = bundled.build(pretrained=False).net
+    kinds: list[torch.dtype] = []
+    for group in net.get_submodule("blocks").children():
+        group.register_forward_hook(lambda _module, _given, found: kinds.append(found.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        net(torch.ones(1, 3, 64, 64))
+    assert kinds == [torch.float32] * 2 + [torch.bfloat16] * 5
+
+
 def test_a_missing_wheel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "find_spec", lambda _: None)
     assert bundled.weights_file("tf_efficientnet_lite1") is None

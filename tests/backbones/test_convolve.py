@@ -1,10 +1,13 @@
 """Convolutions that train fast compute what plain ones compute: outputs and gradients, against autograd through torch's own layers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from headstart.backbones import _convolve
 from headstart.backbones._convolve import Depthwise, SameConv, normed
 
 pytestmark = pytest.mark.usefixtures("own_randomness")
@@ -93,16 +96,22 @@ def test_a_norm_that_learns_or_a_prediction_goes_through_the_plain_layers() -> N
     assert int(norm.num_batches_tracked or 0) == 1
 
 
-def test_frozen_weights_below_cost_no_gradient_of_the_input() -> None:
-    conv, norm = layers(4, 4, 5, 1, 4)
+@pytest.mark.parametrize(("below", "computed"), [(False, ["weight"]), (True, ["x", "weight"])])
+def test_the_gradient_of_the_input_is_computed_only_where_layers_below_learn(
+    monkeypatch: pytest.MonkeyPatch, below: bool, computed: list[str]
+) -> None:
+    seen: list[str] = []
+    original = _convolve._backward
+
+    def spy(*given: Any) -> Tensor:
+        seen.append(given[-1])
+        return original(*given)
+
+    monkeypatch.setattr(_convolve, "_backward", spy)
+    conv, norm = layers(4, 4, 3, 1, 4)
     norm.requires_grad_(False)
-    outputs = normed(conv, norm, drawn(2, 4, 6, 6))
-    outputs.sum().backward()
-    assert conv.weight.grad is not None
-    inputs = drawn(2, 4, 6, 6).requires_grad_()
-    conv.weight.requires_grad_(False)
-    normed(conv, norm, inputs).sum().backward()
-    assert inputs.grad is not None
+    normed(conv, norm, drawn(2, 4, 6, 6).requires_grad_(below)).sum().backward()
+    assert seen == computed
 
 
 def test_a_second_derivative_is_refused_not_wrong() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from headstart.backbones import tiny
-from headstart.engine import device, machine
+from headstart.engine import device
+from headstart.engine import report as reports
 from headstart.errors import BadSetting, UnknownName
 from headstart.heads import linear
 
@@ -164,7 +165,7 @@ def test_autocast_by_name() -> None:
 
 
 def test_the_report_is_plain_json_and_true_here() -> None:
-    report = machine.report()
+    report = reports.report()
     assert report == json.loads(json.dumps(report))
     assert report["torch"] == torch.__version__ and 1 <= report["cores"] <= report["logical_cores"]
     assert report["cpu"] and report["cpu"] in device.fingerprint(CPU)

@@ -244,7 +244,7 @@ def watch(event, args):
 sys.addaudithook(watch)
 import numpy as np
 from headstart.backbones import tiny
-from headstart.engine import device, machine
+from headstart.engine import device, report
 from headstart.engine.frozen import choose_frozen
 from headstart.modalities import image
 backbone = tiny.build()
@@ -252,7 +252,7 @@ pixels = np.zeros((4, 32, 32, 3), np.uint8) + np.arange(4, dtype=np.uint8)[:, No
 with device.tuned_run(device.choose("cpu")):
     chosen = choose_frozen(backbone, image.geometry(backbone.spec), pixels)
     chosen.features(pixels)
-machine.report()
+report.report()
 sockets = []
 if sys.platform.startswith("linux"):
     for name in os.listdir("/proc/self/fd"):

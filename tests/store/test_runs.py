@@ -52,7 +52,7 @@ def test_runs_are_numbered_and_last_is_the_one_worked_on_last(here: Path) -> Non
 
 
 def test_two_processes_never_get_the_same_folder(here: Path) -> None:
-    code = "from headstart.store.runs import _fresh\nfor _ in range(30): print(_fresh('x'))"
+    code = "from pathlib import Path\nfrom headstart.store.runs import _fresh\nfor _ in range(30): print(_fresh('x', Path.cwd()))"
     workers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     names = "".join(worker.communicate()[0] for worker in workers).split()
     assert len(names) == 60 == len(set(names))

@@ -1,6 +1,7 @@
 """One step: pieces add up to the batch, weights weigh, clipping clips, and nothing of it depends on the kind of task."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from headstart import model as models
 from headstart.core import Batch, Phase
 from headstart.tasks.single_label import SingleLabel
+from headstart.train import loop
 from headstart.train.optim import make_optimizer, set_rates
 from headstart.train.step import step
 
@@ -58,3 +60,16 @@ def test_clipping_bounds_the_gradient() -> None:
     _, gradients = after(replace(PHASE, clip=1e-3), batch(4))
     norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
     assert float(norm) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(("norms", "moves"), [("train", True), ("adapt", False), ("frozen", False)])
+def test_norms_of_frozen_stages_learn_only_when_told_to(norms: Any, moves: bool) -> None:
+    model = models.build(models.build_backbone("tiny"), 3)
+    name = next(name for name, parameter in model.named_parameters() if parameter.ndim == 1)
+    before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
+    phase = replace(PHASE, norms=norms, first_stage=len(model.stages()) - 1, warmup=0.0)
+    list(loop.run(model, phase, lambda epoch: iter([batch(6)] * 3), TASK, 3, 1))
+    after = dict(model.named_parameters())
+    assert (not torch.equal(after[name], before[name])) == moves
+    matrices = [key for key, parameter in after.items() if parameter.ndim > 1 and key.startswith("backbone")]
+    assert all(torch.equal(after[key], before[key]) for key in matrices)

@@ -131,7 +131,7 @@ def _torch() -> dict[str, Any]:
 
 
 def _engine() -> dict[str, Any]:
-    from headstart.engine.machine import report
+    from headstart.engine.report import report
 
     return dict(report())
 

@@ -1,7 +1,6 @@
 """Every image decoded once, kept as bytes in one memory-mapped file: threads, no processes, readable while it grows."""
 
 import mmap
-import os
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from headstart.data._filling import Filling, Place
 from headstart.data._shelf import source_of
 from headstart.data.audit import FileReport
 from headstart.errors import DataError, HeadstartError
+from headstart.machine import logical_cores
 from headstart.modalities import image
 
 __all__ = ["OnProgress", "PixelStore", "build", "source_of", "start"]
@@ -207,7 +207,7 @@ def start(dataset: Dataset, geometry: Geometry, threads: int | None = None) -> P
     if note:
         ledger.note(note)
     store = PixelStore(dataset, geometry, key, usable / f"{token}.bin" if usable else None, ledger)
-    store._fill(usable, token, max(1, min(threads or _cores(), MAX_THREADS, count)))
+    store._fill(usable, token, max(1, min(threads or logical_cores(), MAX_THREADS, count)))
     return store
 
 
@@ -221,9 +221,3 @@ def build(
     except BaseException:
         store.close()
         raise
-
-
-def _cores() -> int:
-    """Cores that this process may use, where the system tells."""
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available is not None else os.cpu_count() or 1

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstart.errors import BadSetting, unknown_name
+from headstart.machine import cpu_name, logical_cores
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 # glibc gives blocks above the threshold back to the system at once, so every large tensor costs page faults when it is made
@@ -99,11 +100,6 @@ def physical_cores() -> int:
         }
         return max(1, min(len(shared), logical))
     return max(1, min(torch.get_num_threads(), logical))
-
-
-def logical_cores() -> int:
-    """Processors that this process may use, hyper-threads counted each."""
-    return len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
 
 
 # --------------------------------------------------------------------------------------------------------- precision
@@ -205,12 +201,3 @@ def _wait(device: torch.device) -> None:
 def fingerprint(device: torch.device) -> str:
     """The processor that timings and compiled networks belong to."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}: {cpu_name()}"
-
-
-def cpu_name() -> str:
-    """The processor's name as the system tells it without another process being asked."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.machine()

@@ -23,8 +23,8 @@ from torch import nn
 
 from headstart.backbones._wrapped import one_thread
 from headstart.core import Geometry
-from headstart.engine.device import cpu_name
 from headstart.errors import StoreError
+from headstart.machine import cpu_name
 from headstart.store import atomic, cache
 
 TELEMETRY = "openvino_telemetry"

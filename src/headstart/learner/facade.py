@@ -256,8 +256,9 @@ class Learner:
     def _watched(self, recipe: Recipe) -> "Learner":
         """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
         if self._run is None:
-            folder = outside_the_data(self.data) if self._folder is None else outside(self.data, self._folder)
-            self._run = Run.create(first_plan(self.data, self.settings, self._task), folder, self.data.name)
+            folder = None if self._folder is None else outside(self.data, self._folder)
+            plan = first_plan(self.data, self.settings, self._task)
+            self._run = Run.create(plan, folder, self.data.name, place_of_runs(self.data))
         books = Books(self._run, self.data, self.settings)
         observer = self._observer or choose()
         self.stopped = False
@@ -313,15 +314,10 @@ class Learner:
             observer.show(Note(line))
 
 
-def outside_the_data(data: Dataset) -> Path | None:
-    """A run folder beside the data when one works inside it, which is never written to; else None: the usual place serves."""
+def place_of_runs(data: Dataset) -> Path | None:
+    """The folder around the data when one works inside it, which is never written to; else None: here."""
     root = Path(data.root).absolute() if data.root and data.origin.get("kind") == "image_folder" else None
-    if root is None or root not in (Path.cwd(), *Path.cwd().parents):
-        return None
-    number = 1
-    while (folder := root.parent / "runs" / f"{data.name}-{number}").exists():
-        number += 1
-    return folder
+    return None if root is None or root not in (Path.cwd(), *Path.cwd().parents) else root.parent
 
 
 def sum_of_seconds(rows: Sequence[Row]) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 from headstart.core import FORMAT, Plan, Row, Split
 from headstart.errors import NewerFormat, NotARun, StoreError
+from headstart.machine import cpu_name
 from headstart.store import atomic
 from headstart.store._trouble import is_file, told
 from headstart.store.codec import from_json, to_json
@@ -31,13 +32,13 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, plan: Plan, folder: str | Path | None = None, name: str = "run") -> "Run":
-        """A new run folder with its plan and environment: `folder`, or the first free `runs/<name>-<n>`.
+    def create(cls, plan: Plan, folder: str | Path | None = None, name: str = "run", place: Path | None = None) -> "Run":
+        """A new run folder with its plan and environment: `folder`, or the first free `runs/<name>-<n>` in `place` (here if None).
 
         Raises:
             StoreError: if `folder` already holds something, or cannot be written.
         """
-        run = cls(_fresh(_file_name(name)) if folder is None else _empty(Path(folder).expanduser()))
+        run = cls(_fresh(_file_name(name), place or Path.cwd()) if folder is None else _empty(Path(folder).expanduser()))
         run.write_plan(plan)
         run.write_env(environment())
         return run
@@ -130,7 +131,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": cores,
     }
 
@@ -155,9 +156,9 @@ def check_format(data: Any, file: Path) -> dict[str, Any]:
     return data
 
 
-def _fresh(name: str) -> Path:
+def _fresh(name: str, place: Path) -> Path:
     """A folder `runs/<name>-<n>` that did not exist a moment ago; making it claims it, also against another process."""
-    runs = Path("runs").absolute()
+    runs = place.absolute() / "runs"
     with told(runs, "create"):
         runs.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -220,14 +221,3 @@ def _file_name(name: str) -> str:
     """`name` as a folder name that every system takes."""
     clean = re.sub(r'[\x00-\x1f<>:"/\\|?*\s\ud800-\udfff]+', "_", name).strip("._ ")[:60].rstrip("._ ") or "run"
     return f"{clean}_" if clean.lower() in RESERVED else clean
-
-
-def _cpu() -> str:
-    """The processor's name. Beware: platform.processor() would start a process on Linux."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return os.environ.get("PROCESSOR_IDENTIFIER", platform.machine())
