@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from torch import nn
 
 from headstart.backbones._wrapped import Wrapped, as_eval, one_thread
 from headstart.core import Geometry
@@ -76,21 +75,6 @@ def choose_frozen(
         if not compiled.cached:
             break
     return FrozenForward("torch f32", reference, plain, (f"OpenVINO was passed over: {reason}.",))
-
-
-def logit_difference(
-    frozen: FrozenForward,
-    backbone: Wrapped,
-    head: nn.Module,
-    geometry: Geometry,
-    pixels: UInt8[np.ndarray, "batch size size 3"],
-) -> float:
-    """The largest difference in the head's outputs between this engine's features and torch's; images are not counted."""
-    device = next(head.parameters()).device
-    pairs = (frozen.run(pixels), torch_features(backbone, geometry, device)(pixels))
-    with torch.inference_mode(), as_eval(head):
-        one, other = (head(torch.from_numpy(rows).to(device)) for rows in pairs)
-    return float((one - other).abs().max())
 
 
 def torch_features(
