@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,7 +109,10 @@ def test_a_class_with_a_newline_stays_on_its_line(make_shapes: Shapes, capsys: p
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals cannot be sent there")
 def test_ctrl_c_while_the_command_is_imported_is_no_traceback(tmp_path: Path):
-    (tmp_path / "typer.py").write_text(f"import os\nos.kill(os.getpid(), {int(signal.SIGINT)})\nimport time\ntime.sleep(9)\n")
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "headstart", "doctor"],
         capture_output=True,

@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -430,6 +430,15 @@ class Pressing(Recorder):
                 signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def presses_arrive() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests run in the background and inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("presses_arrive")
 def test_one_press_saves_and_returns(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Pressing(1), batch_size=8)
     learn.fine_tune(3)
@@ -439,6 +448,7 @@ def test_one_press_saves_and_returns(shapes: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("presses_arrive")
 def test_a_second_press_quits_at_once_and_rows_stay(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Pressing(2), batch_size=8)
     with pytest.raises(KeyboardInterrupt):
