@@ -101,6 +101,9 @@ class Batch:
     targets: Any
     ids: tuple[str, ...]
     weights: Float[Any, " batch"] | None = None
+    partners: Any | None = None
+    """The targets of the images that were mixed in, where images were mixed; `share` is what the others kept."""
+    share: float = 1.0
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
@@ -123,6 +126,8 @@ class Settings:
     """The one list of settings, with the same names in Python and on the command line. Checked when made."""
 
     epochs: int | None = None
+    minutes: float | None = None
+    """The time a training verb may take, everything included; instead of epochs."""
     method: Literal["fine_tune", "fit"] = "fine_tune"
     head: Literal["solve", "train"] = "solve"
     freeze_epochs: int = 1
@@ -134,6 +139,8 @@ class Settings:
     monitor: str = "valid_loss"
     metrics: tuple[str, ...] = ("error_rate",)
     label_smoothing: float = 0.0
+    mixup: float | None = None
+    """Training images are mixed in pairs with shares drawn from Beta(mixup, mixup). None: 0.4 after a solved head, else 0: not."""
     backbone: str = "small"
     pretrained: bool = True
     head_kind: str = "linear"
@@ -143,6 +150,8 @@ class Settings:
     augment: Literal["none", "flip", "dihedral", "light", "strong"] = "flip"
     seed: int = 0
     device: str = "auto"
+    checkpoint_seconds: float = 30.0
+    """How often the training is saved, so that a killed one can be resumed; 0 after every step."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting
@@ -154,27 +163,35 @@ class Settings:
         for name, allowed in CHOICES.items():
             check(getattr(self, name) in allowed, name, "one of " + ", ".join(filter(None, allowed)))
         check(self.epochs is None or self.epochs >= 0, "epochs", "0 (the head alone) or more")
+        check(self.minutes is None or 0 < self.minutes < float("inf"), "minutes", "above 0")
+        check(self.minutes is None or self.epochs is None, "minutes", "left out where epochs are given: one of the two")
         check(self.freeze_epochs >= 1, "freeze_epochs", "at least 1")
         check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+        check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
         check(
             self.head == "train" or self.head_kind == "linear",
             "head_kind",
             'linear with head="solve" (give head="train" for the others)',
         )
         check(self.batch_size >= 1, "batch_size", "at least 1")
+        check(self.checkpoint_seconds >= 0, "checkpoint_seconds", "0 (after every step) or more")
         judged = ("train_loss", "valid_loss", *self.metrics)
         check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of gradient training. What changes the step is a named field here; what changes the course is a recipe."""
+    """One stretch of gradient training. What changes the step is a named field here; what changes the course is a recipe.
+
+    A phase that goes on from an earlier one is that phase made longer: `epochs` and `seconds` count from its first step on.
+    """
 
     name: str
     epochs: int
+    """Complete passes; with `seconds`, the most there may be."""
     lr: float
     """Peak learning rate of the last trainable stage."""
     layer_decay: float = 1.0
@@ -186,9 +203,16 @@ class Phase:
     norms: Literal["frozen", "adapt", "train"] = "frozen"
     precision: str = "float32"
     weight_decay: float = 0.05
-    warmup: float = 0.3
-    """Share of the steps over which the rate rises from zero."""
+    warmup: float = 0.2
+    """Share of the phase over which the rate rises from zero."""
+    cooldown: float = 0.35
+    """Share of the phase over which the rate falls to zero, at its end."""
+    first_epoch: int = 1
+    """The number in the table of the phase's first epoch."""
+    seconds: float | None = None
+    """How long the steps and evaluations of the phase take together; None: as long as the epochs do."""
     label_smoothing: float = 0.0
+    mixup: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
     augment: str = "flip"
@@ -205,6 +229,8 @@ class Phase:
             raise BadSetting(f"layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
         if not 0 <= self.warmup < 1:
             raise BadSetting(f"warmup must be in [0, 1), got {self.warmup}.")
+        if not 0 < self.cooldown <= 1:
+            raise BadSetting(f"cooldown must be above 0 and at most 1, got {self.cooldown}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +243,8 @@ class Plan:
     geometry: Geometry | None = None
     phases: tuple[Phase, ...] = ()
     engine: Mapping[str, Any] = field(default_factory=dict)
+    finished: bool = False
+    """Whether the training that was asked for last came to its end, or was stopped by the user."""
     format: int = FORMAT
 
 
@@ -343,23 +371,34 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One optimizer step has been made. `loss` is a tensor still on its device: reading it may wait for the device."""
+    """One optimizer step has been made. `loss` is a tensor still on its device: reading it may wait for the device.
+
+    `steps` is how many the phase will have, an estimate when its end is a matter of time. `progress` is the share of the phase
+    that set the step's learning rate, `left` the seconds left of a phase by the clock.
+    """
 
     epoch: int
     step: int
     steps: int
     loss: Any
     lr: float
+    progress: float = 0.0
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """A complete pass over the training images has been made."""
+    """A pass over the training images has been made; `last` is the phase's last, which a clock may end before it is complete."""
 
     epoch: int
     train_loss: float
     lr: float
-    seconds: float
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling:
+    """The learning rate begins to fall: what the model is now can be trained further later without a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +424,7 @@ class Progress:
     total: int
 
 
-Event = StepDone | EpochDone | RowDone | Note | Progress
+Event = StepDone | EpochDone | Cooling | RowDone | Note | Progress
 Events = Iterator[Event]
 
 

@@ -46,13 +46,13 @@ class FakeLearner:
     made: list["FakeLearner"] = []
     stop = False
 
-    def __init__(self, data: Any, settings: Settings, *, run: Any, observer: Any) -> None:
+    def __init__(self, data: Any, settings: Settings, *, run: Any, observer: Any, started: float) -> None:
         self.data, self.settings, self.observer, self.asked = data, settings, observer, ("", -1)
         self.run = SimpleNamespace(path=Path(run or "runs/photos-1"))
         self.history, self.kept, self.stopped = [FIRST, LAST], 0, self.stop
         FakeLearner.made.append(self)
 
-    def fine_tune(self, epochs: int) -> "FakeLearner":
+    def fine_tune(self, epochs: int | None, minutes: float | None) -> "FakeLearner":
         self.asked = ("fine_tune", epochs)
         print("a library prints this")
         for event in (
@@ -65,8 +65,8 @@ class FakeLearner:
             self.observer.show(event)
         return self
 
-    def fit(self, epochs: int) -> "FakeLearner":
-        self.fine_tune(epochs)
+    def fit(self, epochs: int | None, minutes: float | None) -> "FakeLearner":
+        self.fine_tune(epochs, minutes)
         self.asked = ("fit", epochs)
         return self
 
@@ -115,6 +115,7 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
             *["--lr-mult", "10", "--norms", "adapt", "--keep", "last", "--monitor", "error_rate", "--metrics", "f1,error_rate"],
             *["--metrics", "auroc", "--label-smoothing", "0.1", "--backbone", "tiny", "--no-pretrained", "--head-kind", "mlp"],
             *["--size", "64", "--batch-size", "8", "--augment", "flip", "--seed", "5", "--device", "cpu", "--valid", "0.25"],
+            *["--mixup", "0.2", "--checkpoint-seconds", "5"],
             *["--test", "0.25", "--group-by", r"(\d)_", "--run", "here"],
         ]
     )
@@ -140,6 +141,8 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
         augment="flip",
         seed=5,
         device="cpu",
+        mixup=0.2,
+        checkpoint_seconds=5.0,
     )
     assert (made.data.valid, made.data.test, made.data.seed) == (0.25, 0.25, 5)
     assert {record.group for record in made.data.records} == set("0123")

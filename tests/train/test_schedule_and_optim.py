@@ -1,27 +1,11 @@
-"""Learning rates as functions of progress, and one group of parameters per stage."""
+"""One group of parameters per stage, and how fast each learns."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headstart import model as models
 from headstart.core import Phase
 from headstart.train.optim import make_optimizer, set_rates, stage_rates
-from headstart.train.schedule import warmup_then_linear
-
-
-@given(st.floats(0, 0.9), st.floats(0, 1))
-def test_the_rate_stays_between_nothing_and_the_peak(warmup: float, progress: float) -> None:
-    assert 0.0 <= warmup_then_linear(progress, warmup) <= 1.0
-
-
-def test_the_rate_rises_to_the_peak_and_ends_at_zero() -> None:
-    assert warmup_then_linear(0.1, 0.2) == pytest.approx(0.5)
-    assert warmup_then_linear(0.2, 0.2) == pytest.approx(1.0)
-    assert warmup_then_linear(0.6, 0.2) == pytest.approx(0.5)
-    assert warmup_then_linear(1.0, 0.2) == 0.0
-    assert warmup_then_linear(0.0, 0.0) == 1.0
 
 
 def test_later_stages_learn_faster() -> None:

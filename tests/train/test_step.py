@@ -10,8 +10,9 @@ import torch
 from headstart import model as models
 from headstart.core import Batch, Phase
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import loop
+from headstart.train import course, loop
 from headstart.train.optim import make_optimizer, set_rates
+from headstart.train.pacing import ByEpochs
 from headstart.train.step import step
 
 TASK = SingleLabel(("a", "b", "c"))
@@ -56,6 +57,19 @@ def test_the_loss_is_the_weighted_mean() -> None:
     assert after(PHASE, given)[0] == pytest.approx(float((losses * weights).sum() / 4), rel=1e-5)
 
 
+@pytest.mark.parametrize("piece", [2, 16])
+def test_the_loss_of_mixed_images_is_mixed(piece: int) -> None:
+    """For a loss that is linear in the label, as the cross-entropy is, that equals the loss of mixed labels."""
+    given = batch(5)
+    mixed = replace(given, partners=given.targets.roll(1, 0), share=0.3)
+    model = models.build(models.build_backbone("tiny"), 3)
+    with torch.no_grad():
+        logits = model.eval()(given.inputs)
+    labels = 0.3 * torch.eye(3)[given.targets] + 0.7 * torch.eye(3)[mixed.partners]
+    wanted = -(labels * logits.log_softmax(1)).sum(1).mean()
+    assert after(replace(PHASE, piece=piece), mixed)[0] == pytest.approx(float(wanted), rel=1e-5)
+
+
 def test_clipping_bounds_the_gradient() -> None:
     _, gradients = after(replace(PHASE, clip=1e-3), batch(4))
     norm = torch.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
@@ -68,7 +82,7 @@ def test_norms_of_frozen_stages_learn_only_when_told_to(norms: Any, moves: bool)
     name = next(name for name, parameter in model.named_parameters() if parameter.ndim == 1)
     before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
     phase = replace(PHASE, norms=norms, first_stage=len(model.stages()) - 1, warmup=0.0)
-    list(loop.run(model, phase, lambda epoch: iter([batch(6)] * 3), TASK, 3, 1))
+    list(loop.run(model, course.start(model, phase), lambda *_: iter([batch(6)] * 3), TASK, ByEpochs(phase, 3)))
     after = dict(model.named_parameters())
     assert (not torch.equal(after[name], before[name])) == moves
     matrices = [key for key, parameter in after.items() if parameter.ndim > 1 and key.startswith("backbone")]

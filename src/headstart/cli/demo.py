@@ -1,7 +1,6 @@
 """`headstart demo`: find the broken solar cells; what a training does and why, told while it happens."""
 
 import csv
-import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.options import Json
-from headstart.cli.output import results_on_stdout
+from headstart.cli.output import process_start, results_on_stdout
 from headstart.cli.train import train_dataset
 from headstart.core import Dataset, Settings
 from headstart.errors import MissingExtra
@@ -37,7 +36,7 @@ def demo(
     Needs the package elpv-dataset: pip install "headstart\\[demo]"
     """
     settings = Settings(epochs=epochs)
-    began = time.perf_counter()
+    began = process_start()
     with results_on_stdout(json) as stdout:
         pictures = cells_folder()
         data = solar_cells(pictures)

@@ -24,7 +24,7 @@ from headstart.cli.check import check
 from headstart.cli.demo import demo
 from headstart.cli.doctor import doctor
 from headstart.cli.evaluate import evaluate
-from headstart.cli.more import more
+from headstart.cli.more import more, resume
 from headstart.cli.predict import predict
 from headstart.cli.train import train
 from headstart.core import Settings
@@ -44,6 +44,7 @@ app = typer.Typer(
 app.command(rich_help_panel="Everyday")(check)
 app.command(rich_help_panel="Everyday")(train)
 app.command(rich_help_panel="Everyday")(more)
+app.command(rich_help_panel="Everyday")(resume)
 app.command(rich_help_panel="Everyday")(predict)
 app.command(rich_help_panel="Everyday")(evaluate)
 app.command(rich_help_panel="First steps")(demo)

@@ -1,38 +1,72 @@
-"""`headstart more`: go on training a finished run."""
+"""`headstart more` and `headstart resume`: go on with a run, prolonged or interrupted."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from headstart.cli.options import Json
-from headstart.cli.output import results_on_stdout
+from headstart.cli.output import process_start, results_on_stdout
 from headstart.cli.train import tell
 from headstart.errors import BadSetting
 from headstart.train.observers import choose
 
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or last: the newest run under runs/.")]
+DataPath = Annotated[Path | None, typer.Option(metavar="PATH", help="Where the images are now, if they have moved.")]
+
 
 def more(
-    run: Annotated[str, typer.Argument(help="A run folder, or last: the newest run under runs/.")],
-    epochs: Annotated[int, typer.Option(help="Further complete passes over the training images, all layers learning.")],
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="Where the images are now, if they have moved.")] = None,
+    run: RunName,
+    epochs: Annotated[int | None, typer.Option(help="Further complete passes over the training images.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Instead of epochs: how long the whole command may take.")] = None,
+    data: DataPath = None,
     json: Json = False,
 ) -> None:
-    """Train a run for more epochs: the table goes on, in the same run folder, from the row that was kept.
+    """Train a run for longer: the table goes on, in the same run folder.
 
-    headstart more last --epochs 3
+    Training goes on from where the learning rate began to fall, as if it had been longer from the start.
+
+      headstart more last --epochs 3
     """
-    if epochs < 1:
+    if (epochs is None) == (minutes is None):
+        raise BadSetting("more needs one of --epochs N and --minutes M: how much longer to train.")
+    if epochs is not None and epochs < 1:
         raise BadSetting(f"--epochs must be at least 1, got {epochs}: how many more complete passes over the training images.")
-    began = time.perf_counter()
+    began = process_start()
     with results_on_stdout(json) as stdout:
         from headstart.learner import load
 
         observer = choose(json=json, stdout=stdout)
         try:
-            learner = load(run, data, observer).fine_tune(epochs)
+            learner = load(run, data, observer, began).more(epochs, minutes=minutes)
             tell(learner, observer, began)
+        finally:
+            observer.close()
+    if learner.stopped:
+        raise typer.Exit(130)
+
+
+def resume(
+    run: RunName,
+    data: DataPath = None,
+    changed_data: Annotated[
+        bool, typer.Option("--changed-data", help="Go on although images were added, removed or written again.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Finish a run that was interrupted: with the weights and rows it would have had without the interruption.
+
+    headstart resume last
+    """
+    began = process_start()
+    with results_on_stdout(json) as stdout:
+        from headstart import learner as learners
+
+        observer = choose(json=json, stdout=stdout)
+        try:
+            learner = learners.resume(run, data, changed_data, observer, began)
+            if learner.history:
+                tell(learner, observer, began)
         finally:
             observer.close()
     if learner.stopped:

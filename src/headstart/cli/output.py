@@ -1,6 +1,7 @@
 """Where the words of a command go, and where its machine-readable results."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
@@ -30,3 +31,8 @@ def size_in_words(n_bytes: int) -> str:
     while size >= 999.5 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:.1f} {units[0]}" if size < 10 and units[0] != "B" else f"{size:.0f} {units[0]}"
+
+
+def process_start() -> float:
+    """About the `time.perf_counter()` of the start of this process: the time it has computed since is at most what has passed."""
+    return time.perf_counter() - time.process_time()

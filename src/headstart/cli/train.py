@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
-from headstart.cli.output import results_on_stdout
+from headstart.cli.output import process_start, results_on_stdout
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
@@ -32,6 +32,9 @@ def train(
     epochs: Annotated[
         int | None, _option(COURSE, "Complete passes with all layers learning. 0, or nothing: the head alone.")
     ] = None,
+    minutes: Annotated[
+        float | None, _option(COURSE, "Instead of epochs: how long the whole command may take, its model saved within.")
+    ] = None,
     method: Annotated[
         str, _option(COURSE, "fine_tune: first the head, then all layers. fit: all layers from the start.", "method")
     ] = "fine_tune",
@@ -51,6 +54,9 @@ def train(
         list[str] | None, _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="error_rate")
     ] = None,
     label_smoothing: Annotated[float, _option(COURSE, "Share of the label spread over all classes in the training loss.")] = 0.0,
+    mixup: Annotated[
+        float | None, _option(COURSE, "How much training images are mixed in pairs.", default="0.4 after a solved head, else 0")
+    ] = None,
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
     ] = "flip",
@@ -69,17 +75,23 @@ def train(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     run: Annotated[Path | None, _option(OUTPUT, "The run folder.", metavar="FOLDER", default="runs/<data>-<n>")] = None,
+    checkpoint_seconds: Annotated[
+        float, _option(OUTPUT, "How often the training is saved so that resume can go on after a crash.")
+    ] = 30.0,
     json: Json = False,
 ) -> None:
-    """Train on PATH: the head within seconds, then, with --epochs, all layers.
+    """Train on PATH: the head within seconds, then, with --epochs or --minutes, all layers.
 
     PATH is never written to. Each row of the table is one complete pass over the training images.
     Row 0 is the head alone on the frozen, pretrained backbone, and already a usable model.
 
       headstart train photos/ --epochs 3
+
+      headstart train photos/ --minutes 10
     """
     settings = Settings(
         epochs=epochs,
+        minutes=minutes,
         method=_word("method", method),
         head=_word("head", head),
         freeze_epochs=freeze_epochs,
@@ -90,6 +102,7 @@ def train(
         monitor=monitor,
         metrics=_listed(metrics) or ("error_rate",),
         label_smoothing=label_smoothing,
+        mixup=mixup,
         backbone=backbone,
         pretrained=pretrained,
         head_kind=head_kind,
@@ -98,9 +111,10 @@ def train(
         augment=_word("augment", augment),
         seed=seed,
         device=device,
+        checkpoint_seconds=checkpoint_seconds,
     )
     check_course(settings)
-    began = time.perf_counter()
+    began = process_start()
     with results_on_stdout(json) as stdout:
         from headstart.data._paths import outside
         from headstart.data.sources import open_path
@@ -115,17 +129,17 @@ def train(
 
 def check_course(settings: Settings) -> None:
     """Raises the lesson for `--method fit` without epochs, before anything is read."""
-    if settings.method == "fit" and not settings.epochs:
+    if settings.method == "fit" and not settings.epochs and settings.minutes is None:
         raise BadSetting(
-            "--method fit needs --epochs N (at least 1): without epochs there is nothing to fit. The head alone: fine_tune."
+            "--method fit needs --epochs N (at least 1) or --minutes: without there is nothing to fit. The head alone: fine_tune."
         )
 
 
 def train_dataset(data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float) -> "Learner":
     """A learner trained on `data` as `settings` say, shown by `observer`; JSON lines end with the summary."""
     try:
-        learner = _trained(data, settings, run, observer)
-        if settings.epochs is None and not learner.stopped:
+        learner = _trained(data, settings, run, observer, began)
+        if settings.epochs is None and settings.minutes is None and not learner.stopped:
             observer.show(Note(f"An epoch of all layers would take about {in_words(learner.seconds_per_epoch())} here."))
         tell(learner, observer, began)
         return learner
@@ -139,13 +153,13 @@ def tell(learner: "Learner", observer: Observer, began: float) -> None:
         observer.write(summary(learner, time.perf_counter() - began))
 
 
-def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Observer) -> "Learner":
+def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float) -> "Learner":
     from headstart.learner import Learner
 
-    learner = Learner(data, settings, run=run, observer=observer)
+    learner = Learner(data, settings, run=run, observer=observer, started=began)
     if settings.method == "fit":
-        return learner.fit(settings.epochs)
-    return learner.fine_tune(settings.epochs or 0)
+        return learner.fit(settings.epochs, minutes=settings.minutes)
+    return learner.fine_tune(settings.epochs if settings.minutes else settings.epochs or 0, minutes=settings.minutes)
 
 
 def summary(learner: "Learner", seconds: float) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, Full, Queue
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from headstart.core import Batch
+from headstart.core import Batch, Phase
 from headstart.data.pixels import PixelStore
 from headstart.modalities import image
 from headstart.seeds import numpy_generator
@@ -41,21 +41,35 @@ def order(count: int, batch_size: int, seed: int, epoch: int) -> list[Int[np.nda
     return np.array_split(shuffled, max(1, -(-count // batch_size)))
 
 
-def training_batches(examples: Examples, preset: str, batch_size: int, seed: int, epoch: int, device: Any) -> Iterator[Batch]:
-    """Every example once, augmented on `device`; what happens to an example depends on (seed, epoch, its place in the data) alone."""
+def training_batches(examples: Examples, phase: Phase, seed: int, epoch: int, first: int, device: Any) -> Iterator[Batch]:
+    """The batches of an epoch from number `first` on: together every example once, augmented on `device`.
+
+    What happens to an example depends on (seed, epoch, its place in the data) alone, whom it is mixed with on its batch too.
+    """
     import torch
 
     geometry = examples.store.geometry
 
     def gather(rows: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], image.Draws, np.ndarray]:
         indices = examples.indices[rows]
-        draws = image.draw(preset, seed, epoch, indices)
+        draws = image.draw(phase.augment, seed, epoch, indices)
         return rows, draws, examples.store.windows(indices.tolist(), draws.position.tolist())
 
-    for rows, draws, windows in _ahead(gather, order(len(examples), batch_size, seed, epoch)):
-        inputs = image.augment(torch.from_numpy(windows).to(device, non_blocking=True), draws, geometry, preset)
+    batches = order(len(examples), phase.batch_size, seed, epoch)[first:]
+    for number, (rows, draws, windows) in enumerate(_ahead(gather, batches), start=first):
+        inputs = image.augment(torch.from_numpy(windows).to(device, non_blocking=True), draws, geometry, phase.augment)
         targets = examples.targets[torch.from_numpy(rows)].to(device, non_blocking=True)
-        yield Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()))
+        batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()))
+        yield _mixed(batch, phase.mixup, seed, epoch, number) if phase.mixup else batch
+
+
+def _mixed(batch: Batch, mixup: float, seed: int, epoch: int, number: int) -> Batch:
+    """Each image mixed with its neighbour in the batch, all with one share (Zhang et al. 2018, "mixup", section 2)."""
+    import torch
+
+    share = float(numpy_generator(seed, "mixup", epoch, number).beta(mixup, mixup))
+    inputs = torch.lerp(batch.inputs.roll(1, 0), batch.inputs, share)
+    return replace(batch, inputs=inputs, partners=batch.targets.roll(1, 0), share=share)
 
 
 def centres(examples: Examples, batch_size: int = EVALUATION_BATCH) -> Iterator[UInt8[np.ndarray, "_ size size 3"]]:

@@ -1,18 +1,25 @@
 """What a run writes down, and when: the split and audit when training begins, a row when it is done, the bundle when a row is kept."""
 
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from headstart.backbones.choices import next_size
-from headstart.core import Dataset, Plan, Row, Settings
+from headstart.core import Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
+from headstart.errors import DataError
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
+from headstart.store import checkpoints
 from headstart.store.runs import Run, environment
+from headstart.train import checkpoint
 from headstart.train.begin import Begun
+from headstart.train.course import Course
 from headstart.train.observers.rows import measured, metric_names, number
 
 
@@ -28,40 +35,82 @@ class Books:
     run: Run
     dataset: Dataset
     settings: Settings
+    _noted: Course | None = None
+    _saved: float = 0.0
 
     def began(self, begun: Begun) -> None:
-        """Split, audit, and the plan with what was decided."""
+        """Split, audit, and the plan with what was decided, where they are not there yet."""
+        self._noted = begun.state.course
+        if (self.run.path / "split.json").is_file():
+            return
         self.run.write_split(begun.split)
         self.run.write_audit(begun.audit.json())
         self._write_plan(begun)
 
-    def row_done(self, begun: Begun, row: Row) -> None:
-        """The row in the history; the bundle too if its weights are the ones to keep."""
-        self.run.append_row(row)
-        if begun.state.kept() is row:
-            bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
+    def happened(self, begun: Begun, event: Event, seconds: float) -> None:
+        """What the event says goes to disk; `seconds` of training lie behind it."""
+        state = begun.state
+        match event:
+            case RowDone(row):
+                self._row_done(begun, row)
+                self._checkpoint(begun, seconds)
+            case Cooling() if state.trunk is not None:
+                checkpoints.save(self.run.stable, checkpoint.of_snapshot(state.trunk))
+            case StepDone() if state.course is not None:
+                self._step_done(begun, state.course, event, seconds)
+            case _:
+                pass
 
-    def finished(self, begun: Begun) -> list[str]:
+    def stopped(self, begun: Begun, seconds: float) -> None:
+        """A checkpoint to resume, and the trunk for `more`, of a training that the user has stopped."""
+        if begun.state.trunk is not None:
+            checkpoints.save(self.run.stable, checkpoint.of_snapshot(begun.state.trunk))
+        self._checkpoint(begun, seconds)
+
+    def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""
-        self._write_plan(begun)
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
         if len(begun.state.rows) > 1:
             curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
-        return closing_lines(begun, self.run)
+        self._write_plan(begun, finished=not stopped)
+        if not stopped:
+            checkpoints.discard(self.run.checkpoints)
+            self.run.forget_steps()
+        return closing_lines(begun, self.run, stopped)
 
-    def _write_plan(self, begun: Begun) -> None:
+    def _row_done(self, begun: Begun, row: Row) -> None:
+        self.run.append_row(row)
+        if begun.state.kept() is row:
+            started = time.perf_counter()
+            bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
+            begun.state.spent["saving"] = time.perf_counter() - started
+
+    def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> None:
+        """A checkpoint when the phase is new or the last one is old; the log of a phase by the clock."""
+        fresh = course is not self._noted
+        if fresh:
+            self._noted = course
+            self.run.forget_steps()
+        if course.phase.seconds is not None:
+            self.run.log_step((event.step, event.progress, course.place.seconds, course.place.rowless))
+        if fresh or time.perf_counter() - self._saved >= self.settings.checkpoint_seconds:
+            self._checkpoint(begun, seconds)
+        if fresh:
+            self._write_plan(begun)  # from now on the run is not finished, and there is a checkpoint to resume
+
+    def _checkpoint(self, begun: Begun, seconds: float) -> None:
+        if begun.state.course is None:
+            return
+        checkpoints.append(self.run.checkpoints, checkpoint.of_state(begun.state, seconds))
+        self._saved = time.perf_counter()
+
+    def _write_plan(self, begun: Begun, finished: bool = False) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}
         state = begun.state
         plan = first_plan(self.dataset, self.settings, state.task)
+        engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
         self.run.write_plan(
-            Plan(
-                plan.data,
-                plan.task,
-                self.settings,
-                begun.store.geometry,
-                tuple(state.phases),
-                {**engine, "device": str(state.device)},
-            )
+            Plan(plan.data, plan.task, self.settings, begun.store.geometry, tuple(state.phases), engine, finished)
         )
 
 
@@ -106,18 +155,19 @@ def _counts(begun: Begun, dataset: Dataset) -> dict[str, dict[str, int]]:
     }
 
 
-def closing_lines(begun: Begun, run: Run) -> list[str]:
+def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
     """Four lines: what is kept, where it is, how to predict with it, how to go on."""
     kept, folder = begun.state.kept(), _shown(run.path)
     best_is_head = kept["epoch"] == 0 and len(begun.state.rows) > 1
     plainly = " Row 0, the head alone, was the best: training all layers did not improve on it." if best_is_head else ""
     bigger = next_size(begun.state.settings.backbone)
     size = f"    A larger backbone:  --backbone {bigger.name}" if bigger else ""
+    go_on = f"Finish it:  headstart resume {folder}" if stopped else f"Train more:  headstart more {folder} --epochs 3"
     return [
         f"Kept: {row_in_words(kept)}.{plainly}",
         f"The model is in {_shown(run.bundle)}",
         f"Predict:  headstart predict {folder} IMAGE...",
-        f"Train more:  headstart more {folder} --epochs 3    Judge it:  headstart evaluate {folder}{size}",
+        f"{go_on}    Judge it:  headstart evaluate {folder}{size}",
     ]
 
 
@@ -134,3 +184,29 @@ def _shown(path: Path) -> str:
     except ValueError:
         text = str(path)
     return f'"{text}"' if " " in text else text
+
+
+def require_same(run: Run, begun: Begun, changed_data: bool) -> None:
+    """Raises `DataError` when the images that train and choose are no longer those the run began with, and says which."""
+    was, now = run.split(), begun.split
+    before = {name: part for part in ("train", "valid", "test") for name in getattr(was, part)}
+    after = {name: part for part in ("train", "valid", "test") for name in getattr(now, part)}
+    changes = {
+        "new": sorted(after.keys() - before.keys()),
+        "gone": sorted(before.keys() - after.keys()),
+        "in another part": sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
+    }
+    if run.plan().engine.get("pixels") == begun.store.key and not any(changes.values()):
+        return
+    told = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in changes.items()
+        if names
+    ]
+    if changed_data:
+        run.write_split(now)
+        return
+    raise DataError(
+        f"the images changed since the run began: {'; '.join(told) or 'files were written again or lie elsewhere'}. With other images the "
+        "training cannot end as it would have. To go on with what is there now: --changed-data (changed_data=True)."
+    )

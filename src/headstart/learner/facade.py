@@ -1,7 +1,7 @@
 """Learner and load: each verb is a few lines over public functions."""
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +9,25 @@ import torch
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, RowDone, Settings, Task
+from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, Settings, Task
 from headstart.data import pixels, sources
 from headstart.data._paths import outside
 from headstart.engine import device as engine
-from headstart.errors import BadSetting, DataError, HeadstartError, Stopped, StoreError
+from headstart.errors import BadSetting, DataError, HeadstartError, Stopped
 from headstart.evaluate.predict import predict
-from headstart.learner.books import Books, first_plan, make_bundle
+from headstart.learner.books import Books, first_plan, make_bundle, require_same
 from headstart.learner.presses import Presses, counted
 from headstart.metrics import Measured
 from headstart.modalities import image
 from headstart.report import results, summary
 from headstart.store import bundle as bundles
+from headstart.store import checkpoints
+from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import recipes
+from headstart.train import checkpoint, recipes
 from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.course import snapshot
 from headstart.train.features import Features
 from headstart.train.observers import choose
 from headstart.train.recipes import Clock
@@ -43,6 +46,7 @@ class Learner:
         metrics: names, or functions of (probs [batch, classes], targets [batch]).
         run: the run folder; by default the first free `runs/<data>-<n>`.
         observer: who is told what happens; by default the table that suits the terminal or notebook.
+        started: the `time.perf_counter()` that the first `minutes` count from; by default the call of the verb.
 
     Raises:
         UnknownName, BadSetting: at once, for a setting that does not exist or cannot be.
@@ -57,6 +61,7 @@ class Learner:
         metrics: Metric | Sequence[Metric] | None = None,
         run: str | Path | None = None,
         observer: Observer | None = None,
+        started: float | None = None,
         **changes: Any,
     ) -> None:
         settings = settings or Settings()
@@ -70,7 +75,7 @@ class Learner:
         self._task: Task = SingleLabel(self.data.classes)
         self._task.metrics(self._metrics)  # a typo in a metric's name is told now, not after the first epoch
         self._module = backbone if isinstance(backbone, nn.Module) else None
-        self._observer, self._folder = observer, run
+        self._observer, self._folder, self._started = observer, run, started
         self._model: models.Model | None = None
         self._run: Run | None = None
         self._begun: Begun | None = None
@@ -79,21 +84,48 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    def fine_tune(self, epochs: int | None = None, *, restart: bool = False, **changes: Any) -> "Learner":
+    def fine_tune(
+        self, epochs: int | None = None, *, minutes: float | None = None, restart: bool = False, **changes: Any
+    ) -> "Learner":
         """This learner after transfer learning in two steps: the new head alone, then the whole model for `epochs` complete passes.
 
-        Row 0 is the head alone; `fine_tune(0)` stops there. A second call goes on from where the first ended, in the same
-        table; `restart=True` starts over from the pretrained weights in a new run. `changes` are settings, kept for later calls.
+        Row 0 is the head alone; `fine_tune(0)` stops there. With `minutes` instead of epochs everything, from this call to the
+        saved model, takes that long, and the learning rate reaches zero at its end. A second call goes on from where the
+        first ended, in the same table; `restart=True` starts over from the pretrained weights in a new run. `changes` are
+        settings, kept for later calls.
         """
-        epochs = self._asked(epochs, changes, "fine_tune(3), or fine_tune(0) for the head alone", least=0)
+        epochs, minutes = self._asked(epochs, minutes, changes, "fine_tune", least=0)
         if restart:
             self._model, self._begun, self._run, self._earlier = None, None, None, []
-        return self._watched(lambda clock: self._two_steps(epochs, clock))
+        return self._watched(lambda clock: self._two_steps(epochs, clock), minutes)
 
-    def fit(self, epochs: int | None = None, **changes: Any) -> "Learner":
-        """This learner after `epochs` complete passes over the training images, training what is trainable from where it is."""
-        epochs = self._asked(epochs, changes, "fit(5)", least=1)
-        return self._watched(lambda clock: self._one_step(epochs, clock))
+    def fit(self, epochs: int | None = None, *, minutes: float | None = None, **changes: Any) -> "Learner":
+        """This learner after `epochs` complete passes, or `minutes`, training what is trainable from where it is."""
+        epochs, minutes = self._asked(epochs, minutes, changes, "fit", least=1)
+        return self._watched(lambda clock: self._one_step(epochs, clock), minutes)
+
+    def more(self, epochs: int | None = None, *, minutes: float | None = None, **changes: Any) -> "Learner":
+        """This learner after further epochs or minutes of what it did last; the table, its numbering and the schedule go on.
+
+        Training goes on from where the learning rate began to fall, not from the finished model.
+        """
+        verb = self.fit if self.settings.method == "fit" else self.fine_tune
+        return verb(epochs, minutes=minutes, **changes)
+
+    def resume(self, changed_data: bool = False) -> "Learner":
+        """This learner after finishing what an interruption of its run left undone, with the weights it would have had.
+
+        Raises:
+            DataError: when the data is no longer what it was; `changed_data=True` goes on with what there is now.
+        """
+        plan = self.run.plan()
+        if plan.finished:
+            (self._observer or choose()).show(Note("There is nothing to resume: this run is finished. `more` trains it further."))
+            return self
+        found, troubles = checkpoints.newest(self.run.checkpoints)
+        minutes = self.settings.minutes if found is None else None
+        before = 0.0 if found is None else float(found.state["seconds"])
+        return self._watched(lambda clock: self._resumed(found, troubles, changed_data, clock), minutes, before)
 
     def freeze(self) -> "Learner":
         """This learner with only its head trainable, for the next `fit`."""
@@ -191,22 +223,32 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------------------ machinery
 
-    def _asked(self, epochs: int | None, changes: dict[str, Any], example: str, least: int) -> int:
+    def _asked(
+        self, epochs: int | None, minutes: float | None, changes: dict[str, Any], verb: str, least: int
+    ) -> tuple[int | None, float | None]:
+        """What the user wants, epochs or minutes, which the settings then say too."""
         if "metrics" in changes:
             self._metrics, changes["metrics"] = metric_names(changes["metrics"])
-        self.settings = changed(self.settings, changes)
-        epochs = self.settings.epochs if epochs is None else epochs
-        if epochs is None:
-            raise BadSetting(f"say for how many epochs: {example}. An epoch is one complete pass over the training images.")
-        if not isinstance(epochs, int) or epochs < least:
+        if epochs is not None and minutes is not None:
+            raise BadSetting(f"epochs={epochs} and minutes={minutes} were both given: name the one that shall end the training.")
+        if epochs is None and minutes is None:
+            epochs, minutes = self.settings.epochs, self.settings.minutes
+        example = f"{verb}(3), {verb}(minutes=10)" + (" or fine_tune(0) for the head alone" if least == 0 else "")
+        if epochs is None and minutes is None:
+            raise BadSetting(f"say for how long: {example}. An epoch is one complete pass over the training images.")
+        if epochs is not None and (not isinstance(epochs, int) or epochs < least):
             raise BadSetting(f"epochs must be a whole number of at least {least}, got {epochs!r}: {example}.")
-        self.settings = changed(self.settings, {"epochs": epochs})
-        return epochs
+        if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float)):
+            raise BadSetting(f"minutes must be a number, got {minutes!r}: {example}.")
+        self.settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        if self._begun is not None:
+            self._begun.state.settings = self.settings
+        return epochs, minutes
 
     def _device(self) -> torch.device:
         return engine.choose(self.settings.device)
 
-    def _two_steps(self, epochs: int, clock: Clock) -> Iterator[Event]:
+    def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         solve = self.settings.head == "solve"
         if self._begun is None:
             self._begun = yield from self._beginning(solve and not self._earlier)
@@ -217,15 +259,41 @@ class Learner:
             yield from recipes.solve_head(begun.state, begun.features, self._again, clock)
         else:
             yield from recipes.train_head(begun.state, clock)
-        if epochs:
+        if epochs != 0:
             yield from recipes.train_all(begun.state, epochs, clock)
 
-    def _one_step(self, epochs: int, clock: Clock) -> Iterator[Event]:
+    def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         if self._begun is None:
             self._begun = yield from self._beginning(False)
         state = self._begun.state
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
+
+    def _resumed(self, found: Checkpoint | None, troubles: Sequence[str], changed_data: bool, clock: Clock) -> Iterator[Event]:
+        for sentence in troubles:
+            yield Note(sentence)
+        settings = self.settings
+        if found is None:
+            yield Note("The run was interrupted before its first checkpoint: it starts from the beginning.")
+            self.run.write_rows([])
+            self._earlier = []
+            steps = self._one_step if settings.method == "fit" else self._two_steps
+            yield from steps(settings.epochs, clock)
+            return
+        self._earlier = []
+        begun = yield from self._beginning(False)
+        require_same(self.run, begun, changed_data)
+        where = str(self.run.checkpoints)
+        checkpoint.take_up(begun.state, found, where)
+        self.run.write_rows(begun.state.rows)
+        self._begun = begun
+        state = begun.state
+        assert state.course is not None, "a checkpoint is one of a course"
+        logged = checkpoint.logged_after(self.run.steps(), state.course.place.step)
+        yield Note(f"Resumed in epoch {state.course.place.epoch}, after {state.course.place.step} steps.")
+        yield from recipes.go_on(state, clock, logged)
+        if state.course.phase.name == "head" and settings.epochs != 0:
+            yield from recipes.train_all(state, settings.epochs, clock)
 
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""
@@ -241,6 +309,8 @@ class Learner:
             raise
         begun.state.take_up(self._earlier)
         begun.state.seconds = sum_of_seconds(self._earlier)
+        if self._run is not None and (stable := checkpoints.load(self._run.stable)) is not None:
+            begun.state.trunk = checkpoint.to_snapshot(stable, str(self._run.stable))
         return begun
 
     def _again(self) -> Generator[Event, None, Features]:
@@ -253,8 +323,9 @@ class Learner:
             self._begun = _exhausted(self._beginning(False))
         return self._begun
 
-    def _watched(self, recipe: Recipe) -> "Learner":
+    def _watched(self, recipe: Recipe, minutes: float | None = None, before: float | None = None) -> "Learner":
         """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
+        clock = Clock.start(sum_of_seconds(self.history) if before is None else before, minutes, self._already())
         if self._run is None:
             folder = None if self._folder is None else outside(self.data, self._folder)
             plan = first_plan(self.data, self.settings, self._task)
@@ -262,46 +333,56 @@ class Learner:
         books = Books(self._run, self.data, self.settings)
         observer = self._observer or choose()
         self.stopped = False
-        clock = Clock.start(sum_of_seconds(self.history))
         try:
-            with engine.tuned_run(self._device()), counted() as presses:
+            with self._run.claimed(), engine.tuned_run(self._device()), counted() as presses:
                 try:
-                    self._drive(recipe(clock), books, observer, presses)
+                    self._drive(recipe(clock), books, observer, presses, clock)
                 except KeyboardInterrupt:
                     if presses.count > 1:
                         raise
-                    self._stop(observer)
+                    self._stop(books, observer, clock)
                 except HeadstartError:
                     self._finish(books, observer, clock)  # rows made before the error are not lost
                     raise
                 self._finish(books, observer, clock)
         finally:
-            if not self.history:
+            if not self.history and not self._run.checkpoints.is_dir():
                 self._run.discard()
                 self._run = None
             if self._observer is None:
                 observer.close()
         return self
 
-    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses) -> None:
-        noted = self._begun is not None
+    def _already(self) -> float:
+        """Seconds since the time that `minutes` counts from, the first time this is asked; then none."""
+        began, self._started = self._started, None
+        return 0.0 if began is None else time.perf_counter() - began
+
+    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
+        noted = False
         for event in events:
-            if self._begun is not None and not noted:
-                books.began(self._begun)
-                noted = True
-            if isinstance(event, RowDone) and self._begun is not None:
-                books.row_done(self._begun, event.row)
+            if self._begun is not None:
+                if not noted:
+                    books.began(self._begun)
+                    noted = True
+                books.happened(self._begun, event, clock.seconds())
             observer.show(event)
             presses.raise_if_any()
 
-    def _stop(self, observer: Observer) -> None:
+    def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
         self.stopped = True
-        if self._begun is None or not self._begun.state.rows:
+        begun = self._begun
+        if begun is None or not begun.state.rows:
             raise Stopped(
                 "stopped before the first row, so there is no model yet. Run the same again: images already read and "
                 "features already computed are taken from the cache."
             )
         observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
+        state = begun.state
+        if state.course is not None:
+            if state.trunk is None or state.trunk.phase != state.course.phase:
+                state.trunk = snapshot(state.model, state.course)
+            books.stopped(begun, clock.seconds())
 
     def _finish(self, books: Books, observer: Observer, clock: Clock) -> None:
         begun = self._begun
@@ -310,7 +391,7 @@ class Learner:
         state = begun.state
         state.seconds = clock.seconds()
         state.restore(state.kept()["epoch"])
-        for line in books.finished(begun):
+        for line in books.finished(begun, self.stopped and state.course is not None):
             observer.show(Note(line))
 
 
@@ -331,55 +412,3 @@ def _exhausted(events: Generator[Event, None, Begun]) -> Begun:
             next(events)
         except StopIteration as end:
             return end.value
-
-
-def load(path: str | Path, data: Dataset | str | Path | None = None, observer: Observer | None = None) -> Learner:
-    """The learner of a run or bundle: it predicts at once, and trains on where its data is still there (or given as `data`).
-
-    Raises:
-        NotARun: when there is none at `path`.
-        NewerFormat: when a later headstart wrote it.
-    """
-    run = _run_of(path)
-    bundle = bundles.load(run.path if run else path)
-    ours = bundle.config["headstart"]
-    known = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: _plain(value) for name, value in ours.get("settings", {}).items() if name in known})
-    task = SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
-    learner = Learner(_data_of(run, data, task.classes), settings, observer=observer)
-    learner._model, learner._run, learner._earlier, learner._task = (
-        models.load_bundle(bundle),
-        run,
-        list(ours.get("rows", ())),
-        task,
-    )
-    return learner
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _run_of(path: str | Path) -> Run | None:
-    if str(path) == "last" or (Path(path) / "plan.json").is_file() or (Path(path).parent / "plan.json").is_file():
-        return Run.open(path)
-    return None
-
-
-def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[str, ...]) -> Dataset:
-    """The data given, or that of the run if it is still there, or none: then training says what is missing."""
-    if data is not None:
-        return sources.open_path(data) if isinstance(data, str | Path) else data
-    try:
-        if run is not None:
-            return sources.from_origin(run.plan().data["origin"])
-        reason = "this is a bundle without a run"
-    except (HeadstartError, StoreError) as error:
-        reason = str(error)
-    return Dataset(
-        "data",
-        (),
-        classes,
-        None,
-        notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",),
-    )

@@ -61,7 +61,9 @@ def find(path: Path) -> Path:
     if is_file(where / "config.json") and is_file(where / "model.safetensors"):
         return where
     if is_run:
-        raise NotARun(f'the run "{path}" has no bundle yet: it was stopped before its first row was complete. Train it again.')
+        raise NotARun(
+            f'the run "{path}" has no bundle yet: it was stopped before its first row was complete. headstart resume finishes it.'
+        )
     if not os.path.lexists(path):
         raise NotARun(f'"{path}" does not exist. Name a run folder, a bundle, or "last".')
     raise NotARun(f'"{path}" is neither a bundle (model.safetensors, config.json, task.json) nor a run folder with one.')

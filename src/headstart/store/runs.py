@@ -5,14 +5,16 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partialmethod
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from headstart.core import FORMAT, Plan, Row, Split
 from headstart.errors import NewerFormat, NotARun, StoreError
@@ -61,6 +63,16 @@ class Run:
         """Where the usable model is (it exists after row 0)."""
         return self.path / "bundle"
 
+    @property
+    def stable(self) -> Path:
+        """Where the training is from which `more` goes on: as it was before its learning rate fell."""
+        return self.path / "stable"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where a training under way is saved now and then."""
+        return self.path / "checkpoints"
+
     def plan(self) -> Plan:
         """What was asked for, and what was timed or probed to decide it."""
         file = self.path / "plan.json"
@@ -103,9 +115,51 @@ class Run:
                 raise StoreError(f'line {number} of "{file}" is not valid JSON ({error}). Delete that line to go on.') from error
         return rows
 
+    def write_rows(self, rows: Sequence[Row]) -> None:
+        """Makes the history hold exactly these rows."""
+        lines = [json.dumps(to_json(row, exact=False), ensure_ascii=False) + "\n" for row in rows]
+        atomic.write_text(self.path / "history.jsonl", "".join(lines))
+
+    def log_step(self, entry: Sequence[float | int]) -> None:
+        """Adds what set the learning rate of a step by the clock; it outlives the process, not the machine."""
+        with (self.path / "steps.jsonl").open("a", encoding="ascii") as file:
+            file.write(json.dumps(list(entry)) + "\n")
+
+    def steps(self) -> list[list[float | int]]:
+        """What `log_step` has added; a line that a killed writer left unfinished is passed over."""
+        file, found = self.path / "steps.jsonl", []
+        for line in file.read_text(encoding="ascii", errors="replace").splitlines() if file.is_file() else ():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return [entry for entry in found if isinstance(entry, list) and len(entry) == 4]
+
+    def forget_steps(self) -> None:
+        """Empties the log of steps."""
+        (self.path / "steps.jsonl").unlink(missing_ok=True)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from training in this folder; the system frees it when the process dies.
+
+        Raises:
+            StoreError: when another process has it.
+        """
+        lock = FileLock(self.path / ".lock", blocking=False)
+        with told(self.path, "write"):
+            try:
+                lock.acquire()
+            except Timeout:
+                raise StoreError(
+                    f'another process is training in "{self.path}". Wait for it, or give a run folder of your own with --run.'
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def discard(self) -> None:
         """Removes a run that came to nothing: only what headstart wrote into it, and the folder if it is then empty."""
-        for name in ("plan.json", "env.json", "split.json", "audit.json"):
+        for name in ("plan.json", "env.json", "split.json", "audit.json", "steps.jsonl", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

@@ -13,6 +13,7 @@ from headstart.evaluate import predict
 from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import Measured
 from headstart.model import Model
+from headstart.train.course import Course, Snapshot, weights_of
 
 
 @dataclass
@@ -29,11 +30,17 @@ class TrainState:
     metrics: Sequence[Any]
     device: torch.device
     first_stage: int = 0
+    course: Course | None = None
+    """The phase under way, or the last one."""
+    trunk: Snapshot | None = None
+    """The course just before its rate began to fall: where further training goes on."""
     rows: list[Row] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     """What was trained so far, as it was decided."""
     seconds: float = 0.0
     """Spent in training verbs before the current one."""
+    spent: dict[str, float] = field(default_factory=dict)
+    """Seconds that solving the head and saving the model took last: what must be left at a deadline."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
 
@@ -42,11 +49,15 @@ class TrainState:
         """The number of the row to come; row 0 is the head alone."""
         return self.rows[-1]["epoch"] + 1 if self.rows else 1
 
+    def steps_per_epoch(self, phase: Phase) -> int:
+        """Batches that hold every training image once."""
+        return max(1, -(-len(self.parts["train"]) // phase.batch_size))
+
     def take_up(self, rows: Sequence[Row]) -> None:
         """Goes on after the rows of an earlier session; the model holds the weights of the row that was kept."""
         self.rows.extend(rows)
         if rows:
-            self.weights[self.kept()["epoch"]] = _copy(self.model)
+            self.weights[self.kept()["epoch"]] = weights_of(self.model)
 
     def best(self) -> Row:
         """The row with the lowest monitored value; the earlier one of two equals."""
@@ -88,13 +99,9 @@ class TrainState:
 
     def _remember(self) -> None:
         last = self.rows[-1]["epoch"]
-        self.weights[last] = _copy(self.model)
+        self.weights[last] = weights_of(self.model)
         wanted = {last, self.best()["epoch"]}
         self.weights = {epoch: copy for epoch, copy in self.weights.items() if epoch in wanted}
-
-
-def _copy(model: Model) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 HIGHER_IS_BETTER = frozenset({"accuracy", "f1", "auroc", "balanced_accuracy"})

@@ -17,13 +17,17 @@ def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Tas
     """
     optimizer.zero_grad(set_to_none=True)
     weights = torch.ones(len(batch.ids), device=batch.inputs.device) if batch.weights is None else batch.weights
-    shares = weights / weights.sum()
     size = phase.piece if phase.norms == "frozen" else len(batch.ids)
+    partners = batch.targets if batch.partners is None else batch.partners
+    pieces = zip(*(each.split(size) for each in (batch.inputs, batch.targets, partners, weights / weights.sum())), strict=True)
     total = torch.zeros((), device=batch.inputs.device)
-    for inputs, targets, share in zip(batch.inputs.split(size), batch.targets.split(size), shares.split(size), strict=True):
+    for inputs, targets, partner, share in pieces:
         with device.autocast(phase.precision, inputs.device):
             outputs = model(inputs)
-        loss = (task.loss(outputs.float(), targets, phase.label_smoothing) * share).sum()
+        losses = task.loss(outputs.float(), targets, phase.label_smoothing)
+        if batch.partners is not None:
+            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing), losses, batch.share)
+        loss = (losses * share).sum()
         loss.backward()
         total += loss.detach()
     if phase.clip < float("inf"):

@@ -1,0 +1,81 @@
+"""A training as data on disk, and back: what is written is what the next step depends on, so that going on is exact."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from headstart.core import Phase
+from headstart.errors import StoreError
+from headstart.store.checkpoints import Checkpoint
+from headstart.store.codec import from_json, to_json
+from headstart.train import course as courses
+from headstart.train.course import Place, Snapshot
+from headstart.train.pacing import Logged
+from headstart.train.state import TrainState
+
+
+def of_snapshot(snapshot: Snapshot, extra: Mapping[str, Any] | None = None, kept: Mapping[str, Any] | None = None) -> Checkpoint:
+    """The checkpoint of a snapshot, with further numbers."""
+    place = snapshot.place
+    numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "counts", "rowless")}
+    state = {"phase": snapshot.phase, "place": {**numbers, "losses": [float(loss) for loss in place.losses]}, **(extra or {})}
+    return Checkpoint(snapshot.model, snapshot.moments, to_json(state), kept or {})
+
+
+def to_snapshot(checkpoint: Checkpoint, where: str) -> Snapshot:
+    """The snapshot that `of_snapshot` made the checkpoint from.
+
+    Raises:
+        StoreError: `where` names the file.
+    """
+    state = checkpoint.state
+    try:
+        place = dict(state["place"])
+        losses = [torch.tensor(float(loss)) for loss in place.pop("losses")]
+        return Snapshot(
+            from_json(Phase, state["phase"], where),
+            Place(**place, losses=losses),
+            dict(checkpoint.model),
+            dict(checkpoint.optimizer),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{where} is not a whole checkpoint ({error!r}). Delete the folder it is in to do without it."
+        ) from error
+
+
+def of_state(state: TrainState, seconds: float) -> Checkpoint:
+    """Everything from which `take_up` goes on."""
+    assert state.course is not None, "only a course has checkpoints"
+    extra = {
+        "rows": state.rows,
+        "phases": state.phases,
+        "seconds": seconds,
+        "spent": state.spent,
+        "first_stage": state.first_stage,
+    }
+    kept = state.weights[state.kept()["epoch"]] if state.rows else {}
+    return of_snapshot(courses.snapshot(state.model, state.course), extra, kept)
+
+
+def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> float:
+    """Gives `state` the course, rows and weights of the checkpoint; returns the seconds of training behind it."""
+    snapshot = to_snapshot(checkpoint, where)
+    told = checkpoint.state
+    state.rows = list(told["rows"])
+    state.phases = [from_json(Phase, phase, where) for phase in told["phases"]]
+    state.first_stage, state.spent = told["first_stage"], dict(told["spent"])
+    if checkpoint.kept:
+        state.weights[state.kept()["epoch"]] = dict(checkpoint.kept)
+    state.course = courses.taken_up(state.model, snapshot, snapshot.phase)
+    return float(told["seconds"])
+
+
+def logged_after(entries: list[list[float | int]], step: int) -> list[Logged]:
+    """The steps of a run by the clock that were made after `step`, as far as the log has them without a gap."""
+    wanted: list[Logged] = []
+    for number, progress, seconds, rowless in entries:
+        if int(number) == step + len(wanted) + 1:
+            wanted.append(Logged(progress, seconds, int(rowless)))
+    return wanted

@@ -1,0 +1,92 @@
+"""Where a training is: its phase, its optimizer and its place, and a copy of all of it from which it goes on exactly."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, optim
+
+from headstart.core import Phase
+from headstart.model import Model, norm_mode, set_trainable
+from headstart.train.optim import make_optimizer
+
+
+@dataclass
+class Place:
+    """How much of a phase is done: `batch` batches of epoch `epoch`, `step` steps and `seconds` since the phase began.
+
+    `losses` and `counts` are those of the epoch's batches so far, from which its training loss will be made. `rowless` is 1
+    when the epoch before ended too close to a deadline for a row of its own: the few steps after it share its row.
+    """
+
+    epoch: int
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    losses: list[Tensor] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    rowless: int = 0
+
+    def copy(self) -> "Place":
+        """An equal place that does not move on."""
+        return replace(self, losses=list(self.losses), counts=list(self.counts))
+
+    def train_loss(self) -> float:
+        """Mean loss of the epoch's images so far; waits for the device."""
+        return float((torch.stack(self.losses).double().cpu() * torch.tensor(self.counts)).sum() / sum(self.counts))
+
+
+@dataclass
+class Course:
+    """A phase under way. `optimizer` holds the parameters of the model that is trained."""
+
+    phase: Phase
+    optimizer: optim.Optimizer
+    place: Place
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy on the CPU of everything that the next step depends on besides the data: weights, moments, place."""
+
+    phase: Phase
+    place: Place
+    model: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+
+def start(model: Model, phase: Phase) -> Course:
+    """The course at its first step; the model's stages and norms are set as the phase says."""
+    set_trainable(model, phase.first_stage)
+    norm_mode(model, phase.norms)  # decides which norms learn, so before the optimizer is made
+    return Course(phase, make_optimizer(model, phase), Place(phase.first_epoch))
+
+
+def snapshot(model: Model, course: Course) -> Snapshot:
+    """The course as it is now."""
+    moments = {
+        f"{kind}/{name}": tensor.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        for kind, tensor in course.optimizer.state.get(parameter, {}).items()
+    }
+    return Snapshot(course.phase, course.place.copy(), weights_of(model), moments)
+
+
+def taken_up(model: Model, kept: Snapshot, phase: Phase) -> Course:
+    """The course of `kept` going on as `phase` says, the model with its weights and the optimizer with its moments."""
+    model.load_state_dict(kept.model)
+    course = start(model, phase)
+    parameters = dict(model.named_parameters())
+    for key, tensor in kept.moments.items():
+        kind, _, name = key.partition("/")
+        parameter = parameters[name]
+        if parameter.requires_grad:
+            # beware: moments must have the memory layout of their parameter, in which the optimizer walks through both
+            like = parameter if tensor.shape == parameter.shape else tensor
+            course.optimizer.state[parameter][kind] = torch.empty_like(like, device=parameter.device).copy_(tensor).detach()
+    course.place = kept.place.copy()
+    return course
+
+
+def weights_of(model: Model) -> dict[str, Tensor]:
+    """A copy of the model's state on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

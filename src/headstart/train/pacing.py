@@ -1,0 +1,164 @@
+"""How far a phase is: by steps, by the clock, or as an earlier run of it has logged. The learning rate follows from this alone."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from headstart.core import Phase
+from headstart.train.course import Place
+
+LAST_SHARE = 0.005
+"""Of the cool-down that is left for the last step by the clock: a rate of zero would waste it."""
+WHOLE_STEPS = 20
+"""From so many steps on before the end they are counted one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One step of a run by the clock: what set its rate, the phase's seconds after it, and `Place.rowless` while it was made."""
+
+    progress: float
+    seconds: float
+    rowless: int
+
+
+@runtime_checkable
+class Pacing(Protocol):
+    """Tells the loop when to stop and how far it is."""
+
+    def over(self, place: Place) -> bool:
+        """Whether no further step fits."""
+        ...
+
+    def progress(self, place: Place) -> float:
+        """Share of the phase at the step to come, in [0, 1]."""
+        ...
+
+    def steps(self, place: Place) -> int:
+        """How many steps the phase will have had at its end."""
+        ...
+
+    def left(self, place: Place) -> float | None:
+        """Seconds left, None where only the steps are known."""
+        ...
+
+    def row_fits(self, place: Place) -> bool:
+        """Whether there is time to evaluate at the end of an epoch and train on."""
+        ...
+
+    def stepped(self, place: Place, seconds: float) -> None:
+        """A step took this long: brings `place.seconds` up to date."""
+        ...
+
+
+class ByEpochs:
+    """A phase of so many steps.
+
+    Beware: the share is taken in the middle of the step, or the first step of a phase would have rate zero.
+    """
+
+    def __init__(self, phase: Phase, steps_per_epoch: int) -> None:
+        self.total = phase.epochs * steps_per_epoch
+
+    def over(self, place: Place) -> bool:
+        return place.step >= self.total
+
+    def progress(self, place: Place) -> float:
+        return (place.step + 0.5) / self.total
+
+    def steps(self, place: Place) -> int:
+        return self.total
+
+    def left(self, place: Place) -> float | None:
+        return None
+
+    def row_fits(self, place: Place) -> bool:
+        return True
+
+    def stepped(self, place: Place, seconds: float) -> None:
+        place.seconds += seconds
+
+
+class ByClock:
+    """A phase that ends when its seconds are over, its rate falling to zero just then.
+
+    What the caller does between steps (evaluation, saving) counts: time does not wait. Towards the end the time left is
+    counted in whole steps, so that the last one that fits is made at the end of the descent. Progress never goes back.
+    """
+
+    def __init__(self, phase: Phase, place: Place, row_seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
+        assert phase.seconds is not None, "a phase by the clock has seconds"
+        self._phase, self._length, self._row_seconds, self._now = phase, phase.seconds, row_seconds, now
+        self._began = now() - place.seconds
+        self._step = self._most = 0.0
+
+    def over(self, place: Place) -> bool:
+        left = self._length - self._elapsed()
+        return left <= 0 or (self._step > 0 and int(left / self._step + 0.5) < 1)
+
+    def progress(self, place: Place) -> float:
+        left = self._length - self._elapsed()
+        if self._step > 0:
+            steps = left / self._step
+            left = (steps if steps > WHOLE_STEPS else int(steps + 0.5)) * self._step - self._step
+        least = LAST_SHARE * self._phase.cooldown * self._length
+        self._most = max(self._most, 1.0 - max(left, least) / self._length)
+        return self._most
+
+    def steps(self, place: Place) -> int:
+        return place.step + (int(max(0.0, self._length - self._elapsed()) / self._step + 0.5) if self._step > 0 else 1)
+
+    def left(self, place: Place) -> float | None:
+        return max(0.0, self._length - self._elapsed())
+
+    def row_fits(self, place: Place) -> bool:
+        return self._length - self._elapsed() > self._row_seconds + 2 * self._step
+
+    def stepped(self, place: Place, seconds: float) -> None:
+        # beware: the first step starts threads and kernels, so it is forgotten as soon as there is another
+        self._step = seconds if place.step <= 2 else 0.8 * self._step + 0.2 * seconds
+        place.seconds = self._elapsed()
+
+    def _elapsed(self) -> float:
+        return self._now() - self._began
+
+
+class Replayed:
+    """The steps that an interrupted run by the clock logged, as they were; then the clock again, from the time it was at."""
+
+    def __init__(self, logged: Sequence[Logged], first: int, then: Callable[[Place], ByClock]) -> None:
+        self._logged, self._first, self._then = logged, first, then
+        self._clock: ByClock | None = None
+
+    def over(self, place: Place) -> bool:
+        return self._entry(place) is None and self._by_clock(place).over(place)
+
+    def progress(self, place: Place) -> float:
+        entry = self._entry(place)
+        return self._by_clock(place).progress(place) if entry is None else entry.progress
+
+    def steps(self, place: Place) -> int:
+        return self._first + len(self._logged) if self._entry(place) is not None else self._by_clock(place).steps(place)
+
+    def left(self, place: Place) -> float | None:
+        return None if self._entry(place) is not None else self._by_clock(place).left(place)
+
+    def row_fits(self, place: Place) -> bool:
+        entry = self._entry(place)
+        return self._by_clock(place).row_fits(place) if entry is None else not entry.rowless
+
+    def stepped(self, place: Place, seconds: float) -> None:
+        number = place.step - 1 - self._first
+        if number < len(self._logged):
+            place.seconds = self._logged[number].seconds
+        else:
+            self._by_clock(place).stepped(place, seconds)
+
+    def _entry(self, place: Place) -> Logged | None:
+        number = place.step - self._first
+        return self._logged[number] if number < len(self._logged) else None
+
+    def _by_clock(self, place: Place) -> ByClock:
+        self._clock = self._clock or self._then(place)
+        return self._clock

@@ -1,0 +1,292 @@
+"""Training that is never a restart: what is prolonged goes on, what is interrupted ends as it would have."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import headstart as hs
+from headstart.core import Cooling, Event, Note, RowDone, StepDone
+from headstart.errors import BadSetting, DataError, StoreError
+from headstart.store import checkpoints
+from headstart.store.runs import Run
+
+Make = Callable[..., Path]
+
+
+class Killed(BaseException):
+    """Ends a training as a killed process would: nobody tidies up."""
+
+
+class Watcher:
+    """An observer that keeps what it is shown and kills the training at the event it waits for."""
+
+    def __init__(self, at: Callable[[Event, int], bool] | None = None) -> None:
+        self.events: list[Event] = []
+        self.at = at
+
+    def show(self, event: Event) -> None:
+        self.events.append(event)
+        if self.at is not None and self.at(event, sum(isinstance(each, StepDone) for each in self.events)):
+            raise Killed
+
+    def close(self) -> None: ...
+
+    def notes(self) -> str:
+        return "\n".join(event.text for event in self.events if isinstance(event, Note))
+
+
+def learner(folder: Path, watcher: Watcher | None = None, **settings: Any) -> hs.Learner:
+    given = {"batch_size": 8, "keep": "last", **settings}
+    return hs.Learner(hs.image_folder(folder), backbone="tiny", observer=watcher or Watcher(), **given)
+
+
+@pytest.fixture(scope="module")
+def shapes(make_shapes: Make) -> Path:
+    return make_shapes(16)
+
+
+def weights(learn: hs.Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+# ------------------------------------------------------------------------------------------------------------ resume
+
+
+STEPS = 4  # of an epoch: 26 training images in batches of 8
+COURSES: dict[str, dict[str, Any]] = {
+    "fine_tune": {},
+    "adapting norms": {"norms": "adapt", "mixup": 0.0},
+    "head by gradient": {"head": "train", "freeze_epochs": 2},
+    "keeping the best": {"keep": "best"},
+}
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 11, 12])
+def test_a_killed_training_resumes_to_the_same_weights_and_rows(shapes: Path, course: str, step: int) -> None:
+    settings = COURSES[course]
+    straight = learner(shapes, **settings).fine_tune(3)
+    watcher = Watcher(lambda event, steps: isinstance(event, StepDone) and steps == step)
+    broken = learner(shapes, watcher, checkpoint_seconds=1000.0, **settings)
+    with pytest.raises(Killed):
+        broken.fine_tune(3)
+    resumed = hs.resume(broken.run.path, observer=Watcher())
+    assert_equal(weights(straight), weights(resumed))
+    assert without_seconds(resumed.history) == without_seconds(straight.history)
+    assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
+    assert resumed.kept == straight.kept
+    assert resumed.run.plan().finished
+    assert not resumed.run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("kind", [RowDone, Cooling])
+def test_a_training_killed_at_a_row_or_as_the_rate_falls_resumes(shapes: Path, kind: type) -> None:
+    straight = learner(shapes).fine_tune(2)
+    seen = []
+
+    def second(event: Event, _steps: int) -> bool:
+        seen.extend([event] if isinstance(event, kind) else [])
+        return len(seen) == (2 if kind is RowDone else 1)
+
+    broken = learner(shapes, Watcher(second), checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        broken.fine_tune(2)
+    resumed = hs.resume(broken.run.path, observer=Watcher())
+    assert_equal(weights(straight), weights(resumed))
+    assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
+
+
+def test_a_training_killed_before_its_first_checkpoint_starts_again_in_its_folder(shapes: Path) -> None:
+    straight = learner(shapes).fine_tune(1)
+    broken = learner(shapes, Watcher(lambda event, _: isinstance(event, RowDone)))
+    with pytest.raises(Killed):
+        broken.fine_tune(1)
+    assert not broken.run.checkpoints.exists()
+    watcher = Watcher()
+    resumed = hs.resume(broken.run.path, observer=watcher)
+    assert "starts from the beginning" in watcher.notes()
+    assert_equal(weights(straight), weights(resumed))
+    assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
+
+
+def test_a_prolonged_training_resumes_too(shapes: Path) -> None:
+    straight = learner(shapes).fine_tune(2).more(2)
+    broken = learner(shapes)
+    broken.fine_tune(2)
+    watcher = Watcher(lambda event, steps: isinstance(event, StepDone) and steps == 4)
+    again = hs.load(broken.run.path, observer=watcher)
+    with pytest.raises(Killed):
+        again.more(2)
+    resumed = hs.resume(broken.run.path, observer=Watcher())
+    assert_equal(weights(straight), weights(resumed))
+    assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
+
+
+def test_a_finished_run_has_nothing_to_resume(shapes: Path) -> None:
+    learn = learner(shapes).fine_tune(1)
+    before, watcher = weights(learn), Watcher()
+    again = hs.resume(learn.run.path, observer=watcher)
+    assert "nothing to resume" in watcher.notes()
+    assert_equal(before, weights(again))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(shapes: Path) -> None:
+    straight = learner(shapes).fine_tune(2)
+    broken = learner(shapes, Watcher(lambda event, steps: isinstance(event, StepDone) and steps == 7), checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        broken.fine_tune(2)
+    folders = sorted(broken.run.checkpoints.iterdir())
+    assert len(folders) == checkpoints.KEPT
+    cut = folders[-1] / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    watcher = Watcher()
+    resumed = hs.resume(broken.run.path, observer=watcher)
+    assert "the one before it is taken" in watcher.notes()
+    assert_equal(weights(straight), weights(resumed))
+
+
+def test_changed_images_are_named_and_need_a_word(make_shapes: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(make_shapes(16), folder)
+    broken = learner(folder, Watcher(lambda event, steps: isinstance(event, StepDone) and steps == 2))
+    with pytest.raises(Killed):
+        broken.fine_tune(1)
+    gone = next((folder / "disc").glob("*.png"))
+    gone.unlink()
+    with pytest.raises(DataError, match=f"1 gone .*{gone.name}"):
+        hs.resume(broken.run.path, observer=Watcher())
+    resumed = hs.resume(broken.run.path, observer=Watcher(), changed_data=True)
+    assert [row["epoch"] for row in resumed.history] == [0, 1]
+
+
+def test_a_training_by_the_clock_is_replayed_as_it_was(shapes: Path) -> None:
+    """The steps after the last checkpoint are made with the rates that were logged, so that two resumptions agree."""
+    broken = learner(
+        shapes, Watcher(lambda event, steps: isinstance(event, StepDone) and steps == 9), checkpoint_seconds=1000.0, mixup=0.0
+    )
+    with pytest.raises(Killed):
+        broken.fine_tune(minutes=0.2)
+    logged = broken.run.steps()
+    assert [entry[0] for entry in logged] == list(range(1, 10))
+    again = Watcher(lambda event, steps: isinstance(event, StepDone) and steps == 9 - 8)
+    with pytest.raises(Killed):  # the checkpoint of the second row, after step 8, is the newest
+        hs.resume(broken.run.path, observer=again)
+    steps = [event for event in again.events if isinstance(event, StepDone)]
+    assert [[event.step, event.progress] for event in steps] == [entry[:2] for entry in logged[8:]]
+
+
+# -------------------------------------------------------------------------------------------------------------- more
+
+
+def test_two_and_two_epochs_repeat_the_descent_and_nothing_else(shapes: Path) -> None:
+    watcher = Watcher()
+    learn = learner(shapes, watcher).fine_tune(4)
+    before = sum(isinstance(event, StepDone) for event in watcher.events)
+    assert before == 4 * STEPS
+    learn.more(4)
+    assert [row["epoch"] for row in learn.history] == list(range(9))
+    again = sum(isinstance(event, StepDone) for event in watcher.events) - before - 4 * STEPS
+    assert again == round(0.35 * 4 * STEPS)
+    assert "are trained again at the full rate" in watcher.notes()
+    assert learn.run.plan().phases[-1].epochs == 8
+    assert len(learn.run.plan().phases) == 1
+
+
+def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path) -> None:
+    memory = learner(shapes).fine_tune(2).more(1)
+    disk = hs.load(learner(shapes).fine_tune(2).run.path, observer=Watcher()).more(1)
+    assert_equal(weights(memory), weights(disk))
+    assert without_seconds(memory.history) == without_seconds(disk.history)
+
+
+def test_the_trunk_lies_before_the_descent_where_the_rate_is_level(shapes: Path) -> None:
+    kept = {}
+    for epochs in (2, 4):
+        watcher = Watcher()
+        learn = learner(shapes, watcher, head="train").fine_tune(epochs)
+        assert learn._begun is not None
+        kept[epochs] = learn._begun.state.trunk
+    assert kept[2].place.step < kept[4].place.step
+    steps = [event for event in watcher.events if isinstance(event, StepDone) and event.steps == 4 * STEPS]
+    assert {event.lr for event in steps if 0.2 <= event.progress < 0.65} == {1e-3}
+
+
+def test_a_run_of_the_head_alone_is_prolonged_by_a_first_epoch(shapes: Path) -> None:
+    learn = learner(shapes).fine_tune(0)
+    again = hs.load(learn.run.path, observer=Watcher()).more(1)
+    assert [row["epoch"] for row in again.history] == [0, 1]
+
+
+def test_a_bundle_without_its_run_goes_on_from_its_weights(shapes: Path, tmp_path: Path) -> None:
+    learn = learner(shapes).fine_tune(1)
+    shutil.copytree(learn.run.bundle, tmp_path / "moved")
+    again = hs.load(tmp_path / "moved", data=shapes, observer=Watcher()).more(1)
+    assert [row["epoch"] for row in again.history] == [0, 1, 2]
+    with pytest.raises(DataError):
+        hs.load(tmp_path / "moved", observer=Watcher()).more(1)
+
+
+# ----------------------------------------------------------------------------------------------------------- the clock
+
+
+def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
+    watcher = Watcher()
+    learn = learner(shapes, watcher).fine_tune(minutes=0.2)
+    steps = [event for event in watcher.events if isinstance(event, StepDone)]
+    assert steps[-1].progress > 0.9  # exactly at its end only where steps take equally long: tests/train/test_pacing.py
+    assert learn.history[-1]["epoch"] >= 1
+    assert learn.run.plan().phases[-1].seconds is not None
+    assert not (learn.run.path / "steps.jsonl").exists()
+
+
+def test_no_time_leaves_the_head_and_says_so(shapes: Path) -> None:
+    watcher = Watcher()
+    learn = learner(shapes, watcher).fine_tune(minutes=0.001)
+    assert [row["epoch"] for row in learn.history] == [0]
+    assert "no time left" in watcher.notes()
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0.0}, {"minutes": -1.0}, {"epochs": 2, "minutes": 3.0}, {}])
+def test_the_course_is_checked_before_anything_is_read(shapes: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadSetting, match=r"minutes|how long"):
+        learner(shapes).fine_tune(**wrong)
+
+
+# ------------------------------------------------------------------------------------------------------------ the folder
+
+
+def test_two_trainings_do_not_share_a_run_folder(shapes: Path) -> None:
+    learn = learner(shapes).fine_tune(0)
+    with Run.open(learn.run.path).claimed(), pytest.raises(StoreError, match="another process is training"):
+        hs.load(learn.run.path, observer=Watcher()).more(1)
+    hs.load(learn.run.path, observer=Watcher()).more(1)
+
+
+def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
+    straight = learner(shapes).fine_tune(2)
+
+    def press(event: Event, steps: int) -> bool:
+        if isinstance(event, StepDone) and steps == 6:
+            raise KeyboardInterrupt
+        return False
+
+    stopped = learner(shapes, Watcher(press)).fine_tune(2)
+    assert stopped.stopped
+    assert not stopped.run.plan().finished
+    resumed = hs.resume(stopped.run.path, observer=Watcher())
+    assert_equal(weights(straight), weights(resumed))
+    assert json.loads((resumed.run.path / "plan.json").read_text())["finished"]

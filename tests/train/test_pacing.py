@@ -1,0 +1,115 @@
+"""How far a phase is: by steps, by a clock, by a log; and what the learning rate makes of it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart.core import Phase
+from headstart.train.course import Place
+from headstart.train.pacing import ByClock, ByEpochs, Logged, Replayed
+from headstart.train.schedule import warmup_stable_cooldown
+
+PHASE = Phase("all", 3, lr=1.0, warmup=0.2, cooldown=0.35)
+
+
+class Watch:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def by_clock(seconds: float, step_seconds: list[float], row_seconds: float = 0.0, busy: float = 0.0) -> tuple[list[float], float]:
+    """The rates of a phase whose steps take so long (the last one again and again), and the time it ended."""
+    watch, place = Watch(), Place(1)
+    phase = Phase("all", 10, lr=1.0, seconds=seconds, warmup=0.2, cooldown=0.35)
+    pacing, rates = ByClock(phase, place, row_seconds, watch), []
+    while not pacing.over(place):
+        rates.append(warmup_stable_cooldown(pacing.progress(place), phase.warmup, phase.cooldown))
+        taken = step_seconds[min(place.step, len(step_seconds) - 1)]
+        watch.time += taken
+        place.step += 1
+        pacing.stepped(place, taken)
+        watch.time += busy
+    return rates, watch.time - 100.0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(5, 100), st.floats(0.25, 2), st.floats(0, 0.5))
+def test_a_phase_by_the_clock_ends_with_its_seconds(seconds: float, step: float, busy: float) -> None:
+    rates, ended = by_clock(seconds, [5 * step, step], busy=busy)
+    assert abs(ended - seconds) <= 5 * step + busy
+    if seconds > 30 * step:
+        assert abs(ended - seconds) <= 0.51 * step + busy
+        assert rates[-1] < 0.01 + (1 if busy else 0)
+        assert max(rates) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_last_step_by_the_clock_has_under_a_hundredth_of_the_peak() -> None:
+    for seconds in (30.0, 61.3, 170.2):
+        rates, ended = by_clock(seconds, [2.0, 0.7])
+        assert rates[-1] < 0.01
+        assert abs(ended - seconds) < 0.4
+        descent = rates[rates.index(max(rates)) :]
+        assert descent == sorted(descent, reverse=True)
+
+
+def test_slower_steps_end_the_descent_at_the_same_time() -> None:
+    rates, ended = by_clock(100.0, [0.5] * 60 + [2.0])
+    assert abs(ended - 100.0) <= 1.1
+    assert rates[-1] < 0.05
+
+
+def test_a_row_fits_only_where_time_is_left_for_it() -> None:
+    watch, place = Watch(), Place(1)
+    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 3.0, watch)
+    place.step = 1
+    pacing.stepped(place, 0.5)
+    assert pacing.row_fits(place)
+    watch.time += 6.5
+    assert not pacing.row_fits(place)
+    assert pacing.left(place) == pytest.approx(3.5)
+
+
+def test_by_epochs_the_share_is_that_of_the_middle_of_the_step() -> None:
+    pacing, place = ByEpochs(PHASE, 4), Place(1)
+    shares = []
+    while not pacing.over(place):
+        shares.append(pacing.progress(place))
+        place.step += 1
+        pacing.stepped(place, 0.5)
+    assert shares == [(step + 0.5) / 12 for step in range(12)]
+    assert (place.seconds, pacing.steps(place), pacing.left(place)) == (6.0, 12, None)
+
+
+def test_a_replay_says_what_was_logged_and_then_follows_the_clock() -> None:
+    watch = Watch()
+    phase = Phase("all", 1, lr=1.0, seconds=10.0)
+    logged = [Logged(0.25, 3.0, 0), Logged(0.5, 6.0, 1)]
+    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, watch)), Place(2, step=5)
+    assert not pacing.over(place)
+    assert pacing.progress(place) == 0.25
+    place.step += 1
+    pacing.stepped(place, 99.0)
+    assert (place.seconds, pacing.progress(place), pacing.row_fits(place)) == (3.0, 0.5, False)
+    place.step += 1
+    pacing.stepped(place, 99.0)
+    assert place.seconds == 6.0
+    assert pacing.left(place) == pytest.approx(4.0)  # the clock goes on where the log ends, however long the pause was
+    assert pacing.progress(place) == pytest.approx(0.6)
+    watch.time += 4.0
+    assert pacing.over(place)
+
+
+@given(st.floats(0.0, 0.6), st.floats(0.05, 0.4), st.floats(0, 1))
+def test_the_rate_stays_between_nothing_and_the_peak(warmup: float, cooldown: float, progress: float) -> None:
+    assert 0.0 <= warmup_stable_cooldown(progress, warmup, cooldown) <= 1.0
+
+
+def test_the_rate_rises_stays_and_ends_at_zero() -> None:
+    shares = [warmup_stable_cooldown(progress, 0.2, 0.4) for progress in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    assert shares == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0])
+    assert warmup_stable_cooldown(0.0, 0.0, 0.4) == 1.0
