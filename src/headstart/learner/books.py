@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 
 from headstart.backbones.choices import next_size
 from headstart.core import Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
-from headstart.errors import DataError
+from headstart.errors import DataError, StoreError
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
@@ -37,6 +39,7 @@ class Books:
     settings: Settings
     _noted: Course | None = None
     _saved: float = 0.0
+    _troubled: bool = False
 
     def began(self, begun: Begun) -> None:
         """Split, audit, and the plan with what was decided, where they are not there yet."""
@@ -47,24 +50,24 @@ class Books:
         self.run.write_audit(begun.audit.json())
         self._write_plan(begun)
 
-    def happened(self, begun: Begun, event: Event, seconds: float) -> None:
-        """What the event says goes to disk; `seconds` of training lie behind it."""
+    def happened(self, begun: Begun, event: Event, seconds: float) -> Sequence[str]:
+        """What the event says goes to disk; `seconds` of training lie behind it. Returns what went wrong without stopping it."""
         state = begun.state
         match event:
             case RowDone(row):
                 self._row_done(begun, row)
-                self._checkpoint(begun, seconds)
+                return self._checkpoint(begun, seconds)
             case Cooling() if state.trunk is not None:
-                checkpoints.save(self.run.stable, checkpoint.of_snapshot(state.trunk))
+                return self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(state.trunk)))
             case StepDone() if state.course is not None:
-                self._step_done(begun, state.course, event, seconds)
+                return self._step_done(begun, state.course, event, seconds)
             case _:
-                pass
+                return ()
 
     def stopped(self, begun: Begun, seconds: float) -> None:
         """A checkpoint to resume, and the trunk for `more`, of a training that the user has stopped."""
         if begun.state.trunk is not None:
-            checkpoints.save(self.run.stable, checkpoint.of_snapshot(begun.state.trunk))
+            self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(begun.state.trunk)))
         self._checkpoint(begun, seconds)
 
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
@@ -85,7 +88,7 @@ class Books:
             bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
             begun.state.spent["saving"] = time.perf_counter() - started
 
-    def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> None:
+    def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> Sequence[str]:
         """A checkpoint when the phase is new or the last one is old; the log of a phase by the clock."""
         fresh = course is not self._noted
         if fresh:
@@ -93,16 +96,29 @@ class Books:
             self.run.forget_steps()
         if course.phase.seconds is not None:
             self.run.log_step((event.step, event.progress, course.place.seconds, course.place.rowless))
+        troubles: Sequence[str] = ()
         if fresh or time.perf_counter() - self._saved >= self.settings.checkpoint_seconds:
-            self._checkpoint(begun, seconds)
+            troubles = self._checkpoint(begun, seconds)
         if fresh:
             self._write_plan(begun)  # from now on the run is not finished, and there is a checkpoint to resume
+        return troubles
 
-    def _checkpoint(self, begun: Begun, seconds: float) -> None:
+    def _checkpoint(self, begun: Begun, seconds: float) -> Sequence[str]:
         if begun.state.course is None:
-            return
-        checkpoints.append(self.run.checkpoints, checkpoint.of_state(begun.state, seconds))
+            return ()
+        made = checkpoint.of_state(begun.state, seconds)
+        troubles = self._tried(partial(checkpoints.append, self.run.checkpoints, made))
         self._saved = time.perf_counter()
+        return troubles
+
+    def _tried(self, save: Callable[[], None]) -> Sequence[str]:
+        """Saves what only `resume` and `more` need: where that fails, the training is worth more than the copy."""
+        try:
+            save()
+        except StoreError as error:
+            first, self._troubled = not self._troubled, True
+            return (f"No checkpoint could be saved, so an interrupted training could not be resumed: {error}",) if first else ()
+        return ()
 
     def _write_plan(self, begun: Begun, finished: bool = False) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}

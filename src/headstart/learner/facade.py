@@ -365,7 +365,8 @@ class Learner:
                 if not noted:
                     books.began(self._begun)
                     noted = True
-                books.happened(self._begun, event, clock.seconds())
+                for sentence in books.happened(self._begun, event, clock.seconds()):
+                    observer.show(Note(sentence))
             observer.show(event)
             presses.raise_if_any()
 
@@ -391,7 +392,7 @@ class Learner:
         state = begun.state
         state.seconds = clock.seconds()
         state.restore(state.kept()["epoch"])
-        for line in books.finished(begun, self.stopped and state.course is not None):
+        for line in books.finished(begun, self.stopped):
             observer.show(Note(line))
 
 

@@ -18,7 +18,7 @@ from headstart.train.state import TrainState
 def of_snapshot(snapshot: Snapshot, extra: Mapping[str, Any] | None = None, kept: Mapping[str, Any] | None = None) -> Checkpoint:
     """The checkpoint of a snapshot, with further numbers."""
     place = snapshot.place
-    numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "counts", "rowless")}
+    numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "lr", "counts", "rowless")}
     state = {"phase": snapshot.phase, "place": {**numbers, "losses": [float(loss) for loss in place.losses]}, **(extra or {})}
     return Checkpoint(snapshot.model, snapshot.moments, to_json(state), kept or {})
 

@@ -14,14 +14,16 @@ from headstart.train.optim import make_optimizer
 class Place:
     """How much of a phase is done: `batch` batches of epoch `epoch`, `step` steps and `seconds` since the phase began.
 
-    `losses` and `counts` are those of the epoch's batches so far, from which its training loss will be made. `rowless` is 1
-    when the epoch before ended too close to a deadline for a row of its own: the few steps after it share its row.
+    `lr` is the largest rate of the last step; `losses` and `counts` are those of the epoch's batches so far, from which its
+    training loss will be made. `rowless` is 1 when the epoch before ended too close to a deadline for a row of its own: the
+    few steps after it share its row.
     """
 
     epoch: int
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    lr: float = 0.0
     losses: list[Tensor] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     rowless: int = 0

@@ -28,21 +28,22 @@ def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) ->
     phase, place = course.phase, course.place
     level = 1.0 - phase.cooldown
     cooling = place.step > 0 and pacing.progress(place) >= level
-    while not pacing.over(place):
+    while place.batch or not pacing.over(place):
         norm_mode(model, phase.norms)  # evaluation between epochs has changed it
-        lr, started = 0.0, time.perf_counter()
-        for batch in feed(place.epoch, place.batch):
+        started = time.perf_counter()
+        for batch in () if pacing.over(place) else feed(place.epoch, place.batch):
             progress = pacing.progress(place)
             if progress >= level and not cooling:
                 cooling = True
                 yield Cooling()
-            lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
+            place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
             place.losses.append(step(model, course.optimizer, batch, task, phase))
             place.counts.append(len(batch.ids))
             place.batch += 1
             place.step += 1
             pacing.stepped(place, time.perf_counter() - started)
-            yield StepDone(place.epoch, place.step, pacing.steps(place), place.losses[-1], lr, progress, pacing.left(place))
+            left = pacing.left(place)
+            yield StepDone(place.epoch, place.step, pacing.steps(place), place.losses[-1], place.lr, progress, left)
             if pacing.over(place):
                 break
             started = time.perf_counter()
@@ -52,8 +53,8 @@ def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) ->
                 f"the training loss of epoch {place.epoch} is {train_loss}: the learning rate is too high for these images or this "
                 f"backbone (peak {phase.lr:g}). Nothing is lost: the best row so far is kept. Try again with base_lr={phase.lr / 5:.1g}."
             )
-        epoch = place.epoch - place.rowless
-        place.rowless = int(not last and not pacing.row_fits(place))
-        place.epoch, place.batch, place.losses, place.counts = place.epoch + 1, 0, [], []
-        if not place.rowless:
-            yield EpochDone(epoch, train_loss, lr, last)
+        rowless = int(not last and not pacing.row_fits(place))
+        if not rowless:
+            yield EpochDone(place.epoch - place.rowless, train_loss, place.lr, last)
+        # beware: the place moves on only now, so that a training that ends before the epoch's row will make it when it goes on
+        place.epoch, place.batch, place.losses, place.counts, place.rowless = place.epoch + 1, 0, [], [], rowless

@@ -246,7 +246,7 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
     phase, place = course.phase, course.place
     first, before, started = place.step, state.rows[-1]["epoch"] if state.rows else -1, time.perf_counter()
     pacing = _pacing(state, phase, place, logged)
-    if pacing.over(place):
+    if pacing.over(place) and place.step == 0:
         yield Note("There is no time left to train further layers: what there is so far is kept.")
     for event in loop.run(state.model, course, _feed(state, phase), state.task, pacing):
         if isinstance(event, Cooling):
@@ -255,7 +255,7 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             yield Note(cost_in_words(per_step, state.steps_per_epoch(phase), event))
-        if isinstance(event, EpochDone) and (event.epoch > before or event.last):
+        if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
             yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), clock)
 
 
