@@ -74,6 +74,15 @@ def test_a_row_fits_only_where_time_is_left_for_it() -> None:
     assert pacing.left(place) == pytest.approx(3.5)
 
 
+def test_a_phase_whose_end_takes_longer_is_shorter() -> None:
+    watch, place = Watch(), Place(1)
+    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 0.0, watch)
+    pacing.shorten(4.0)
+    assert pacing.left(place) == pytest.approx(6.0)
+    watch.time += 6.0
+    assert pacing.over(place)
+
+
 def test_by_epochs_the_share_is_that_of_the_middle_of_the_step() -> None:
     pacing, place = ByEpochs(PHASE, 4), Place(1)
     shares = []

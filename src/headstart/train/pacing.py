@@ -51,6 +51,10 @@ class Pacing(Protocol):
         """A step took this long: brings `place.seconds` up to date."""
         ...
 
+    def shorten(self, seconds: float) -> None:
+        """What comes after the last step will take so much longer than was thought."""
+        ...
+
 
 class ByEpochs:
     """A phase of so many steps.
@@ -78,6 +82,9 @@ class ByEpochs:
 
     def stepped(self, place: Place, seconds: float) -> None:
         place.seconds += seconds
+
+    def shorten(self, seconds: float) -> None:
+        """Epochs take as long as they do."""
 
 
 class ByClock:
@@ -120,6 +127,9 @@ class ByClock:
         self._step = seconds if place.step <= 2 else 0.8 * self._step + 0.2 * seconds
         place.seconds = self._elapsed()
 
+    def shorten(self, seconds: float) -> None:
+        self._length -= seconds
+
     def _elapsed(self) -> float:
         return self._now() - self._began
 
@@ -154,6 +164,10 @@ class Replayed:
             place.seconds = self._logged[number].seconds
         else:
             self._by_clock(place).stepped(place, seconds)
+
+    def shorten(self, seconds: float) -> None:
+        if self._clock is not None:
+            self._clock.shorten(seconds)
 
     def _entry(self, place: Place) -> Logged | None:
         number = place.step - self._first

@@ -1,5 +1,6 @@
 """What `fit` and `fine_tune` do, as plain sequences: each recipe runs one stretch after another and yields what happens."""
 
+import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import deepcopy
@@ -39,6 +40,8 @@ LOGITS_AGREE = 0.05
 CHECKED = 8
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
+FORWARDS_VARY = 1.1
+"""How much longer than last time the forwards after the last step may take."""
 CLOSING_SECONDS = 1.0
 """For the curve, the card and leaving, beside what is measured."""
 Recompute = Callable[[], Generator[Event, None, Features]]
@@ -228,6 +231,7 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         phase, precision=precision.choose(state.model, state.task, batches(phase.first_epoch, 0), phase, state.device)
     )
     if phase.seconds is not None:
+        _time_a_forward(state)
         reserve = _seconds_at_the_end(state, phase)
         phase = replace(phase, seconds=max(0.0, clock.left() - reserve) + (trunk.place.seconds if trunk else 0.0))
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
@@ -256,28 +260,39 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             yield Note(cost_in_words(per_step, state.steps_per_epoch(phase), event))
         if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
+            planned = _seconds_at_the_end(state, phase) if phase.seconds is not None else 0.0
             yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), clock)
+            if phase.seconds is not None:
+                pacing.shorten(_seconds_at_the_end(state, phase) - planned)
 
 
-def _seconds_at_the_end(state: TrainState, phase: Phase) -> float:
-    """What evaluation, the head and saving will take after the last step: measured where it can be."""
+def _time_a_forward(state: TrainState) -> None:
+    """Notes how long the model takes for an image when it predicts, on the first validation images."""
     pixels = next(centres(state.parts["valid"]))
     seconds = []
-    for _ in range(2):
+    for _ in range(3):
         started = time.perf_counter()
         predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry)
         seconds.append((time.perf_counter() - started) / len(pixels))
+    state.spent["a forward"] = statistics.median(seconds)
+
+
+def _seconds_at_the_end(state: TrainState, phase: Phase) -> float:
+    """What evaluation, the head and saving will take after the last step, from what they took last."""
     spent = state.spent
-    spent["a forward"] = min(seconds)
     solves = phase.name == "all" and state.settings.head == "solve"
     images = len(state.parts["valid"]) * (2 if solves else 1) + (len(state.parts["train"]) if solves else 0)
-    return spent["a forward"] * images + CLOSING_SECONDS + 2 * spent.get("saving", 1.0) + spent.get("solving", 0.0)
+    return (
+        FORWARDS_VARY * spent["a forward"] * images + CLOSING_SECONDS + 2 * spent.get("saving", 1.0) + spent.get("solving", 0.0)
+    )
 
 
 def _row(state: TrainState, done: EpochDone, clock: Clock) -> Iterator[Event]:
     """The row of an epoch; of the last epoch with the head solved again where that is how it was made."""
     assert state.course is not None, "there is a course where an epoch is done"
+    started = time.perf_counter()
     outputs = state.outputs("valid")
+    state.spent["a forward"] = (time.perf_counter() - started) / len(state.parts["valid"])
     if done.last and state.course.phase.name == "all" and state.settings.head == "solve":
         outputs = yield from _resolved(state, outputs)
     row = state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds())
