@@ -93,7 +93,7 @@ def introduction(data: Dataset, epochs: int) -> str:
         seconds, and is a usable model."""
     second = (
         f"""Step 2, rows 1 to {epochs}: all layers. The whole model is trained, later layers faster than earlier ones, in {epochs}
-        complete passes over the training pictures, each time cut, turned and lit a little differently. This takes minutes.
+        complete passes over the training pictures, each time mirrored or not and mixed in pairs. This takes minutes.
         The row with the lowest valid_loss is kept."""
         if epochs
         else "Step 2 would train all layers; with --epochs 0 it is left out."

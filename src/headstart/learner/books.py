@@ -94,6 +94,8 @@ class Books:
         if fresh:
             self._noted = course
             self.run.forget_steps()
+            if begun.state.trunk is None:
+                checkpoints.remove(self.run.stable)  # of an earlier phase, which this one does not prolong
         if course.phase.seconds is not None:
             self.run.log_step((event.step, event.progress, course.place.seconds, course.place.rowless))
         troubles: Sequence[str] = ()

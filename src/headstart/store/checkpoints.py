@@ -69,6 +69,12 @@ def newest(parent: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     return None, tuple(troubles)
 
 
+def remove(folder: Path) -> None:
+    """Removes the checkpoint in `folder`, if there is one."""
+    if folder.is_dir():
+        _remove(folder)
+
+
 def discard(parent: Path) -> None:
     """Removes every checkpoint under `parent`, and the folder."""
     for folder in _numbered(parent):

@@ -220,8 +220,8 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
 
 
 def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
-    """Trains through the phase with the probed precision; goes on from the trunk of an earlier phase of the same name."""
-    trunk = state.trunk if state.trunk is not None and state.trunk.phase.name == phase.name else None
+    """Trains through the phase with the probed precision; goes on from the trunk of the last phase where that was alike."""
+    trunk = state.trunk = state.trunk if state.trunk is not None and _alike(state.trunk.phase, phase) else None
     if trunk is not None:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
@@ -313,6 +313,11 @@ def _feed(state: TrainState, phase: Phase) -> loop.Feed:
         return training_batches(state.parts["train"], phase, state.settings.seed, epoch, first, state.device)
 
     return batches
+
+
+def _alike(one: Phase, other: Phase) -> bool:
+    """Whether a place in one phase is a place in the other: the same layers learn, from the same batches."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size"))
 
 
 def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:
