@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,7 @@ def learner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             Image.fromarray(np.full((8, 8, 3), 40 * number, np.uint8)).save(tmp_path / "photos" / name / f"{number}_a.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "headstart.learner", SimpleNamespace(Learner=FakeLearner))
+    monkeypatch.setattr("headstart.cli.train.process_start", time.perf_counter)  # this process has computed for minutes
     FakeLearner.made.clear()
     return FakeLearner.made
 

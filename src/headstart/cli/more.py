@@ -1,15 +1,20 @@
 """`headstart more` and `headstart resume`: go on with a run, prolonged or interrupted."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headstart.cli.options import Json
 from headstart.cli.output import process_start, results_on_stdout
 from headstart.cli.train import tell
+from headstart.core import Observer
 from headstart.errors import BadSetting
 from headstart.train.observers import choose
+
+if TYPE_CHECKING:
+    from headstart.learner import Learner
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or last: the newest run under runs/.")]
 DataPath = Annotated[Path | None, typer.Option(metavar="PATH", help="Where the images are now, if they have moved.")]
@@ -32,18 +37,13 @@ def more(
         raise BadSetting("more needs one of --epochs N and --minutes M: how much longer to train.")
     if epochs is not None and epochs < 1:
         raise BadSetting(f"--epochs must be at least 1, got {epochs}: how many more complete passes over the training images.")
-    began = process_start()
-    with results_on_stdout(json) as stdout:
+
+    def trained(observer: Observer, began: float) -> "Learner":
         from headstart.learner import load
 
-        observer = choose(json=json, stdout=stdout)
-        try:
-            learner = load(run, data, observer, began).more(epochs, minutes=minutes)
-            tell(learner, observer, began)
-        finally:
-            observer.close()
-    if learner.stopped:
-        raise typer.Exit(130)
+        return load(run, data, observer, began).more(epochs, minutes=minutes)
+
+    _watched(trained, json)
 
 
 def resume(
@@ -58,15 +58,23 @@ def resume(
 
     headstart resume last
     """
+
+    def trained(observer: Observer, began: float) -> "Learner":
+        from headstart import learner
+
+        return learner.resume(run, data, changed_data, observer, began)
+
+    _watched(trained, json)
+
+
+def _watched(trained: Callable[[Observer, float], "Learner"], json: bool) -> None:
+    """Shows a training, ends JSON lines with the summary, and leaves with 130 after Ctrl-C."""
     began = process_start()
     with results_on_stdout(json) as stdout:
-        from headstart import learner as learners
-
         observer = choose(json=json, stdout=stdout)
         try:
-            learner = learners.resume(run, data, changed_data, observer, began)
-            if learner.history:
-                tell(learner, observer, began)
+            learner = trained(observer, began)
+            tell(learner, observer, began)
         finally:
             observer.close()
     if learner.stopped:

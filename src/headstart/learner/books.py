@@ -65,9 +65,7 @@ class Books:
                 return ()
 
     def stopped(self, begun: Begun, seconds: float) -> None:
-        """A checkpoint to resume, and the trunk for `more`, of a training that the user has stopped."""
-        if begun.state.trunk is not None:
-            self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(begun.state.trunk)))
+        """A checkpoint to resume a training that the user has stopped."""
         self._checkpoint(begun, seconds)
 
     def finished(self, begun: Begun, stopped: bool) -> list[str]:

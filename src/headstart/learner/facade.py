@@ -25,12 +25,12 @@ from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import checkpoint, recipes
+from headstart.train import budget, checkpoint, recipes, solved
 from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
 from headstart.train.observers import choose
-from headstart.train.recipes import Clock
 from headstart.train.settings import Metric, changed, metric_names, unknown_verb
 
 Recipe = Callable[[Clock], Iterator[Event]]
@@ -94,9 +94,9 @@ class Learner:
         first ended, in the same table; `restart=True` starts over from the pretrained weights in a new run. `changes` are
         settings, kept for later calls.
         """
-        epochs, minutes = self._asked(epochs, minutes, changes, "fine_tune", least=0)
         if restart:
             self._model, self._begun, self._run, self._earlier = None, None, None, []
+        epochs, minutes = self._asked(epochs, minutes, changes, "fine_tune", least=0)
         return self._watched(lambda clock: self._two_steps(epochs, clock), minutes)
 
     def fit(self, epochs: int | None = None, *, minutes: float | None = None, **changes: Any) -> "Learner":
@@ -200,7 +200,8 @@ class Learner:
     def seconds_per_epoch(self) -> float:
         """About how long one epoch of all layers takes on this machine, timed on two steps of a copy of the model."""
         with engine.tuned_run(self._device()):
-            return recipes.epoch_seconds(self._ready().state)
+            state = self._ready().state
+            return budget.epoch_seconds(state, recipes.base_phase(state, "all", 1))
 
     @property
     def kept(self) -> int:
@@ -227,6 +228,8 @@ class Learner:
         self, epochs: int | None, minutes: float | None, changes: dict[str, Any], verb: str, least: int
     ) -> tuple[int | None, float | None]:
         """What the user wants, epochs or minutes, which the settings then say too."""
+        if self._run is not None and self._begun is None and not self._run.plan().finished:
+            raise BadSetting(f"this run was interrupted; finish it first: headstart resume {self._run.path}, or learn.resume().")
         if "metrics" in changes:
             self._metrics, changes["metrics"] = metric_names(changes["metrics"])
         if epochs is not None and minutes is not None:
@@ -256,7 +259,7 @@ class Learner:
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
-            yield from recipes.solve_head(begun.state, begun.features, self._again, clock)
+            yield from solved.solve_head(begun.state, begun.features, self._again, clock)
         else:
             yield from recipes.train_head(begun.state, clock)
         if epochs != 0:
@@ -282,7 +285,11 @@ class Learner:
             return
         self._earlier = []
         begun = yield from self._beginning(False)
-        require_same(self.run, begun, changed_data)
+        try:
+            require_same(self.run, begun, changed_data)
+        except DataError:
+            begun.store.close()
+            raise
         where = str(self.run.checkpoints)
         checkpoint.take_up(begun.state, found, where)
         self.run.write_rows(begun.state.rows)
@@ -326,6 +333,7 @@ class Learner:
     def _watched(self, recipe: Recipe, minutes: float | None = None, before: float | None = None) -> "Learner":
         """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
         clock = Clock.start(sum_of_seconds(self.history) if before is None else before, minutes, self._already())
+        created = self._run is None
         if self._run is None:
             folder = None if self._folder is None else outside(self.data, self._folder)
             plan = first_plan(self.data, self.settings, self._task)
@@ -346,7 +354,7 @@ class Learner:
                     raise
                 self._finish(books, observer, clock)
         finally:
-            if not self.history and not self._run.checkpoints.is_dir():
+            if created and not self.history and not self._run.checkpoints.is_dir():
                 self._run.discard()
                 self._run = None
             if self._observer is None:

@@ -38,7 +38,7 @@ def load(
     learner._model, learner._run, learner._earlier, learner._task = (
         models.load_bundle(bundle),
         run,
-        run.rows() if run is not None else list(ours.get("rows", ())),
+        list(ours.get("rows", ())),
         task,
     )
     return learner

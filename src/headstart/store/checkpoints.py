@@ -42,7 +42,7 @@ def append(parent: Path, checkpoint: Checkpoint) -> None:
     before = _numbered(parent)
     save(parent / f"{int(before[-1].name) + 1 if before else 1:06d}", checkpoint)
     for old in before[: 1 - KEPT]:
-        _remove(old)
+        remove(old)
 
 
 def load(folder: Path) -> Checkpoint | None:
@@ -71,14 +71,17 @@ def newest(parent: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
 
 def remove(folder: Path) -> None:
     """Removes the checkpoint in `folder`, if there is one."""
-    if folder.is_dir():
-        _remove(folder)
+    # beware: state.json goes first, so that a folder that is half removed is no checkpoint
+    for name in ("state.json", "model.safetensors", "optimizer.safetensors", "kept.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def discard(parent: Path) -> None:
     """Removes every checkpoint under `parent`, and the folder."""
     for folder in _numbered(parent):
-        _remove(folder)
+        remove(folder)
     if parent.is_dir() and not any(parent.iterdir()):
         parent.rmdir()
 
@@ -102,11 +105,3 @@ def _numbered(parent: Path) -> list[Path]:
     for leftover in found(parent):
         atomic.finish_swap(parent / leftover.target)
     return sorted(folder for folder in parent.iterdir() if folder.is_dir() and folder.name.isdecimal())
-
-
-def _remove(folder: Path) -> None:
-    # beware: state.json goes first, so that a folder that is half removed is no checkpoint
-    for name in ("state.json", "model.safetensors", "optimizer.safetensors", "kept.safetensors"):
-        (folder / name).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()

@@ -59,8 +59,8 @@ def of_state(state: TrainState, seconds: float) -> Checkpoint:
     return of_snapshot(courses.snapshot(state.model, state.course), extra, kept)
 
 
-def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> float:
-    """Gives `state` the course, rows and weights of the checkpoint; returns the seconds of training behind it."""
+def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> None:
+    """Gives `state` the course, rows and weights of the checkpoint."""
     snapshot = to_snapshot(checkpoint, where)
     told = checkpoint.state
     state.rows = list(told["rows"])
@@ -69,7 +69,6 @@ def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> float:
     if checkpoint.kept:
         state.weights[state.kept()["epoch"]] = dict(checkpoint.kept)
     state.course = courses.taken_up(state.model, snapshot, snapshot.phase)
-    return float(told["seconds"])
 
 
 def logged_after(entries: list[list[float | int]], step: int) -> list[Logged]:

@@ -94,11 +94,13 @@ class ByClock:
     counted in whole steps, so that the last one that fits is made at the end of the descent. Progress never goes back.
     """
 
-    def __init__(self, phase: Phase, place: Place, row_seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, phase: Phase, place: Place, row_seconds: float, now: Callable[[], float] | None = None) -> None:
         assert phase.seconds is not None, "a phase by the clock has seconds"
-        self._phase, self._length, self._row_seconds, self._now = phase, phase.seconds, row_seconds, now
-        self._began = now() - place.seconds
+        self._phase, self._length, self._row_seconds = phase, phase.seconds, row_seconds
+        self._now = now or time.perf_counter
+        self._began = self._now() - place.seconds
         self._step = self._most = 0.0
+        self._made = 0
 
     def over(self, place: Place) -> bool:
         left = self._length - self._elapsed()
@@ -123,9 +125,13 @@ class ByClock:
         return self._length - self._elapsed() > self._row_seconds + 2 * self._step
 
     def stepped(self, place: Place, seconds: float) -> None:
+        elapsed = self._elapsed()
+        # what lies between two steps of an epoch counts, the evaluation between two epochs does not
+        taken = elapsed - place.seconds if place.batch > 1 and self._made else seconds
+        self._made += 1
         # beware: the first step starts threads and kernels, so it is forgotten as soon as there is another
-        self._step = seconds if place.step <= 2 else 0.8 * self._step + 0.2 * seconds
-        place.seconds = self._elapsed()
+        self._step = taken if self._made <= 2 else 0.8 * self._step + 0.2 * taken
+        place.seconds = elapsed
 
     def shorten(self, seconds: float) -> None:
         self._length -= seconds

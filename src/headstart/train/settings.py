@@ -33,7 +33,7 @@ VERBS_OF_FASTAI = MappingProxyType(
         "dls": "data",
         "recorder": "history",
         "export": "save(folder); hs.load(folder) brings it back",
-        "show_training_loop": "nothing yet: the loop is train/loop.py, forty lines",
+        "show_training_loop": "nothing yet: the loop is train/loop.py, one page",
         "lr_find": "nothing yet: the default rates are meant to serve",
         "tta": "nothing yet",
         "to_fp16": "nothing: the precision is probed by itself",
@@ -65,7 +65,7 @@ def unknown_verb(name: str) -> str:
     """What to say when a learner is asked for something it does not have."""
     if name in VERBS_OF_FASTAI:
         return f'"{name}" is fastai\'s. Here it is {VERBS_OF_FASTAI[name]}.'
-    return f"a Learner has no {name!r}. Its verbs are fine_tune, fit, freeze, unfreeze, predict, evaluate, show_results, summary, save."
+    return f"a Learner has no {name!r}. Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, show_results, summary, save."
 
 
 def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:

@@ -53,6 +53,10 @@ class TrainState:
         """Batches that hold every training image once."""
         return max(1, -(-len(self.parts["train"]) // phase.batch_size))
 
+    def solves_again(self, phase: Phase) -> bool:
+        """Whether the head is solved once more at the end of the phase."""
+        return phase.name == "all" and self.settings.head == "solve"
+
     def take_up(self, rows: Sequence[Row]) -> None:
         """Goes on after the rows of an earlier session; the model holds the weights of the row that was kept."""
         self.rows.extend(rows)

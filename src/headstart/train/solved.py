@@ -1,0 +1,124 @@
+"""The solved head in a training: row 0 on cached features, and once more on the final ones."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from headstart.core import Event, Note, Outputs, Progress, RowDone
+from headstart.data.batches import centres
+from headstart.engine.frozen import torch_features
+from headstart.evaluate import predict
+from headstart.train.budget import Clock
+from headstart.train.features import Features
+from headstart.train.state import TrainState
+
+LOGITS_AGREE = 0.05
+"""Largest difference in an output, in nats, that another engine than torch may cause."""
+CHECKED = 8
+Recompute = Callable[[], Generator[Event, None, Features]]
+
+
+def solve_head(state: TrainState, features: Features, recompute: Recompute, clock: Clock) -> Iterator[Event]:
+    """Step 1, solved: the head at the mode of its posterior on cached features; yields row 0.
+
+    Should the engine that computed the features lead to other outputs than torch does, they are computed again by torch.
+    """
+    solved = _solve(state, features)
+    difference = _disagreement(state, features)
+    if difference > LOGITS_AGREE:
+        yield Note(
+            f"{features.engine} differs from torch by {difference:.2g} in the head's outputs: computing the features again by torch."
+        )
+        features = yield from recompute()
+        solved = _solve(state, features)
+    outputs = _from_features(state, features, "valid")
+    row = state.add_row(0, "head", solved.train_loss, outputs, None, clock.seconds())
+    yield Note(
+        f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
+        f"{solved.effective_parameters:.0f} of {solved.weight.size:,} numbers determined by the data."
+    )
+    yield RowDone(row)
+
+
+def _solve(state: TrainState, features: Features) -> Any:
+    """The `SolvedHead` on the cached features, which is also put into the model."""
+    train = state.parts["train"]
+    started = time.perf_counter()
+    solved = _solved(state, features.rows[train.indices])
+    _put_head(state, solved)
+    state.spent["solving"] = time.perf_counter() - started
+    return solved
+
+
+def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"]) -> Any:
+    from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
+
+    return head_solve.SOLVERS[state.task.solver](rows, state.parts["train"].targets.numpy(), state.task.outputs)
+
+
+def _put_head(state: TrainState, solved: Any) -> None:
+    linear = state.model.head
+    assert isinstance(linear, nn.Linear), "only a linear head can be solved; the learner refuses the others"
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(solved.weight))
+        linear.bias.copy_(torch.from_numpy(solved.bias))
+
+
+def solve_again(state: TrainState) -> Generator[Event, None, Outputs]:
+    """The validation outputs of the better of two heads on the features as they are now, which the model then has.
+
+    One is the head as trained, the other is solved. The features of images that were trained on are better than those of
+    others, which makes a head solved on them too sure where training went far; where it did not, solving is free quality.
+    The validation part tells (docs/log.md).
+    """
+    rows = {}
+    for part in ("valid", "train"):
+        rows[part] = yield from _features_now(state, part)
+    solved = _solved(state, rows["train"])
+    targets = state.parts["valid"].targets
+    trained = _head_outputs(state, rows["valid"])
+    again = Outputs(torch.from_numpy(rows["valid"] @ solved.weight.T + solved.bias).float())
+    losses = [float(state.task.loss(each.mean, targets).mean()) for each in (trained, again)]
+    better = losses[1] < losses[0]
+    if better:
+        _put_head(state, solved)
+    yield Note(
+        f"The head solved again on the final features is {'' if better else 'not '}kept: "
+        f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
+    )
+    return again if better else trained
+
+
+def _features_now(state: TrainState, part: str) -> Generator[Event, None, Float[np.ndarray, "batch features"]]:
+    """What the backbone as it is now gives for every example of a part, in order, by torch in float32."""
+    examples, rows = state.parts[part], []
+    forward = torch_features(state.model.backbone, examples.store.geometry, state.device)
+    for pixels in centres(examples):
+        rows.append(forward(pixels))
+        yield Progress(f"features of the {part} images", sum(map(len, rows)), len(examples))
+    return np.concatenate(rows)
+
+
+def _from_features(state: TrainState, features: Features, part: str, most: int | None = None) -> Outputs:
+    """What the head says of the first `most` examples of a part, from their features."""
+    return _head_outputs(state, features.rows[state.parts[part].indices[:most]])
+
+
+def _head_outputs(state: TrainState, rows: Float[np.ndarray, "batch features"]) -> Outputs:
+    with torch.inference_mode():
+        return Outputs(state.model.head(torch.from_numpy(rows).to(state.device)).float().cpu())
+
+
+def _disagreement(state: TrainState, features: Features) -> float:
+    """The largest difference in an output, on a few validation images, between these features and the model itself."""
+    some = replace(
+        state.parts["valid"], **{name: getattr(state.parts["valid"], name)[:CHECKED] for name in ("indices", "targets", "ids")}
+    )
+    model = predict.outputs(state.model, centres(some), some.store.geometry).mean
+    return float((_from_features(state, features, "valid", CHECKED).mean - model).abs().max())
