@@ -116,6 +116,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
         "norms": ("frozen", "adapt", "train", None),
         "keep": ("best", "last"),
         "augment": ("none", "flip", "dihedral", "light", "strong"),
+        "interrupt": ("save", "anneal"),
     }
 )
 """The settings that take one of a few words."""
@@ -152,6 +153,10 @@ class Settings:
     device: str = "auto"
     checkpoint_seconds: float = 30.0
     """How often the training is saved, so that a killed one can be resumed; 0 after every step."""
+    patience: int | None = None
+    """After so many rows without a new best of `monitor` the rate falls early and the training ends. None: never."""
+    interrupt: Literal["save", "anneal"] = "save"
+    """What the first Ctrl-C does: stop and save for `resume`, or let the rate fall within a few steps and finish."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting
@@ -178,6 +183,7 @@ class Settings:
         )
         check(self.batch_size >= 1, "batch_size", "at least 1")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", "0 (after every step) or more")
+        check(self.patience is None or self.patience >= 1, "patience", "at least 1 (rows without a new best)")
         judged = ("train_loss", "valid_loss", *self.metrics)
         check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 
@@ -218,7 +224,13 @@ class Phase:
     augment: str = "flip"
     batch_size: int = 32
     piece: int = 16
-    """Images that go through the model at once; the gradients of a batch's pieces add up."""
+    """Images that go through the model at once; the gradients of a batch's pieces add up. Halved when memory runs out."""
+    steps: int | None = None
+    """At which step a phase of epochs ends early; None: when they are over."""
+    setbacks: int = 0
+    """How often the loss was no number, so that the training stepped back and went on at a lower rate."""
+    after_row: int = -1
+    """The last epoch in the table when the phase began or was prolonged; -1: none."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting
@@ -402,6 +414,11 @@ class Cooling:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The phase under way has another course than planned: smaller pieces, a lower rate, an earlier end."""
+
+
+@dataclass(frozen=True, slots=True)
 class RowDone:
     """A row of the table is complete: the state of the model has been evaluated. `row` is the machine-readable contract."""
 
@@ -424,7 +441,7 @@ class Progress:
     total: int
 
 
-Event = StepDone | EpochDone | Cooling | RowDone | Note | Progress
+Event = StepDone | EpochDone | Cooling | Changed | RowDone | Note | Progress
 Events = Iterator[Event]
 
 

@@ -95,6 +95,11 @@ def norm_mode(model: Model, mode: NormMode) -> None:
                 norm.requires_grad_(mode == "train")
 
 
+def learns_statistics(model: Model) -> bool:
+    """Whether there are norm layers that can use the statistics of a batch."""
+    return any(isinstance(module, BatchNorm) for module in model.modules())
+
+
 # ------------------------------------------------------------------------------------------------ naming a backbone
 
 

@@ -78,6 +78,14 @@ def train(
     checkpoint_seconds: Annotated[
         float, _option(OUTPUT, "How often the training is saved so that resume can go on after a crash.")
     ] = 30.0,
+    patience: Annotated[
+        int | None,
+        _option(COURSE, "End early after so many rows without a new best; the rate falls to zero first.", default="never"),
+    ] = None,
+    interrupt: Annotated[
+        str,
+        _option(COURSE, "What Ctrl-C does. save: stop, for resume. anneal: let the rate fall quickly and finish.", "interrupt"),
+    ] = "save",
     json: Json = False,
 ) -> None:
     """Train on PATH: the head within seconds, then, with --epochs or --minutes, all layers.
@@ -112,6 +120,8 @@ def train(
         seed=seed,
         device=device,
         checkpoint_seconds=checkpoint_seconds,
+        patience=patience,
+        interrupt=_word("interrupt", interrupt),
     )
     check_course(settings)
     began = process_start()

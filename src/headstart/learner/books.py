@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from headstart.backbones.choices import next_size
-from headstart.core import Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
+from headstart.core import Changed, Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
 from headstart.errors import DataError, StoreError
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
@@ -21,7 +21,7 @@ from headstart.store import checkpoints
 from headstart.store.runs import Run, environment
 from headstart.train import checkpoint
 from headstart.train.begin import Begun
-from headstart.train.course import Course
+from headstart.train.course import Course, Snapshot
 from headstart.train.observers.rows import measured, metric_names, number
 
 
@@ -38,6 +38,7 @@ class Books:
     dataset: Dataset
     settings: Settings
     _noted: Course | None = None
+    _good: Snapshot | None = None
     _saved: float = field(default_factory=time.perf_counter)
     _troubled: bool = False
 
@@ -57,8 +58,10 @@ class Books:
             case RowDone(row):
                 self._row_done(begun, row)
                 return self._checkpoint(begun, seconds)
-            case Cooling() if state.trunk is not None:
-                return self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(state.trunk)))
+            case Cooling():
+                return self._stable(begun)
+            case Changed():
+                return self._changed(begun, seconds)
             case StepDone() if state.course is not None:
                 return self._step_done(begun, state.course, event, seconds)
             case _:
@@ -75,6 +78,7 @@ class Books:
             curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
         self._write_plan(begun, finished=not stopped)
         if not stopped:
+            checkpoints.remove(self.run.epoch)
             checkpoints.discard(self.run.checkpoints)
             self.run.forget_steps()
         return closing_lines(begun, self.run, stopped)
@@ -103,11 +107,33 @@ class Books:
             self._write_plan(begun)  # from now on the run is not finished, and there is a checkpoint to resume
         return troubles
 
-    def _checkpoint(self, begun: Begun, seconds: float) -> Sequence[str]:
-        if begun.state.course is None:
+    def _stable(self, begun: Begun) -> Sequence[str]:
+        trunk = begun.state.trunk
+        if trunk is None:
+            checkpoints.remove(self.run.stable)
             return ()
+        return self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(trunk)))
+
+    def _changed(self, begun: Begun, seconds: float) -> Sequence[str]:
+        """The phase as it now is, everywhere; what was logged of steps by the clock is past."""
+        state = begun.state
+        own = state.trunk is None or state.trunk.phase in state.phases
+        troubles = [*(self._stable(begun) if own else ()), *self._checkpoint(begun, seconds)]
+        self.run.forget_steps()
+        self._write_plan(begun)
+        return troubles
+
+    def _checkpoint(self, begun: Begun, seconds: float) -> Sequence[str]:
+        course = begun.state.course
+        if course is None:
+            return ()
+        good, troubles = course.good, []
+        # beware: before the checkpoint that may need it; after the last batch of an epoch it is no longer needed
+        if good is not None and good is not self._good and 0 < course.place.batch < begun.state.steps_per_epoch(course.phase):
+            troubles += self._tried(partial(checkpoints.save, self.run.epoch, checkpoint.of_snapshot(good)))
+            self._good = good
         made = checkpoint.of_state(begun.state, seconds)
-        troubles = self._tried(partial(checkpoints.append, self.run.checkpoints, made))
+        troubles += self._tried(partial(checkpoints.append, self.run.checkpoints, made))
         self._saved = time.perf_counter()
         return troubles
 

@@ -256,19 +256,22 @@ class Learner:
         if self._begun is None:
             yield from self._begin_anew(solve and not self._earlier)
         begun = self._ready()
+        if epochs != 0:
+            recipes.require_pairs(begun.state)
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
             yield from solved.solve_head(begun.state, begun.features, self._again, clock)
         else:
             yield from recipes.train_head(begun.state, clock)
-        if epochs != 0:
+        if epochs != 0 and not (begun.state.hurry or begun.state.hurried):
             yield from recipes.train_all(begun.state, epochs, clock)
 
     def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         if self._begun is None:
             yield from self._begin_anew(False)
         state = self._ready().state
+        recipes.require_pairs(state)
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
@@ -296,10 +299,11 @@ class Learner:
         self._begun = begun
         state = begun.state
         assert state.course is not None, "a checkpoint is one of a course"
+        state.course.good = checkpoint.good_of(self.run.epoch, state.course.place)
         logged = checkpoint.logged_after(self.run.steps(), state.course.place.step)
         yield Note(f"Resumed in epoch {state.course.place.epoch}, after {state.course.place.step} steps.")
         yield from recipes.go_on(state, clock, logged)
-        if state.course.phase.name == "head" and settings.epochs != 0:
+        if state.course.phase.name == "head" and settings.epochs != 0 and not (state.hurry or state.hurried):
             yield from recipes.train_all(state, settings.epochs, clock)
 
     def _begin_anew(self, with_features: bool) -> Iterator[Event]:
@@ -336,7 +340,10 @@ class Learner:
         return self._begun
 
     def _watched(self, recipe: Recipe, minutes: float | None = None, before: float | None = None) -> "Learner":
-        """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits."""
+        """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits.
+
+        With `interrupt="anneal"` there is a press before those two that asks for an early end.
+        """
         clock = Clock.start(sum_of_seconds(self.history) if before is None else before, minutes, self._already())
         created = self._run is None
         if self._run is None:
@@ -346,12 +353,15 @@ class Learner:
         books = Books(self._run, self.data, self.settings)
         observer = self._observer or choose()
         self.stopped = False
+        if self._begun is not None:
+            self._begun.state.hurry = self._begun.state.hurried = False
+        gentle = int(self.settings.interrupt == "anneal")
         try:
-            with self._run.claimed(), engine.tuned_run(self._device()), counted() as presses:
+            with self._run.claimed(), engine.tuned_run(self._device()), counted(gentle) as presses:
                 try:
                     self._drive(recipe(clock), books, observer, presses, clock)
                 except KeyboardInterrupt:
-                    if presses.count > 1:
+                    if presses.quits():
                         raise
                     self._stop(books, observer, clock)
                 except HeadstartError:
@@ -383,7 +393,23 @@ class Learner:
                 for sentence in books.happened(self._begun, event, clock.seconds()):
                     observer.show(Note(sentence))
             observer.show(event)
+            if presses.asks():
+                self._hurry(observer, presses)
             presses.raise_if_any()
+
+    def _hurry(self, observer: Observer, presses: Presses) -> None:
+        """Hands on that the user asks for an early end; a press before the first step stops as it does without."""
+        begun = self._begun
+        if begun is None or begun.state.course is None:
+            presses.gentle = 0
+        elif not (begun.state.hurry or begun.state.hurried):
+            begun.state.hurry = True
+            observer.show(
+                Note(
+                    "Ending early: the learning rate falls to zero within a few steps, then the model is evaluated and saved. "
+                    "Press Ctrl-C again to stop at once and save what `resume` goes on from, a third time to quit."
+                )
+            )
 
     def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
         self.stopped = True

@@ -73,6 +73,11 @@ class Run:
         """Where a training under way is saved now and then."""
         return self.path / "checkpoints"
 
+    @property
+    def epoch(self) -> Path:
+        """The training as it was when the epoch under way began: where it steps back to when its loss is no number."""
+        return self.path / "checkpoints" / "epoch"
+
     def plan(self) -> Plan:
         """What was asked for, and what was timed or probed to decide it."""
         file = self.path / "plan.json"

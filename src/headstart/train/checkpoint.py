@@ -1,12 +1,14 @@
 """A training as data on disk, and back: what is written is what the next step depends on, so that going on is exact."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from headstart.core import Phase
 from headstart.errors import StoreError
+from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.codec import from_json, to_json
 from headstart.train import course as courses
@@ -43,6 +45,17 @@ def to_snapshot(checkpoint: Checkpoint, where: str) -> Snapshot:
         raise StoreError(
             f"{where} is not a whole checkpoint ({error!r}). Delete the folder it is in to do without it."
         ) from error
+
+
+def good_of(folder: Path, place: Place) -> Snapshot | None:
+    """The snapshot in `folder` of the beginning of the epoch that `place` is in; None when it has none that can be read."""
+    try:
+        kept = checkpoints.load(folder)
+        snapshot = None if kept is None else to_snapshot(kept, str(folder))
+    except StoreError:
+        return None
+    fits = snapshot is not None and snapshot.place.epoch == place.epoch and snapshot.place.step == place.step - place.batch
+    return snapshot if fits else None
 
 
 def of_state(state: TrainState, seconds: float) -> Checkpoint:

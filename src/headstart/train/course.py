@@ -34,16 +34,22 @@ class Place:
 
     def train_loss(self) -> float:
         """Mean loss of the epoch's images so far; waits for the device."""
-        return float((torch.stack(self.losses).double().cpu() * torch.tensor(self.counts)).sum() / sum(self.counts))
+        # those from before an interruption are on the CPU
+        losses = torch.stack([loss.to(self.losses[-1].device) for loss in self.losses])
+        return float((losses.double().cpu() * torch.tensor(self.counts)).sum() / sum(self.counts))
 
 
 @dataclass
 class Course:
-    """A phase under way. `optimizer` holds the parameters of the model that is trained."""
+    """A phase under way. `optimizer` holds the parameters of the model that is trained.
+
+    `good` is the course as it was when its epoch began: where it steps back to when its loss is no number.
+    """
 
     phase: Phase
     optimizer: optim.Optimizer
     place: Place
+    good: "Snapshot | None" = None
 
 
 @dataclass(frozen=True)

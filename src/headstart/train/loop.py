@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from headstart.core import Batch, Cooling, EpochDone, StepDone, Task
-from headstart.errors import HeadstartError
 from headstart.model import Model, norm_mode
+from headstart.train import course as courses
 from headstart.train.course import Course
 from headstart.train.optim import set_rates
 from headstart.train.pacing import Pacing
+from headstart.train.safety import Diverged, MemoryShort
 from headstart.train.schedule import warmup_stable_cooldown
 from headstart.train.step import step
 
@@ -17,19 +18,21 @@ Feed = Callable[[int, int], Iterator[Batch]]
 """The batches of an epoch from one of them on, by the numbers of both."""
 
 
-def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) -> Iterator[StepDone | EpochDone | Cooling]:
+def run(
+    model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing
+) -> Iterator[StepDone | EpochDone | Cooling | MemoryShort | Diverged]:
     """Trains from the course's place to the end of its phase; whenever it yields, model and course are whole.
 
-    After each `EpochDone` the caller may evaluate or stop. The learning rate is a function of progress alone.
-
-    Raises:
-        HeadstartError: when the loss is no longer a number.
+    After each `EpochDone` the caller may evaluate or stop. The learning rate is a function of progress alone. `Cooling` is
+    told again by a loop that goes on in the descent. After `MemoryShort` and `Diverged` it ends: what they tell must be
+    mended before another goes on.
     """
     phase, place = course.phase, course.place
-    level = 1.0 - phase.cooldown
-    cooling = place.step > 0 and pacing.progress(place) >= level
+    level, cooling = 1.0 - phase.cooldown, False
     while place.batch or not pacing.over(place):
         norm_mode(model, phase.norms)  # evaluation between epochs has changed it
+        if not place.batch or course.good is None:
+            course.good = courses.snapshot(model, course)
         started = time.perf_counter()
         for batch in () if pacing.over(place) else feed(place.epoch, place.batch):
             progress = pacing.progress(place)
@@ -37,11 +40,18 @@ def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) ->
                 cooling = True
                 yield Cooling()
             place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
-            place.losses.append(step(model, course.optimizer, batch, task, phase))
+            loss = step(model, course.optimizer, batch, task, phase)
+            if loss is None:
+                yield MemoryShort(len(batch.ids))
+                return
+            place.losses.append(loss)
             place.counts.append(len(batch.ids))
             place.batch += 1
             place.step += 1
             pacing.stepped(place, time.perf_counter() - started)
+            if loss.device.type == "cpu" and not math.isfinite(loss):  # a GPU would have to be waited for
+                yield Diverged(float(loss))
+                return
             left = pacing.left(place)
             yield StepDone(place.epoch, place.step, pacing.steps(place), place.losses[-1], place.lr, progress, left)
             if pacing.over(place):
@@ -49,10 +59,8 @@ def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) ->
             started = time.perf_counter()
         train_loss, last = place.train_loss(), pacing.over(place)
         if not math.isfinite(train_loss):
-            raise HeadstartError(
-                f"the training loss of epoch {place.epoch} is {train_loss}: the learning rate is too high for these images or this "
-                f"backbone (peak {phase.lr:g}). Nothing is lost: the best row so far is kept. Try again with base_lr={phase.lr / 5:.1g}."
-            )
+            yield Diverged(train_loss)
+            return
         rowless = int(not last and not pacing.row_fits(place))
         if not rowless:
             yield EpochDone(place.epoch - place.rowless, train_loss, place.lr, last)

@@ -1,17 +1,23 @@
 """How far a phase is: by steps, by the clock, or as an earlier run of it has logged. The learning rate follows from this alone."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from headstart.core import Phase
 from headstart.train.course import Place
+from headstart.train.schedule import warmup_stable_cooldown
 
 LAST_SHARE = 0.005
 """Of the cool-down that is left for the last step by the clock: a rate of zero would waste it."""
 WHOLE_STEPS = 20
 """From so many steps on before the end they are counted one by one."""
+
+
+Fall = Callable[[float, float, float], float]
+"""How long the rate shall fall, from what was done, what is left and what a step takes; in steps, or seconds by the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class Pacing(Protocol):
         """What comes after the last step will take so much longer than was thought."""
         ...
 
+    def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
+        """The phase with its rate falling from now on, over what `fall` says; this paces it from then on."""
+        ...
+
 
 class ByEpochs:
     """A phase of so many steps.
@@ -63,7 +73,7 @@ class ByEpochs:
     """
 
     def __init__(self, phase: Phase, steps_per_epoch: int) -> None:
-        self.total = phase.epochs * steps_per_epoch
+        self.total = phase.steps or phase.epochs * steps_per_epoch
 
     def over(self, place: Place) -> bool:
         return place.step >= self.total
@@ -85,6 +95,15 @@ class ByEpochs:
 
     def shorten(self, seconds: float) -> None:
         """Epochs take as long as they do."""
+
+    def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
+        left = self.total - place.step
+        steps = max(1, math.ceil(fall(place.step, left, 1.0) - 1e-9)) if left else 0
+        if steps >= left:
+            return phase
+        cooldown = _cooldown(phase, self.progress(place), place.step, steps)
+        self.total = place.step + steps
+        return replace(phase, steps=self.total, cooldown=cooldown)
 
 
 class ByClock:
@@ -136,6 +155,16 @@ class ByClock:
     def shorten(self, seconds: float) -> None:
         self._length -= seconds
 
+    def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
+        done, left = self._elapsed(), self._length - self._elapsed()
+        seconds = fall(done, left, self._step)
+        if seconds >= left:
+            return phase
+        cooldown = _cooldown(phase, self.progress(place), done, seconds)
+        self._length = done + seconds
+        self._phase = replace(phase, seconds=self._length, cooldown=cooldown)
+        return self._phase
+
     def _elapsed(self) -> float:
         return self._now() - self._began
 
@@ -175,6 +204,10 @@ class Replayed:
         if self._clock is not None:
             self._clock.shorten(seconds)
 
+    def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
+        self._logged = self._logged[: place.step - self._first]
+        return self._by_clock(place).end_early(place, phase, fall)
+
     def _entry(self, place: Place) -> Logged | None:
         number = place.step - self._first
         return self._logged[number] if number < len(self._logged) else None
@@ -182,3 +215,9 @@ class Replayed:
     def _by_clock(self, place: Place) -> ByClock:
         self._clock = self._clock or self._then(place)
         return self._clock
+
+
+def _cooldown(phase: Phase, progress: float, done: float, fall: float) -> float:
+    """The cool-down of a phase that ends after `done + fall`, so that its rate falls from where it is at `progress` now."""
+    share = warmup_stable_cooldown(progress, phase.warmup, phase.cooldown)
+    return min(1.0, fall / ((done + fall) * max(share, 1e-9)))

@@ -1,16 +1,21 @@
 """What `fit` and `fine_tune` do, as plain sequences: each recipe runs one stretch after another and yields what happens."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
-from headstart.core import Batch, Cooling, EpochDone, Event, Note, Phase, RowDone, StepDone
+from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, RowDone, Settings, StepDone
 from headstart.data.batches import training_batches
+from headstart.errors import BadSetting
+from headstart.model import learns_statistics
 from headstart.train import course as courses
 from headstart.train import loop, precision
 from headstart.train.budget import Clock, cost_in_words, seconds_at_the_end, time_a_forward
 from headstart.train.course import Place, Snapshot
+from headstart.train.ending import ended_early
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
+from headstart.train.safety import GENTLER, Diverged, MemoryShort
 from headstart.train.solved import solve_again
 from headstart.train.state import TrainState
 
@@ -20,6 +25,8 @@ SOLVED_MIXUP = 0.4
 """A solved head has left little loss on the images as they are: mixed ones give the backbone something to learn from."""
 SOLVED_HEAD_SHARE = 0.2
 """A solved head needs no large steps: its rate relative to that of the last stage."""
+PIECE = 16
+"""Images that go through the model at once where norms are frozen (docs/decisions/0005)."""
 STEPS_TO_TIME = 3
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
@@ -64,11 +71,15 @@ def fit(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
 def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
     """A phase with everything that the settings say about every stretch of training; without `epochs` the clock ends it."""
     settings = state.settings
+    norms = norms_of(settings)
     return Phase(
         name=name,
         epochs=epochs or MOST_EPOCHS,
         lr=SCRATCH_LR,
-        norms=settings.norms or ("frozen" if settings.pretrained else "train"),
+        norms=norms,
+        # norms that learn see the whole batch, as long as memory allows it; where it did not, it need not be tried again
+        piece=min([PIECE if norms == "frozen" else settings.batch_size, *(phase.piece for phase in _short_of_memory(state))]),
+        after_row=state.next_epoch - 1 if state.rows else -1,
         augment=settings.augment,
         batch_size=settings.batch_size,
         label_smoothing=settings.label_smoothing,
@@ -76,6 +87,28 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
+
+
+def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
+    """What norm layers do in a phase that trains more than the head."""
+    return settings.norms or ("frozen" if settings.pretrained else "train")
+
+
+def _short_of_memory(state: TrainState) -> list[Phase]:
+    return [phase for phase in state.phases if phase.piece < (PIECE if phase.norms == "frozen" else phase.batch_size)]
+
+
+def require_pairs(state: TrainState) -> None:
+    """Raises `BadSetting` where a batch of one image would reach norms that look at the other images of their batch."""
+    settings, count = state.settings, len(state.parts["train"])
+    if norms_of(settings) == "frozen" or not learns_statistics(state.model):
+        return
+    if (smallest := count // -(-count // settings.batch_size)) < 2:
+        what = f"batch_size={settings.batch_size} divides the {count} training images so that some batch has {smallest}"
+        raise BadSetting(
+            f'{what}, and with norms="{norms_of(settings)}" the norm layers learn the statistics of their batch, which one image '
+            'does not have. Give a batch_size of 3 or more and at least two training images, or norms="frozen".'
+        )
 
 
 def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
@@ -107,25 +140,44 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
         logged: the steps that come first, which an interrupted run by the clock has made already.
     """
     assert state.course is not None, "go_on continues a course"
+    pacing = _pacing(state, state.course.phase, state.course.place, logged)
+    while change := (yield from _until_changed(state, clock, pacing)):
+        phase, words = change
+        state.becomes(phase)
+        yield Note(words)
+        yield Changed()
+
+
+def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator[Event, None, tuple[Phase, str] | None]:
+    """Trains to the end of the course, or until its phase must be another: then returns that, and what to say."""
     course = state.course
+    assert course is not None, "there is a course to go on with"
     phase, place = course.phase, course.place
     first, before, started = place.step, state.rows[-1]["epoch"] if state.rows else -1, time.perf_counter()
-    pacing = _pacing(state, phase, place, logged)
     for event in loop.run(state.model, course, _feed(state, phase), state.task, pacing):
+        if isinstance(event, MemoryShort | Diverged):
+            return event.mended(state)
         if isinstance(event, Cooling):
+            if state.has_trunk():
+                continue
             state.trunk = courses.snapshot(state.model, course)
         yield event
+        if isinstance(event, StepDone) and (change := ended_early(state, event, pacing)):
+            return change
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             yield Note(cost_in_words(per_step, state.steps_per_epoch(phase), event))
         if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
             planned = seconds_at_the_end(state, phase) if phase.seconds is not None else 0.0
-            yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), clock)
+            row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), clock)
             if phase.seconds is not None:
                 pacing.shorten(seconds_at_the_end(state, phase) - planned)
+            if change := ended_early(state, row, pacing):
+                return change
+    return None
 
 
-def _row(state: TrainState, done: EpochDone, clock: Clock) -> Iterator[Event]:
+def _row(state: TrainState, done: EpochDone, clock: Clock) -> Generator[Event, None, RowDone]:
     """The row of an epoch; of the last epoch with the head solved again where that is how it was made."""
     assert state.course is not None, "there is a course where an epoch is done"
     if done.last and state.solves_again(state.course.phase):
@@ -134,8 +186,9 @@ def _row(state: TrainState, done: EpochDone, clock: Clock) -> Iterator[Event]:
         started = time.perf_counter()
         outputs = state.outputs("valid")
         state.spent["a forward"] = (time.perf_counter() - started) / len(state.parts["valid"])
-    row = state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds())
-    yield RowDone(row)
+    row = RowDone(state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds()))
+    yield row
+    return row
 
 
 def _pacing(state: TrainState, phase: Phase, place: Place, logged: Sequence[Logged]) -> Pacing:
@@ -163,7 +216,9 @@ def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:
     """The phase of the trunk with what is asked for now, made longer by the new epochs or, later, by the new seconds."""
     earlier = state.rows[-1]["epoch"] - trunk.phase.first_epoch + 1
     epochs = phase.epochs if phase.seconds is not None else phase.epochs + earlier
-    return replace(phase, epochs=epochs, first_epoch=trunk.phase.first_epoch)
+    setbacks, piece = trunk.phase.setbacks, min(phase.piece, trunk.phase.piece)
+    gentler = phase.lr * GENTLER**setbacks
+    return replace(phase, epochs=epochs, first_epoch=trunk.phase.first_epoch, lr=gentler, setbacks=setbacks, piece=piece)
 
 
 def _taken_up_in_words(state: TrainState, trunk: Snapshot, last: int | None) -> str:

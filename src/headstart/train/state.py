@@ -1,7 +1,7 @@
 """Everything a run is while it trains: the model, the examples of each part, how to judge, and the rows so far."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,10 @@ class TrainState:
     rows: list[Row] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     """What was trained so far, as it was decided."""
+    hurry: bool = False
+    """Whether the user has asked for an early end of the training verb under way, which nobody has heeded yet."""
+    hurried: bool = False
+    """Whether it was heeded."""
     seconds: float = 0.0
     """Spent in training verbs before the current one."""
     spent: dict[str, float] = field(default_factory=dict)
@@ -56,6 +60,20 @@ class TrainState:
     def solves_again(self, phase: Phase) -> bool:
         """Whether the head is solved once more at the end of the phase."""
         return phase.name == "all" and self.settings.head == "solve"
+
+    def becomes(self, phase: Phase) -> None:
+        """From its place on the course goes on as `phase` says, which takes the place of its phase everywhere."""
+        assert self.course is not None, "a phase that changes is under way"
+        old, self.course.phase = self.course.phase, phase
+        self.phases = [phase if each == old else each for each in self.phases]
+        if self.trunk is not None and self.trunk.phase == old:
+            later = self.trunk.place.step > self.course.place.step
+            self.trunk = None if later else replace(self.trunk, phase=phase)
+
+    def has_trunk(self) -> bool:
+        """Whether the trunk is one of the course under way, from before its place."""
+        trunk, course = self.trunk, self.course
+        return trunk is not None and course is not None and trunk.phase == course.phase and trunk.place.step <= course.place.step
 
     def take_up(self, rows: Sequence[Row]) -> None:
         """Goes on after the rows of an earlier session; the model holds the weights of the row that was kept."""

@@ -5,21 +5,55 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Batch, Phase, Task
-from headstart.engine import device
+from headstart.engine import device, memory
+from headstart.errors import HeadstartError
 from headstart.model import Model
 
 
-def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""]:
-    """The batch's mean loss before the step, still on its device. Losses are one number per example; the mean is taken here.
+def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""] | None:
+    """The batch's mean loss before the step, still on its device; not a number where the gradient is none. Without enough
+    memory None, and nothing has changed.
 
-    The batch goes through the model in pieces whose gradients add up, so that memory follows the piece and not the batch;
-    all at once where norm layers look at the whole batch.
+    Losses are one number per example; the mean is taken here.
+    """
+    # beware: a forward that fails half-way has already moved the statistics of norms that learn them
+    buffers = [] if phase.norms == "frozen" else [(buffer, buffer.clone()) for buffer in model.buffers()]
+    loss = memory.tried(lambda: gradients(model, optimizer, batch, task, phase))
+    if loss is None:
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        return None
+    norm = torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], phase.clip)
+    if memory.tried(lambda: stepped(optimizer)) is None:  # no smaller piece helps here, and some parameters may have moved
+        raise HeadstartError(
+            "memory does not suffice for the moments of the optimizer, which take twice the size of the model. "
+            "Take a smaller backbone, or train fewer layers (freeze, then fit)."
+        )
+    # the step that a gradient without a number has made must not look sound: asking would wait for the device
+    return torch.where(norm.isfinite(), loss, torch.full_like(loss, float("nan")))
+
+
+def stepped(optimizer: torch.optim.Optimizer) -> bool:
+    """True, after the optimizer's step."""
+    optimizer.step()
+    return True
+
+
+def gradients(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""]:
+    """The mean loss of the batch, whose gradient the parameters then have.
+
+    The batch goes through the model in pieces of nearly equal size whose gradients add up, so that memory follows the piece
+    and not the batch. Where norm layers look at the other images no piece has a single one.
     """
     optimizer.zero_grad(set_to_none=True)
-    weights = torch.ones(len(batch.ids), device=batch.inputs.device) if batch.weights is None else batch.weights
-    size = phase.piece if phase.norms == "frozen" else len(batch.ids)
+    count = len(batch.ids)
+    weights = torch.ones(count, device=batch.inputs.device) if batch.weights is None else batch.weights
+    parts = -(-count // phase.piece)
+    parts = parts if phase.norms == "frozen" else min(parts, max(1, count // 2))
     partners = batch.targets if batch.partners is None else batch.partners
-    pieces = zip(*(each.split(size) for each in (batch.inputs, batch.targets, partners, weights / weights.sum())), strict=True)
+    shares = weights / weights.sum()
+    pieces = zip(*(each.tensor_split(parts) for each in (batch.inputs, batch.targets, partners, shares)), strict=True)
     total = torch.zeros((), device=batch.inputs.device)
     for inputs, targets, partner, share in pieces:
         with device.autocast(phase.precision, inputs.device):
@@ -30,7 +64,4 @@ def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Tas
         loss = (losses * share).sum()
         loss.backward()
         total += loss.detach()
-    if phase.clip < float("inf"):
-        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], phase.clip)
-    optimizer.step()
     return total
