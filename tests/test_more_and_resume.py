@@ -1,6 +1,7 @@
 """Training that is never a restart: what is prolonged goes on, what is interrupted ends as it would have."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -209,11 +210,20 @@ def test_changed_images_are_named_and_need_a_word(make_shapes: Make, tmp_path: P
     assert [row["epoch"] for row in resumed.history] == [0, 1]
 
 
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves by a hundredth of a second whenever it is read, so that a busy machine changes nothing."""
+    ticks = count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
+    monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+
+
+@pytest.mark.usefixtures("ticking")
 def test_a_training_by_the_clock_is_replayed_as_it_was(shapes: Path) -> None:
     """The steps after the last checkpoint are made with the rates that were logged, so that two resumptions agree."""
     broken = learner(shapes, Watcher(after_step(9)), checkpoint_seconds=1000.0, mixup=0.0)
     with pytest.raises(Killed):
-        broken.fine_tune(minutes=0.1)
+        broken.fine_tune(minutes=0.2)
     logged = broken.run.steps()
     assert [entry[0] for entry in logged] == list(range(1, 10))
     again = Watcher(after_step(9 - 8))
@@ -287,11 +297,8 @@ def test_a_bundle_without_its_run_goes_on_from_its_weights(shapes: Path, tmp_pat
 # ----------------------------------------------------------------------------------------------------------- the clock
 
 
-def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that moves by a hundredth of a second whenever it is read, so that a busy machine changes nothing."""
-    ticks = count()
-    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
-    monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+@pytest.mark.usefixtures("ticking")
+def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     watcher = Watcher()
     learn = learner(shapes, watcher)
     began = time.perf_counter()
@@ -310,6 +317,7 @@ def test_no_time_leaves_the_head_and_says_so(shapes: Path) -> None:
     learn = learner(shapes, watcher).fine_tune(minutes=0.001)
     assert [row["epoch"] for row in learn.history] == [0]
     assert "no time left" in watcher.notes()
+    assert re.search(r"0\.001 minutes were asked for.*is about 0\.\d minutes", watcher.notes())
 
 
 @pytest.mark.parametrize("wrong", [{"minutes": 0.0}, {"minutes": -1.0}, {"epochs": 2, "minutes": 3.0}, {}])

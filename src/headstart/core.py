@@ -216,7 +216,7 @@ class Phase:
     first_epoch: int = 1
     """The number in the table of the phase's first epoch."""
     seconds: float | None = None
-    """How long the steps and evaluations of the phase take together; None: as long as the epochs do."""
+    """How long the phase takes with all that follows its last step; None: as long as the epochs do."""
     label_smoothing: float = 0.0
     mixup: float = 0.0
     clip: float = 1.0

@@ -26,7 +26,7 @@ def by_clock(seconds: float, step_seconds: list[float], row_seconds: float = 0.0
     """The rates of a phase whose steps take so long (the last one again and again), and the time it ended."""
     watch, place = Watch(), Place(1)
     phase = Phase("all", 10, lr=1.0, seconds=seconds, warmup=0.2, cooldown=0.35)
-    pacing, rates = ByClock(phase, place, row_seconds, watch), []
+    pacing, rates = ByClock(phase, place, row_seconds, now=watch), []
     while not pacing.over(place):
         rates.append(warmup_stable_cooldown(pacing.progress(place), phase.warmup, phase.cooldown))
         taken = step_seconds[min(place.step, len(step_seconds) - 1)]
@@ -66,7 +66,7 @@ def test_slower_steps_end_the_descent_at_the_same_time() -> None:
 
 def test_a_row_fits_only_where_time_is_left_for_it() -> None:
     watch, place = Watch(), Place(1)
-    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 3.0, watch)
+    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 3.0, now=watch)
     place.step = 1
     pacing.stepped(place, 0.5)
     assert pacing.row_fits(place)
@@ -75,18 +75,26 @@ def test_a_row_fits_only_where_time_is_left_for_it() -> None:
     assert pacing.left(place) == pytest.approx(3.5)
 
 
-def test_a_phase_whose_end_takes_longer_is_shorter() -> None:
+def test_what_follows_the_last_step_is_part_of_the_phase_and_slows_down_with_the_steps() -> None:
+    """The end takes ten steps: on a machine that gets three times slower on the way, the last step leaves that much more."""
     watch, place = Watch(), Place(1)
-    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 0.0, watch)
-    pacing.shorten(4.0)
-    assert pacing.left(place) == pytest.approx(6.0)
-    watch.time += 6.0
-    assert pacing.over(place)
+    phase = Phase("all", 1, lr=1.0, seconds=60.0, warmup=0.2, cooldown=0.35)
+    pacing, rates = ByClock(phase, place, 0.0, lambda step: 10 * step, watch), []
+    assert pacing.left(place) == 60.0
+    while not pacing.over(place):
+        rates.append(warmup_stable_cooldown(pacing.progress(place), phase.warmup, phase.cooldown))
+        taken = 0.5 if watch.time < 120 else 1.5
+        watch.time += taken
+        place.step, place.batch = place.step + 1, place.batch + 1
+        pacing.stepped(place, taken)
+    assert watch.time - 100 + 10 * 1.5 == pytest.approx(60, abs=1.0)
+    assert rates[-1] < 0.02
+    assert pacing.step_seconds(place) == pytest.approx(1.5, abs=0.05)
 
 
 def test_a_phase_that_is_taken_up_knows_its_steps_at_once() -> None:
     watch, place = Watch(), Place(4, batch=1, step=100, seconds=50.0)
-    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=80.0), place, 0.0, watch)
+    pacing = ByClock(Phase("all", 1, lr=1.0, seconds=80.0), place, 0.0, now=watch)
     for _ in range(2):
         watch.time += 1.0
         place.step, place.batch = place.step + 1, place.batch + 1
@@ -96,7 +104,7 @@ def test_a_phase_that_is_taken_up_knows_its_steps_at_once() -> None:
 
 def test_the_evaluation_between_epochs_is_no_part_of_a_step() -> None:
     watch, place = Watch(), Place(1)
-    pacing = ByClock(Phase("all", 9, lr=1.0, seconds=60.0), place, 0.0, watch)
+    pacing = ByClock(Phase("all", 9, lr=1.0, seconds=60.0), place, 0.0, now=watch)
     for batch in (1, 2, 1, 2):
         watch.time += 11.0 if batch == 1 and place.step else 1.0
         place.step, place.batch = place.step + 1, batch
@@ -119,7 +127,7 @@ def test_a_replay_says_what_was_logged_and_then_follows_the_clock() -> None:
     watch = Watch()
     phase = Phase("all", 1, lr=1.0, seconds=10.0)
     logged = [Logged(0.25, 3.0, 0), Logged(0.5, 6.0, 1)]
-    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, watch)), Place(2, step=5)
+    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, now=watch)), Place(2, step=5)
     assert not pacing.over(place)
     assert pacing.progress(place) == 0.25
     place.step += 1

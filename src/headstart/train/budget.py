@@ -1,5 +1,6 @@
 """What a training costs and what time it has: the clock of a verb, the reserve at its end, the price of an epoch."""
 
+import math
 import statistics
 import time
 from copy import deepcopy
@@ -15,8 +16,7 @@ from headstart.train.optim import make_optimizer
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
-FORWARDS_VARY = 1.1
-"""How much longer than last time the forwards after the last step may take."""
+STEPS_WORTH_MAKING = 10
 CLOSING_SECONDS = 1.0
 """For the curve, the card and leaving, beside what is measured."""
 
@@ -44,24 +44,43 @@ class Clock:
         return self.before + time.perf_counter() - self.started
 
 
-def time_a_forward(state: TrainState) -> None:
-    """Notes how long the model takes for an image when it predicts, on the first validation images."""
+def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
+    """Notes how long the model takes for an image when it predicts, on the first validation images, while a step takes so long."""
     pixels = next(centres(state.parts["valid"]))
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
         predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry)
         seconds.append((time.perf_counter() - started) / len(pixels))
-    state.spent["a forward"] = statistics.median(seconds)
+    state.forward_took(statistics.median(seconds), step_seconds)
 
 
-def seconds_at_the_end(state: TrainState, phase: Phase) -> float:
-    """What evaluation, the head and saving will take after the last step, from what they took last."""
+def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.0) -> float:
+    """What evaluation, the head and saving will take after the last step, while a step takes so long (0: as when last timed).
+
+    A machine that gets busy slows steps and forwards alike, and steps are timed all the time.
+    """
     spent = state.spent
-    solves = state.solves_again(phase)
-    images = len(state.parts["valid"]) + (len(state.parts["train"]) if solves else 0)
+    images = len(state.parts["valid"]) + (len(state.parts["train"]) if state.solves_again(phase) else 0)
+    busier = step_seconds / spent["a step"] if step_seconds and spent.get("a step") else 1.0
+    return busier * spent["a forward"] * images + seconds_after_forwards(state, phase)
+
+
+def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
+    """What is left to do at the end when everything is evaluated: solve the head, save the model twice, leave."""
+    solving = state.spent.get("solving", 0.0) if state.solves_again(phase) else 0.0
+    return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving
+
+
+def too_short(state: TrainState, clock: Clock, ending: float) -> str:
+    """What to say when the minutes are over before a step of all layers could be made: the least that there must be."""
+    assert clock.allowed is not None, "only a clock with a deadline can be too short"
+    steps = STEPS_WORTH_MAKING * 3 * state.spent["a forward"] * state.settings.batch_size  # a step is about three forwards
+    least = math.ceil((clock.allowed - clock.left() + ending + steps) / 6) / 10
     return (
-        FORWARDS_VARY * spent["a forward"] * images + CLOSING_SECONDS + 2 * spent.get("saving", 1.0) + spent.get("solving", 0.0)
+        f"There is no time left to train further layers: what there is so far is kept. {clock.allowed / 60:g} minutes were asked for, "
+        f"of which {duration(clock.allowed - clock.left())} are gone; the least with which more than the head is trained here "
+        f"is about {least:.1f} minutes."
     )
 
 

@@ -16,6 +16,8 @@ WHOLE_STEPS = 20
 """From so many steps on before the end they are counted one by one."""
 
 
+Ending = Callable[[float], float]
+"""How long what follows the last step takes, from what a step takes."""
 Fall = Callable[[float, float, float], float]
 """How long the rate shall fall, from what was done, what is left and what a step takes; in steps, or seconds by the clock."""
 
@@ -57,8 +59,8 @@ class Pacing(Protocol):
         """A step took this long: brings `place.seconds` up to date."""
         ...
 
-    def shorten(self, seconds: float) -> None:
-        """What comes after the last step will take so much longer than was thought."""
+    def step_seconds(self, place: Place) -> float:
+        """What a step takes at present, 0 before that is known."""
         ...
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
@@ -93,8 +95,8 @@ class ByEpochs:
     def stepped(self, place: Place, seconds: float) -> None:
         place.seconds += seconds
 
-    def shorten(self, seconds: float) -> None:
-        """Epochs take as long as they do."""
+    def step_seconds(self, place: Place) -> float:
+        return place.seconds / place.step if place.step else 0.0
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         left = self.total - place.step
@@ -107,41 +109,53 @@ class ByEpochs:
 
 
 class ByClock:
-    """A phase that ends when its seconds are over, its rate falling to zero just then.
+    """A phase that ends, with what follows its last step, when its seconds are over, its rate falling to zero by the last step.
 
     What the caller does between steps (evaluation, saving) counts: time does not wait. Towards the end the time left is
     counted in whole steps, so that the last one that fits is made at the end of the descent. Progress never goes back.
+
+    Args:
+        ending: how long what follows the last step will take, from what a step takes at present (0: not known yet). A machine
+            that gets busy slows down both.
+        now: the clock.
     """
 
-    def __init__(self, phase: Phase, place: Place, row_seconds: float, now: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        place: Place,
+        row_seconds: float,
+        ending: Ending = lambda _: 0.0,
+        now: Callable[[], float] | None = None,
+    ) -> None:
         assert phase.seconds is not None, "a phase by the clock has seconds"
-        self._phase, self._length, self._row_seconds = phase, phase.seconds, row_seconds
+        self._phase, self._row_seconds, self._ending = phase, row_seconds, ending
         self._now = now or time.perf_counter
         self._began = self._now() - place.seconds
         self._step = self._most = 0.0
         self._made = 0
 
     def over(self, place: Place) -> bool:
-        left = self._length - self._elapsed()
+        left = self._left()
         return left <= 0 or (self._step > 0 and int(left / self._step + 0.5) < 1)
 
     def progress(self, place: Place) -> float:
-        left = self._length - self._elapsed()
+        left, length = self._left(), max(self._length(), 1e-9)
         if self._step > 0:
             steps = left / self._step
             left = (steps if steps > WHOLE_STEPS else int(steps + 0.5)) * self._step - self._step
-        least = LAST_SHARE * self._phase.cooldown * self._length
-        self._most = max(self._most, 1.0 - max(left, least) / self._length)
+        least = LAST_SHARE * self._phase.cooldown * length
+        self._most = min(1.0, max(self._most, 1.0 - max(left, least) / length))
         return self._most
 
     def steps(self, place: Place) -> int:
-        return place.step + (int(max(0.0, self._length - self._elapsed()) / self._step + 0.5) if self._step > 0 else 1)
+        return place.step + (int(max(0.0, self._left()) / self._step + 0.5) if self._step > 0 else 1)
 
     def left(self, place: Place) -> float | None:
-        return max(0.0, self._length - self._elapsed())
+        return max(0.0, self._left())
 
     def row_fits(self, place: Place) -> bool:
-        return self._length - self._elapsed() > self._row_seconds + 2 * self._step
+        return self._left() > self._row_seconds + 2 * self._step
 
     def stepped(self, place: Place, seconds: float) -> None:
         elapsed = self._elapsed()
@@ -152,18 +166,25 @@ class ByClock:
         self._step = taken if self._made <= 2 else 0.8 * self._step + 0.2 * taken
         place.seconds = elapsed
 
-    def shorten(self, seconds: float) -> None:
-        self._length -= seconds
+    def step_seconds(self, place: Place) -> float:
+        return self._step
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
-        done, left = self._elapsed(), self._length - self._elapsed()
+        done, left = self._elapsed(), self._left()
         seconds = fall(done, left, self._step)
         if seconds >= left:
             return phase
         cooldown = _cooldown(phase, self.progress(place), done, seconds)
-        self._length = done + seconds
-        self._phase = replace(phase, seconds=self._length, cooldown=cooldown)
+        self._phase = replace(phase, seconds=done + seconds + self._ending(self._step), cooldown=cooldown)
         return self._phase
+
+    def _length(self) -> float:
+        """Seconds from the first step of the phase to the end of its last."""
+        assert self._phase.seconds is not None, "a phase by the clock has seconds"
+        return self._phase.seconds - self._ending(self._step)
+
+    def _left(self) -> float:
+        return self._length() - self._elapsed()
 
     def _elapsed(self) -> float:
         return self._now() - self._began
@@ -200,9 +221,8 @@ class Replayed:
         else:
             self._by_clock(place).stepped(place, seconds)
 
-    def shorten(self, seconds: float) -> None:
-        if self._clock is not None:
-            self._clock.shorten(seconds)
+    def step_seconds(self, place: Place) -> float:
+        return 0.0 if self._clock is None else self._clock.step_seconds(place)
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         self._logged = self._logged[: place.step - self._first]

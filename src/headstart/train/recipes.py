@@ -11,11 +11,12 @@ from headstart.errors import BadSetting
 from headstart.model import learns_statistics
 from headstart.train import course as courses
 from headstart.train import loop, precision
-from headstart.train.budget import Clock, cost_in_words, seconds_at_the_end, time_a_forward
+from headstart.train.budget import Clock, cost_in_words, seconds_after_forwards, seconds_at_the_end, time_a_forward, too_short
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
 from headstart.train.safety import GENTLER, Diverged, MemoryShort
+from headstart.train.sensitivity import without_idle_stages
 from headstart.train.solved import solve_again
 from headstart.train.state import TrainState
 
@@ -56,7 +57,8 @@ def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[E
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
         head_lr_scale=SOLVED_HEAD_SHARE if solved else 1.0,
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved else 0.0,
-        first_stage=state.first_stage,
+        # a phase that is prolonged leaves out the stages that it has left out so far
+        first_stage=state.trunk.phase.first_stage if state.trunk and state.trunk.phase.name == "all" else state.first_stage,
     )
     yield from run_phase(state, phase, clock)
 
@@ -124,10 +126,13 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     )
     if phase.seconds is not None:
         time_a_forward(state)
-        left = max(0.0, clock.left() - seconds_at_the_end(state, phase))
-        phase = replace(phase, seconds=left + (trunk.place.seconds if trunk else 0.0))
-        if left == 0:
-            yield Note("There is no time left to train further layers: what there is so far is kept.")
+        if trunk is None and phase.name == "all":
+            phase, words = without_idle_stages(state.model, state.task, phase, batches(phase.first_epoch, 0))
+            yield from () if words is None else (Note(words),)
+        ending = seconds_at_the_end(state, phase)
+        if clock.left() < ending:
+            yield Note(too_short(state, clock, ending))
+        phase = replace(phase, seconds=clock.left() + (trunk.place.seconds if trunk else 0.0))
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
     state.course = courses.start(state.model, phase) if trunk is None else courses.taken_up(state.model, trunk, phase)
     yield from go_on(state, clock, ())
@@ -166,26 +171,25 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             return change
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
+            if phase.seconds is not None:
+                time_a_forward(state, pacing.step_seconds(place))
             yield Note(cost_in_words(per_step, state.steps_per_epoch(phase), event))
         if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
-            planned = seconds_at_the_end(state, phase) if phase.seconds is not None else 0.0
-            row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), clock)
-            if phase.seconds is not None:
-                pacing.shorten(seconds_at_the_end(state, phase) - planned)
+            row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), pacing.step_seconds(place), clock)
             if change := ended_early(state, row, pacing):
                 return change
     return None
 
 
-def _row(state: TrainState, done: EpochDone, clock: Clock) -> Generator[Event, None, RowDone]:
+def _row(state: TrainState, done: EpochDone, step_seconds: float, clock: Clock) -> Generator[Event, None, RowDone]:
     """The row of an epoch; of the last epoch with the head solved again where that is how it was made."""
     assert state.course is not None, "there is a course where an epoch is done"
     if done.last and state.solves_again(state.course.phase):
-        outputs = yield from solve_again(state)
+        outputs = yield from solve_again(state, lambda: clock.left() > seconds_after_forwards(state, state.course.phase))
     else:
         started = time.perf_counter()
         outputs = state.outputs("valid")
-        state.spent["a forward"] = (time.perf_counter() - started) / len(state.parts["valid"])
+        state.forward_took((time.perf_counter() - started) / len(state.parts["valid"]), step_seconds)
     row = RowDone(state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds()))
     yield row
     return row
@@ -195,9 +199,11 @@ def _pacing(state: TrainState, phase: Phase, place: Place, logged: Sequence[Logg
     if phase.seconds is None:
         return ByEpochs(phase, state.steps_per_epoch(phase))
     row_seconds = state.spent.get("a forward", 0.0) * len(state.parts["valid"]) + state.spent.get("saving", 1.0)
-    if logged:
-        return Replayed(logged, place.step, lambda place: ByClock(phase, place, row_seconds))
-    return ByClock(phase, place, row_seconds)
+
+    def by_clock(place: Place) -> ByClock:
+        return ByClock(phase, place, row_seconds, lambda step_seconds: seconds_at_the_end(state, phase, step_seconds))
+
+    return Replayed(logged, place.step, by_clock) if logged else by_clock(place)
 
 
 def _feed(state: TrainState, phase: Phase) -> loop.Feed:

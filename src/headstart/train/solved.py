@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from headstart.core import Event, Note, Outputs, Progress, RowDone
 from headstart.data.batches import centres
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
+from headstart.seeds import numpy_generator
 from headstart.train.budget import Clock
 from headstart.train.features import Features
 from headstart.train.state import TrainState
@@ -50,16 +51,16 @@ def _solve(state: TrainState, features: Features) -> Any:
     """The `SolvedHead` on the cached features, which is also put into the model."""
     train = state.parts["train"]
     started = time.perf_counter()
-    solved = _solved(state, features.rows[train.indices])
+    solved = _solved(state, features.rows[train.indices], train.targets)
     _put_head(state, solved)
     state.spent["solving"] = time.perf_counter() - started
     return solved
 
 
-def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"]) -> Any:
+def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], targets: Int[Tensor, " batch"]) -> Any:
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
-    return head_solve.SOLVERS[state.task.solver](rows, state.parts["train"].targets.numpy(), state.task.outputs)
+    return head_solve.SOLVERS[state.task.solver](rows, targets.numpy(), state.task.outputs)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
@@ -70,39 +71,54 @@ def _put_head(state: TrainState, solved: Any) -> None:
         linear.bias.copy_(torch.from_numpy(solved.bias))
 
 
-def solve_again(state: TrainState) -> Generator[Event, None, Outputs]:
+def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:
     """The validation outputs of the better of two heads on the features as they are now, which the model then has.
 
     One is the head as trained, the other is solved. The features of images that were trained on are better than those of
     others, which makes a head solved on them too sure where training went far; where it did not, solving is free quality.
-    The validation part tells (docs/log.md).
+    The validation part tells (docs/log.md). Where time runs out, the head is solved on as many training images as were
+    reached, drawn at random.
     """
-    rows = {}
-    for part in ("valid", "train"):
-        rows[part] = yield from _features_now(state, part)
-    solved = _solved(state, rows["train"])
-    targets = state.parts["valid"].targets
-    trained = _head_outputs(state, rows["valid"])
-    again = Outputs(torch.from_numpy(rows["valid"] @ solved.weight.T + solved.bias).float())
-    losses = [float(state.task.loss(each.mean, targets).mean()) for each in (trained, again)]
+    valid, _ = yield from _features_now(state, "valid")
+    trained = _head_outputs(state, valid)
+    rows, reached = yield from _features_now(state, "train", time_left)
+    targets = state.parts["train"].targets[torch.from_numpy(reached)]
+    if len(torch.unique(targets)) < len(torch.unique(state.parts["train"].targets)):
+        yield Note("There was no time to solve the head again: it is kept as trained.")
+        return trained
+    solved = _solved(state, rows, targets)
+    again = Outputs(torch.from_numpy(valid @ solved.weight.T + solved.bias).float())
+    losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (trained, again)]
     better = losses[1] < losses[0]
     if better:
         _put_head(state, solved)
+    some = "" if len(reached) == len(state.parts["train"]) else f" of {len(reached):,} training images, for lack of time,"
     yield Note(
-        f"The head solved again on the final features is {'' if better else 'not '}kept: "
+        f"The head solved again on the final features{some} is {'' if better else 'not '}kept: "
         f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
     )
     return again if better else trained
 
 
-def _features_now(state: TrainState, part: str) -> Generator[Event, None, Float[np.ndarray, "batch features"]]:
-    """What the backbone as it is now gives for every example of a part, in order, by torch in float32."""
-    examples, rows = state.parts[part], []
+def _features_now(
+    state: TrainState, part: str, time_left: Callable[[], bool] = lambda: True
+) -> Generator[Event, None, tuple[Float[np.ndarray, "batch features"], Int[np.ndarray, " batch"]]]:
+    """What the backbone as it is now gives for the examples of a part, by torch in float32, and which they are, in order.
+
+    All of them, or as many as there is time for, in an order drawn at random.
+    """
+    examples, rows, done = state.parts[part], [], 0
+    order = numpy_generator(state.settings.seed, "features", part).permutation(len(examples))
     forward = torch_features(state.model.backbone, examples.store.geometry, state.device)
-    for pixels in centres(examples):
+    for pixels in centres(replace(examples, indices=examples.indices[order])):
+        if not time_left():
+            break
         rows.append(forward(pixels))
-        yield Progress(f"features of the {part} images", sum(map(len, rows)), len(examples))
-    return np.concatenate(rows)
+        done += len(pixels)
+        yield Progress(f"features of the {part} images", done, len(examples))
+    reached = np.argsort(order[:done])
+    width = state.model.backbone.spec.width
+    return np.concatenate([np.empty((0, width), np.float32), *rows])[reached], order[:done][reached]
 
 
 def _from_features(state: TrainState, features: Features, part: str, most: int | None = None) -> Outputs:

@@ -44,7 +44,7 @@ class TrainState:
     seconds: float = 0.0
     """Spent in training verbs before the current one."""
     spent: dict[str, float] = field(default_factory=dict)
-    """Seconds that solving the head and saving the model took last: what must be left at a deadline."""
+    """Seconds that a forward, solving the head and saving the model took last: what must be left at a deadline."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
 
@@ -88,6 +88,10 @@ class TrainState:
     def kept(self) -> Row:
         """The row whose weights the run keeps."""
         return self.best() if self.settings.keep == "best" else self.rows[-1]
+
+    def forward_took(self, seconds: float, step_seconds: float) -> None:
+        """Notes the seconds of a forward of one image, and those of a step (of a batch) at about the same time, if known."""
+        self.spent["a forward"], self.spent["a step"] = seconds, step_seconds
 
     def outputs(self, part: str) -> Outputs:
         """What the model says of every example of a part, in order, in float32."""
