@@ -145,6 +145,8 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
         device="cpu",
         mixup=0.2,
         checkpoint_seconds=5.0,
+        patience=3,
+        interrupt="anneal",
     )
     assert (made.data.valid, made.data.test, made.data.seed) == (0.25, 0.25, 5)
     assert {record.group for record in made.data.records} == set("0123")

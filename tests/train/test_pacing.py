@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,7 +160,7 @@ def test_a_phase_that_ends_early_falls_from_its_rate_to_zero(total: int, cooldow
     before = share(phase)
     short = pacing.end_early(place, phase, lambda *_: fall)
     if short == phase:
-        assert math.ceil(fall - 1e-9) >= total - done
+        assert max(1, math.ceil(fall - 1e-9)) >= total - done
         return
     assert short.steps is not None and done < short.steps < total
     assert ByEpochs(short, 1).total == pacing.total == short.steps
@@ -167,9 +168,11 @@ def test_a_phase_that_ends_early_falls_from_its_rate_to_zero(total: int, cooldow
     while not pacing.over(place):
         shares.append(share(short))
         place.step += 1
-    assert shares == sorted(shares, reverse=True)
+    if short.cooldown == 1.0:  # the rate had hardly risen
+        return
+    assert np.diff(shares).max(initial=-1.0) < 1e-9
     assert shares[-1] == pytest.approx(shares[0] / (2 * len(shares) - 1))  # the last half step of a straight line to zero
-    assert shares[0] <= max(before, len(shares) / short.steps) + 1e-9
+    assert shares[0] <= before + 1e-9
 
 
 def test_a_phase_by_the_clock_that_ends_early_has_less_time() -> None:
