@@ -38,6 +38,8 @@ def everything(folder: Path) -> dict[str, int]:
         ("--size", "1000000", "size must be from 16 to 4096 pixels, got 1000000"),
         ("--size", "3", "size must be from 16 to 4096 pixels, got 3"),
         ("--epochs", "-1", "epochs must be 0"),
+        ("--patience", "0", "patience must be at least 1"),
+        ("--interrupt", "aneal", 'Did you mean "anneal"?'),
     ],
 )
 def test_a_setting_out_of_range_is_told_before_anything_is_made(

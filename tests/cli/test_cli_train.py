@@ -117,7 +117,7 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
             *["--lr-mult", "10", "--norms", "adapt", "--keep", "last", "--monitor", "error_rate", "--metrics", "f1,error_rate"],
             *["--metrics", "auroc", "--label-smoothing", "0.1", "--backbone", "tiny", "--no-pretrained", "--head-kind", "mlp"],
             *["--size", "64", "--batch-size", "8", "--augment", "flip", "--seed", "5", "--device", "cpu", "--valid", "0.25"],
-            *["--mixup", "0.2", "--checkpoint-seconds", "5"],
+            *["--mixup", "0.2", "--checkpoint-seconds", "5", "--patience", "3", "--interrupt", "anneal"],
             *["--test", "0.25", "--group-by", r"(\d)_", "--run", "here"],
         ]
     )
@@ -145,6 +145,8 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
         device="cpu",
         mixup=0.2,
         checkpoint_seconds=5.0,
+        patience=3,
+        interrupt="anneal",
     )
     assert (made.data.valid, made.data.test, made.data.seed) == (0.25, 0.25, 5)
     assert {record.group for record in made.data.records} == set("0123")

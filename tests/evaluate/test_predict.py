@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from headstart.core import Geometry, Outputs
-from headstart.errors import DataError
+from headstart.errors import DataError, HeadstartError
 from headstart.evaluate.predict import named, outputs, predict
 from headstart.modalities import image
 from headstart.tasks.single_label import SingleLabel
@@ -181,3 +181,27 @@ def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
         (found,) = named(given_input)
         found.id.encode("utf-8")
         assert ask(given_input)[0].error is None
+
+
+class Narrow(Small):
+    """Has memory for so many images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def outputs(self, inputs: Any) -> Outputs:
+        said = super().outputs(inputs)
+        if len(inputs) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return said
+
+
+def test_without_memory_for_a_batch_its_halves_are_predicted_in_order():
+    batches = [torch.from_numpy(np.stack([picture(n, 32, 32) for n in range(first, first + 7)])) for first in (0, 7)]
+    model = Narrow(3)
+    said = outputs(model, batches, GEOMETRY).mean
+    assert model.sizes == [7, 3, 3, 2, 3, 3, 2]  # one image goes in twice; the second batch is not tried whole
+    assert torch.allclose(said, outputs(Small(), batches, GEOMETRY).mean, atol=1e-5)
+    with pytest.raises(HeadstartError, match="a single image of 32 pixels"):
+        outputs(Narrow(1), batches, GEOMETRY)

@@ -1,5 +1,8 @@
 """How far a phase is: by steps, by a clock, by a log; and what the learning rate makes of it."""
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -151,3 +154,56 @@ def test_the_rate_rises_stays_and_ends_at_zero() -> None:
     shares = [warmup_stable_cooldown(progress, 0.2, 0.4) for progress in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
     assert shares == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0])
     assert warmup_stable_cooldown(0.0, 0.0, 0.4) == 1.0
+
+
+@given(st.integers(2, 400), st.floats(0.1, 0.6), st.data())
+def test_a_phase_that_ends_early_falls_from_its_rate_to_zero(total: int, cooldown: float, data: st.DataObject) -> None:
+    done, fall = data.draw(st.integers(1, total - 1)), data.draw(st.floats(0.0, 400.0))
+    phase = Phase("all", total, lr=1.0, warmup=0.2, cooldown=cooldown)
+    pacing, place = ByEpochs(phase, 1), Place(1, step=done)
+
+    def share(of: Phase) -> float:
+        return warmup_stable_cooldown(pacing.progress(place), of.warmup, of.cooldown)
+
+    before = share(phase)
+    short = pacing.end_early(place, phase, lambda *_: fall)
+    if short == phase:
+        assert max(1, math.ceil(fall - 1e-9)) >= total - done
+        return
+    assert short.steps is not None and done < short.steps < total
+    assert ByEpochs(short, 1).total == pacing.total == short.steps
+    shares = []
+    while not pacing.over(place):
+        shares.append(share(short))
+        place.step += 1
+    if short.cooldown == 1.0:  # the rate had hardly risen
+        return
+    assert np.diff(shares).max(initial=-1.0) < 1e-9
+    assert shares[-1] == pytest.approx(shares[0] / (2 * len(shares) - 1))  # the last half step of a straight line to zero
+    assert shares[0] <= before + 1e-9
+
+
+def test_a_phase_by_the_clock_that_ends_early_has_less_time() -> None:
+    watch, place = Watch(), Place(1, batch=1)
+    phase = Phase("all", 9, lr=1.0, seconds=100.0, cooldown=0.35)
+    pacing = ByClock(phase, place, 0.0, watch)
+    watch.time += 26.0
+    place.step = 26
+    pacing.stepped(place, 1.0)
+    seen = []
+    short = pacing.end_early(place, phase, lambda *given: seen.append(given) or 14.0)
+    assert seen == [(26.0, 74.0, 1.0)]
+    assert (short.seconds, short.cooldown) == (40.0, pytest.approx(0.35))
+    assert pacing.left(place) == 14.0
+    assert pacing.end_early(place, short, lambda done, left, step: left) == short
+
+
+def test_a_replay_that_ends_early_forgets_what_was_logged_behind_it() -> None:
+    watch = Watch()
+    phase = Phase("all", 1, lr=1.0, seconds=100.0)
+    logged = [Logged(0.2, 30.0, 0), Logged(0.3, 40.0, 0)]
+    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, watch)), Place(2, step=5)
+    place.step += 1
+    pacing.stepped(place, 9.0)
+    assert pacing.end_early(place, phase, lambda *_: 10.0).seconds == 40.0
+    assert pacing.left(place) == 10.0

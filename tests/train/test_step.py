@@ -45,7 +45,30 @@ def test_pieces_add_up_to_the_batch(piece: int) -> None:
 
 def test_batch_statistics_are_those_of_the_whole_batch() -> None:
     phase = replace(PHASE, norms="adapt")
-    assert after(replace(phase, piece=2), batch(6))[0] == after(replace(phase, piece=100), batch(6))[0]
+    loss, _ = after(replace(phase, piece=6), batch(6))
+    assert loss == after(replace(phase, piece=100), batch(6))[0]
+    assert loss != after(replace(phase, piece=3), batch(6))[0]  # which is what there is when memory runs short
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_no_piece_is_of_one_image_where_norms_learn_statistics(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    forward = models.Model.forward
+    monkeypatch.setattr(models.Model, "forward", lambda self, x: sizes.append(len(x)) or forward(self, x))
+    after(replace(PHASE, norms="train", piece=2), batch(count))
+    assert sum(sizes) == count
+    assert min(sizes) >= 2 and max(sizes) <= 3
+
+
+@pytest.mark.parametrize("clip", [1.0, float("inf")])
+def test_a_gradient_that_is_no_number_makes_the_loss_none(clip: float) -> None:
+    model = models.build(models.build_backbone("tiny"), 3)
+    models.norm_mode(model, PHASE.norms)
+    optimizer = make_optimizer(model, PHASE)
+    given = batch(4)
+    assert torch.isfinite(step(model, optimizer, given, TASK, PHASE))
+    model.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+    assert torch.isnan(step(model, optimizer, given, TASK, replace(PHASE, clip=clip)))
 
 
 def test_the_loss_is_the_weighted_mean() -> None:

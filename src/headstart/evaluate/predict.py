@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,7 +20,7 @@ from PIL import Image
 
 from headstart.core import Geometry, Outputs, Predictive
 from headstart.data._scan import clean, scan
-from headstart.errors import DataError
+from headstart.errors import DataError, HeadstartError
 from headstart.modalities import image
 
 Source = str | Path | bytes | np.ndarray | Image.Image
@@ -69,10 +70,15 @@ def predict(
 
 
 def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], geometry: Geometry) -> Outputs:
-    """What the model says of all batches together, in order; `batches` are the centres of decoded images."""
+    """What the model says of all batches together, in order; `batches` are the centres of decoded images.
+
+    Raises:
+        DataError: when there is none.
+        HeadstartError: when memory does not suffice for one image.
+    """
     import torch
 
-    parts = [_said(model, torch.as_tensor(batch), geometry) for batch in batches]
+    parts = list(_within_memory(model, batches, geometry))
     if not parts:
         raise DataError("there are no images to predict on. Give at least one.")
     first = parts[0]
@@ -83,6 +89,30 @@ def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], g
         None if first.cov is None else torch.cat([torch.as_tensor(part.cov) for part in parts]),
         None if first.samples is None else torch.cat([torch.as_tensor(part.samples) for part in parts], dim=1),
     )
+
+
+def _within_memory(model: Predictive, batches: Iterable[Any], geometry: Geometry) -> Iterator[Outputs]:
+    """The outputs of the batches in order; in halves, and from then on of that size, where memory does not suffice."""
+    import torch
+
+    from headstart.engine import memory
+
+    most: int | None = None
+    for batch in batches:
+        waiting = list(torch.as_tensor(batch).split(most or len(batch)))[::-1]
+        while waiting:
+            piece = waiting.pop()
+            said = memory.tried(partial(_said, model, piece, geometry))
+            if said is not None:
+                yield said
+                continue
+            if len(piece) == 1:
+                raise HeadstartError(
+                    f"memory does not suffice to predict on a single image of {geometry.size} pixels. End other programs that "
+                    "use the memory, or train a model with a smaller size or backbone."
+                )
+            most = len(piece) // 2
+            waiting += list(piece.split(most))[::-1]
 
 
 def _said(model: Predictive, batch: Any, geometry: Geometry) -> Outputs:

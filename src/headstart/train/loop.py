@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
+from torch import Tensor
+
 from headstart.core import Batch, Cooling, EpochDone, StepDone, Task
 from headstart.model import Model, norm_mode
 from headstart.train import course as courses
@@ -49,7 +51,7 @@ def run(
             place.batch += 1
             place.step += 1
             pacing.stepped(place, time.perf_counter() - started)
-            if loss.device.type == "cpu" and not math.isfinite(loss):  # a GPU would have to be waited for
+            if read_at_once(loss) and not math.isfinite(loss):
                 yield Diverged(float(loss))
                 return
             left = pacing.left(place)
@@ -66,3 +68,8 @@ def run(
             yield EpochDone(place.epoch - place.rowless, train_loss, place.lr, last)
         # beware: the place moves on only now, so that a training that ends before the epoch's row will make it when it goes on
         place.epoch, place.batch, place.losses, place.counts, place.rowless = place.epoch + 1, 0, [], [], rowless
+
+
+def read_at_once(loss: Tensor) -> bool:
+    """Whether a loss can be looked at without waiting for its device; the others are at the end of their epoch."""
+    return loss.device.type == "cpu"

@@ -100,10 +100,10 @@ class ByEpochs:
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         left = self.total - place.step
-        steps = max(1, math.ceil(fall(place.step, left, 1.0) - 1e-9)) if left else 0
+        steps = max(1, math.ceil(fall(float(place.step), float(left), 1.0) - 1e-9)) if left else 0
         if steps >= left:
             return phase
-        cooldown = _cooldown(phase, self.progress(place), place.step, steps)
+        cooldown = _cooldown(phase, self.progress(place), float(place.step), float(steps))
         self.total = place.step + steps
         return replace(phase, steps=self.total, cooldown=cooldown)
 

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from headstart.core import Batch, Phase, Task
 from headstart.engine import device as engine
+from headstart.engine import memory
 from headstart.errors import StoreError
 from headstart.model import Model, norm_mode, set_trainable
 from headstart.store import atomic, cache
@@ -31,7 +34,15 @@ def choose(model: Model, task: Task, batches: Iterator[Batch], phase: Phase, dev
     def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return task.loss(outputs.float(), targets, phase.label_smoothing).mean()
 
-    found = engine.probe_precision(model, batch.inputs[:PROBED_IMAGES], batch.targets[:PROBED_IMAGES], loss)
+    def probe(images: int) -> dict[str, Any]:
+        return engine.probe_precision(model, batch.inputs[:images], batch.targets[:images], loss)
+
+    images, found = PROBED_IMAGES, memory.tried(lambda: probe(PROBED_IMAGES))
+    while found is None and images > 2:
+        images //= 2
+        found = memory.tried(partial(probe, images))
+    if found is None:
+        return "float32"  # the first step tells what to do about the memory
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_json(file, found)
