@@ -14,12 +14,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve"})
+"""Keys of a row that are not printed when it is made: long, or the same for every row."""
 PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "fastai")
 
 
@@ -60,10 +63,16 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, peak, stop))
         watcher.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        stop.set()
-        watcher.join()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()  # who stops a benchmark does not want its entrant to go on
+            process.wait()
+            raise
+        finally:
+            wall = time.perf_counter() - started
+            stop.set()
+            watcher.join()
         out.seek(0)
         err.seek(0)
         printed = out.read()
@@ -99,39 +108,61 @@ def last_json(printed: str) -> dict[str, Any]:
 
 
 class Table:
-    """The rows of one benchmark in `benchmarks/results/<name>.jsonl`."""
+    """The rows of one benchmark in `<folder>/<name>.jsonl`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: Path = RESULTS) -> None:
         self.name = name
-        self.file = RESULTS / f"{name}.jsonl"
+        self.file = folder / f"{name}.jsonl"
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far."""
+        """All rows so far; a last line that a stopped run left unfinished is passed over."""
         if not self.file.exists():
             return []
-        return [json.loads(line) for line in self.file.read_text().splitlines() if line.strip()]
+        found = []
+        for line in self.file.read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
+
+    def kept(self, entrant: str, case: str, repeat: int, **same: Any) -> dict[str, Any] | None:
+        """The row of this entrant, case and repeat whose other keys are as in `same`, if there is one."""
+        wanted = {"entrant": entrant, "case": case, "repeat": repeat, **same}
+        return next((row for row in self.rows() if all(row.get(key) == value for key, value in wanted.items())), None)
 
     def once(
-        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], again: bool = False
+        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], again: bool = False, **same: Any
     ) -> dict[str, Any]:
-        """The row of this entrant, case and repeat: from the file, or by running it now."""
-        for row in self.rows():
-            if not again and (row["entrant"], row["case"], row["repeat"]) == (entrant, case, repeat):
-                return row
+        """The row of this entrant, case and repeat: from the file, or by running it now. `same` is kept in it and must agree."""
+        if not again and (kept := self.kept(entrant, case, repeat, **same)) is not None:
+            return kept
         row = {
             "benchmark": self.name,
             "entrant": entrant,
             "case": case,
             "repeat": repeat,
+            **same,
             **run(),
             **facts(),
             "at": time.strftime("%Y-%m-%dT%H:%M"),
         }
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps({key: row[key] for key in row if key not in ("versions", "machine", "commit", "python")}), flush=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab+") as file:
+            whole = file.tell() == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
+            file.write(b"" if whole else b"\n")  # an unfinished line stays one, and does not spoil this one
+            file.write(json.dumps(row).encode() + b"\n")
+        print(json.dumps({key: row[key] for key in row if key not in NOT_SHOWN}), flush=True)
         return row
+
+    def tried(
+        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], **same: Any
+    ) -> dict[str, Any] | None:
+        """As `once`; None when it fails, which is told and not kept, so that it is tried again next time."""
+        try:
+            return self.once(entrant, case, repeat, run, **same)
+        except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
+            failed = {"benchmark": self.name, "entrant": entrant, "case": case, "repeat": repeat, **same, "failed": str(error)}
+            print(json.dumps(failed), flush=True)
+            return None
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> str:
