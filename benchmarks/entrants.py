@@ -27,7 +27,8 @@ def headstart(split: Divided, *options: str, settings: list[str]) -> dict[str, A
         found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
     said = last_json(found.pop("printed"))
     found["curve"] = [row | {"test_loss": None} for row in said.pop("rows")]
-    said.pop("valid")
+    if "solved" in said:
+        said["solved"] = flat(said["solved"])
     return {**found, **flat(said), "sizes": split.sizes}
 
 
@@ -47,9 +48,9 @@ def peer(name: str, python: str, split: Divided, epochs: int, options: list[str]
 
 
 def flat(said: dict[str, Any]) -> dict[str, Any]:
-    """The same with the wrong images of the test part as a key of their own."""
-    test = dict(said["test"])
-    return {**said, "wrong": test.pop("wrong"), "test": test}
+    """The same with the wrong images of the test part as a key of their own, and those of the others forgotten."""
+    short = {part: {key: said[part][key] for key in said[part] if key != "wrong"} for part in ("test", "valid") if part in said}
+    return {**said, "wrong": said["test"]["wrong"], **short}
 
 
 # ------------------------------------------------------------------------------------------ how long a peer's epochs take

@@ -102,10 +102,8 @@ def report(rows: list[Row], one: str, other: str, names: Sequence[str], nll_goal
         # not above: the interval of the ratio does not lie wholly above 1
         verdict = "lower" if interval.high < 1 else "ABOVE" if interval.low > 1 else "not told apart"
         seconds = [sum(pair[side].get("taken", pair[side]["wall"]) for pair in both) / len(both) / 60 for side in (0, 1)]
-        lines.append(
-            [name, " ".join(f"{ratio:.2f}" for ratio in each), interval, verdict, plain, wrong]
-            + [f"{_minutes(both, 0, seconds[0])}, {_minutes(both, 1, seconds[1])}"]
-        )
+        took = f"{_minutes(both, 0, seconds[0])}, {_minutes(both, 1, seconds[1])}"
+        lines.append([name, " ".join(f"{ratio:.2f}" for ratio in each), interval, verdict, plain, wrong, took])
         means.append(interval.mean)
         pooled += wrong
     if not lines:
