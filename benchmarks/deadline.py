@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import entrants
-from harness import RESULTS, Table, headstart, last_json, measure
+from harness import RESULTS, Table, headstart, last_json, measure, stoppable
 from paired import NO_ERRORS, compared, markdown, ratios
 from sets import PLACE, Divided, available, divided, parse_folders
 
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=PLACE)
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    stoppable()
     table = Table("deadline", asked.results)
     read = {} if asked.report else available(asked.sets, parse_folders(asked.data), asked.peer_python)
     if asked.truncated:

@@ -7,6 +7,7 @@ printed, commit, versions and machine. A run continues where an earlier one ende
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def machine() -> str:
     )
     family = [line.split(":")[1].strip() for line in text.splitlines() if line.startswith(("cpu family", "model\t"))][:2]
     return f"{model} (family {', model '.join(family)}), {os.cpu_count()} cores"
+
+
+def stoppable() -> None:
+    """From now on a request to terminate is as Ctrl-C: what was started is ended, and rows so far are kept."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
@@ -146,12 +156,16 @@ class Table:
             "at": time.strftime("%Y-%m-%dT%H:%M"),
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab+") as file:
-            whole = file.tell() == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
-            file.write(b"" if whole else b"\n")  # an unfinished line stays one, and does not spoil this one
-            file.write(json.dumps(row).encode() + b"\n")
+        self._append(json.dumps(row).encode() + b"\n")
         print(json.dumps({key: row[key] for key in row if key not in NOT_SHOWN}), flush=True)
         return row
+
+    def _append(self, line: bytes) -> None:
+        """Adds a line in one piece: another benchmark may be writing to the same file."""
+        before = self.file.read_bytes()[-1:] if self.file.exists() else b""
+        with self.file.open("ab", buffering=0) as file:
+            # a line that a stopped run left unfinished stays one, and does not spoil this one
+            file.write(line if before in (b"", b"\n") else b"\n" + line)
 
     def tried(
         self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], **same: Any

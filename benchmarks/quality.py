@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import entrants
-from harness import RESULTS, Table
+from harness import RESULTS, Table, stoppable
 from paired import NO_ERRORS, Errors, Interval, compared, markdown, paired_t, ratios
 from sets import PLACE, SETS, Divided, available, divided, parse_folders
 
@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=PLACE, help="where the prepared folders are kept")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the rows")
     asked = parser.parse_args()
+    stoppable()
     table = Table("quality", asked.results)
     if not asked.report:
         read = available(asked.sets, parse_folders(asked.data), asked.peer_python)

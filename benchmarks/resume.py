@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import RESULTS, Table, headstart
+from harness import RESULTS, Table, headstart, stoppable
 from PIL import Image
 
 COURSES = {
@@ -219,7 +219,8 @@ def report(rows: list[dict[str, Any]]) -> tuple[str, bool]:
         if row["result"] != "equal" or row["unreadable"]:
             lines.append(f"try {row['repeat']} ({row['entrant']}, {row['case']}): {row['result']} {' '.join(row['unreadable'])}")
     equal, readable = sum(row["result"] == "equal" for row in rows), sum(not row["unreadable"] for row in rows)
-    lines.append(f"{equal} of {len(rows)} bit-equal, {len(rows) - readable} unreadable run folders")
+    counts = {"benchmark": "resume", "kills": len(rows), "equal": equal, "unreadable": len(rows) - readable}
+    lines.append(json.dumps(counts))
     return "\n".join(lines), equal == readable == len(rows)
 
 
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    stoppable()
     table, rows = Table("resume", asked.results), []
     with tempfile.TemporaryDirectory() as folder:
         data = make_images(Path(folder) / "images")

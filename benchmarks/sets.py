@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import FileLock
 from harness import ROOT
 
 PLACE = Path(tempfile.gettempdir()) / "headstart-benchmarks"
@@ -83,7 +84,13 @@ def available(names: list[str], folders: Mapping[str, Path], peer_python: str) -
 
 
 def divided(name: str, read: Callable[[], Source], seed: int, place: Path = PLACE) -> Divided:
-    """The split of this set and seed; made when it is not there yet."""
+    """The split of this set and seed; made when it is not there yet, by one process at a time."""
+    place.mkdir(parents=True, exist_ok=True)
+    with FileLock(place / f"{name}.lock"):
+        return _divided(name, read, seed, place)
+
+
+def _divided(name: str, read: Callable[[], Source], seed: int, place: Path) -> Divided:
     folder = place / name / f"seed{seed}"
     manifest = folder.with_suffix(".json")
     if not manifest.is_file():
