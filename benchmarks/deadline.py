@@ -119,10 +119,18 @@ def truncated_report(rows: list[Row], minutes: float) -> str:
             wrong = sum((compared(other["wrong"], annealed[k]["wrong"], other["test"]["n"]) for k, other in pairs), NO_ERRORS)
             pooled[how] += wrong
             valid = [f"{annealed[k]['valid']['nll']:.3f}/{other['valid']['nll']:.3f}" for k, other in zip(keys, tests)]
-            lines.append([case, how, nll, " ".join(valid), wrong])
+            steps = " ".join(f"{annealed[key]['steps']}/{cut[key]['steps']}" for key in keys)
+            lines.append([case, how, nll, " ".join(valid), steps, wrong])
     if not lines:
         return "no pair of an annealed run and one cut off yet."
-    head = ["set", "the one cut off", "test NLL annealed / cut off", "valid NLL of both by seed", "errors cut off -> annealed"]
+    head = [
+        "set",
+        "the one cut off",
+        "test NLL annealed / cut off",
+        "valid NLL of both by seed",
+        "steps of both",
+        "errors cut off -> annealed",
+    ]
     totals = "\n".join(f"errors pooled, cut off ({how}) -> annealed: {wrong}" for how, wrong in pooled.items())
     return f"{markdown(head, lines)}\n\n{totals}\n"
 

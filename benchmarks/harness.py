@@ -52,12 +52,13 @@ def machine() -> str:
 
 
 def stoppable() -> None:
-    """From now on a request to terminate is as Ctrl-C: what was started is ended, and rows so far are kept."""
+    """From now on Ctrl-C and a request to terminate end what was started and leave with a word; rows so far are kept."""
 
     def stop(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        raise SystemExit("stopped; the rows so far are kept")
 
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
