@@ -64,13 +64,16 @@ def stoppable() -> None:
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
     """Wall, CPU and system seconds and peak memory (MB, of the whole process tree's largest sample) of a command, and what it printed.
 
+    `anon_mb` is the part of the memory that no file backs (None where the system does not tell): mapped files count in
+    `peak_mb` while their pages are in memory.
+
     Raises:
         RuntimeError: when the command fails, with the end of what it printed.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environment or {})}, cwd=cwd)
-        peak: list[float] = [0.0]
+        peak: list[float] = [0.0, 0.0]
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, peak, stop))
         watcher.start()
@@ -95,12 +98,13 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         "cpu": round(usage.ru_utime + usage.ru_stime, 2),
         "system": round(usage.ru_stime, 2),
         "peak_mb": round(peak_mb),
+        "anon_mb": round(peak[1]) or None,
         "printed": printed,
     }
 
 
 def _watch(pid: int, peak: list[float], stop: threading.Event) -> None:
-    """The largest sum of resident memory over the process and its children, sampled five times a second."""
+    """The largest sums of resident and of anonymous memory over the process and its children, sampled five times a second."""
     try:
         import psutil
     except ImportError:
@@ -108,9 +112,17 @@ def _watch(pid: int, peak: list[float], stop: threading.Event) -> None:
     while not stop.wait(0.2):
         try:
             family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-            peak[0] = max(peak[0], sum(member.memory_info().rss for member in family) / 2**20)
-        except psutil.Error:
+            resident = sum(member.memory_info().rss for member in family) / 2**20
+            peak[:] = max(peak[0], resident), max(peak[1], sum(_anonymous_mb(member.pid) for member in family))
+        except (psutil.Error, OSError):
             continue
+
+
+def _anonymous_mb(pid: int) -> float:
+    """What Linux calls RssAnon; 0 elsewhere."""
+    file = Path(f"/proc/{pid}/status")
+    lines = file.read_text().splitlines() if file.exists() else ()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 def last_json(printed: str) -> dict[str, Any]:
