@@ -7,6 +7,7 @@ printed, commit, versions and machine. A run continues where an earlier one ende
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve"})
+"""Keys of a row that are not printed when it is made: long, or the same for every row."""
 PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "fastai")
 
 
@@ -47,8 +51,21 @@ def machine() -> str:
     return f"{model} (family {', model '.join(family)}), {os.cpu_count()} cores"
 
 
+def stoppable() -> None:
+    """From now on Ctrl-C and a request to terminate end what was started and leave with a word; rows so far are kept."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise SystemExit("stopped; the rows so far are kept")
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
     """Wall, CPU and system seconds and peak memory (MB, of the whole process tree's largest sample) of a command, and what it printed.
+
+    `anon_mb` is the part of the memory that no file backs (None where the system does not tell): mapped files count in
+    `peak_mb` while their pages are in memory.
 
     Raises:
         RuntimeError: when the command fails, with the end of what it printed.
@@ -56,14 +73,20 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environment or {})}, cwd=cwd)
-        peak: list[float] = [0.0]
+        peak: list[float] = [0.0, 0.0]
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(process.pid, peak, stop))
         watcher.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        stop.set()
-        watcher.join()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()  # who stops a benchmark does not want its entrant to go on
+            process.wait()
+            raise
+        finally:
+            wall = time.perf_counter() - started
+            stop.set()
+            watcher.join()
         out.seek(0)
         err.seek(0)
         printed = out.read()
@@ -75,12 +98,13 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         "cpu": round(usage.ru_utime + usage.ru_stime, 2),
         "system": round(usage.ru_stime, 2),
         "peak_mb": round(peak_mb),
+        "anon_mb": round(peak[1]) or None,
         "printed": printed,
     }
 
 
 def _watch(pid: int, peak: list[float], stop: threading.Event) -> None:
-    """The largest sum of resident memory over the process and its children, sampled five times a second."""
+    """The largest sums of resident and of anonymous memory over the process and its children, sampled five times a second."""
     try:
         import psutil
     except ImportError:
@@ -88,9 +112,17 @@ def _watch(pid: int, peak: list[float], stop: threading.Event) -> None:
     while not stop.wait(0.2):
         try:
             family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-            peak[0] = max(peak[0], sum(member.memory_info().rss for member in family) / 2**20)
-        except psutil.Error:
+            resident = sum(member.memory_info().rss for member in family) / 2**20
+            peak[:] = max(peak[0], resident), max(peak[1], sum(_anonymous_mb(member.pid) for member in family))
+        except (psutil.Error, OSError):
             continue
+
+
+def _anonymous_mb(pid: int) -> float:
+    """What Linux calls RssAnon; 0 elsewhere."""
+    file = Path(f"/proc/{pid}/status")
+    lines = file.read_text().splitlines() if file.exists() else ()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 def last_json(printed: str) -> dict[str, Any]:
@@ -99,39 +131,65 @@ def last_json(printed: str) -> dict[str, Any]:
 
 
 class Table:
-    """The rows of one benchmark in `benchmarks/results/<name>.jsonl`."""
+    """The rows of one benchmark in `<folder>/<name>.jsonl`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: Path = RESULTS) -> None:
         self.name = name
-        self.file = RESULTS / f"{name}.jsonl"
+        self.file = folder / f"{name}.jsonl"
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far."""
+        """All rows so far; a last line that a stopped run left unfinished is passed over."""
         if not self.file.exists():
             return []
-        return [json.loads(line) for line in self.file.read_text().splitlines() if line.strip()]
+        found = []
+        for line in self.file.read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
+
+    def kept(self, entrant: str, case: str, repeat: int, **same: Any) -> dict[str, Any] | None:
+        """The row of this entrant, case and repeat whose other keys are as in `same`, if there is one."""
+        wanted = {"entrant": entrant, "case": case, "repeat": repeat, **same}
+        return next((row for row in self.rows() if all(row.get(key) == value for key, value in wanted.items())), None)
 
     def once(
-        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], again: bool = False
+        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], again: bool = False, **same: Any
     ) -> dict[str, Any]:
-        """The row of this entrant, case and repeat: from the file, or by running it now."""
-        for row in self.rows():
-            if not again and (row["entrant"], row["case"], row["repeat"]) == (entrant, case, repeat):
-                return row
+        """The row of this entrant, case and repeat: from the file, or by running it now. `same` is kept in it and must agree."""
+        if not again and (kept := self.kept(entrant, case, repeat, **same)) is not None:
+            return kept
         row = {
             "benchmark": self.name,
             "entrant": entrant,
             "case": case,
             "repeat": repeat,
+            **same,
             **run(),
             **facts(),
             "at": time.strftime("%Y-%m-%dT%H:%M"),
         }
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps({key: row[key] for key in row if key not in ("versions", "machine", "commit", "python")}), flush=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._append(json.dumps(row).encode() + b"\n")
+        print(json.dumps({key: row[key] for key in row if key not in NOT_SHOWN}), flush=True)
         return row
+
+    def _append(self, line: bytes) -> None:
+        """Adds a line in one piece: another benchmark may be writing to the same file."""
+        before = self.file.read_bytes()[-1:] if self.file.exists() else b""
+        with self.file.open("ab", buffering=0) as file:
+            # a line that a stopped run left unfinished stays one, and does not spoil this one
+            file.write(line if before in (b"", b"\n") else b"\n" + line)
+
+    def tried(
+        self, entrant: str, case: str, repeat: int, run: Callable[[], dict[str, Any]], **same: Any
+    ) -> dict[str, Any] | None:
+        """As `once`; None when it fails, which is told and not kept, so that it is tried again next time."""
+        try:
+            return self.once(entrant, case, repeat, run, **same)
+        except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
+            failed = {"benchmark": self.name, "entrant": entrant, "case": case, "repeat": repeat, **same, "failed": str(error)}
+            print(json.dumps(failed), flush=True)
+            return None
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> str:

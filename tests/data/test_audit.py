@@ -16,12 +16,17 @@ from headstart.errors import DataError
 
 def print_of(seed):
     coarse = np.random.default_rng(seed).integers(40, 216, (4, 4))
-    return np.kron(coarse, np.ones((SIDE // 4, SIDE // 4))).astype(np.uint8).tobytes()
+    return np.kron(coarse, np.ones((SIDE // 4, SIDE // 4))).astype(np.uint8)
+
+
+LOOKS: dict[str, int] = {}
+"""What the file of each report shows."""
 
 
 def report(name, look=None, digest=None, **facts):
     seed = abs(hash(name)) % 2**31 if look is None else look
-    given = {"width": 40, "height": 30, "format": "PNG", "mode": "RGB", "digest": digest or name, "fingerprint": print_of(seed)}
+    LOOKS[name] = seed
+    given = {"width": 40, "height": 30, "format": "PNG", "mode": "RGB", "digest": digest or name}
     return FileReport(name, "ok", **(given | facts))
 
 
@@ -36,7 +41,8 @@ def dataset(reports, labels=None, parts=None, classes=("a", "b")):
 
 
 def found(reports, **options) -> Audit:
-    return audit(dataset(reports, **options), reports)
+    pictures = [print_of(LOOKS[r.id]) if r.status == "ok" else np.zeros((SIDE, SIDE), np.uint8) for r in reports]
+    return audit(dataset(reports, **options), reports, np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE), np.uint8))
 
 
 def test_exact_copies_conflicts_and_the_key_they_share():
@@ -140,9 +146,9 @@ def test_nothing_usable_is_a_lesson():
     reports = [bad("a.jpg", "empty", "a.jpg is empty (0 bytes). Copy it again."), bad("b.jpg", "truncated")]
     data = dataset(reports)
     with pytest.raises(DataError, match=r"none of the 2 files of photos .* 1 empty, 1 damaged.* The first: a\.jpg is empty"):
-        require_usable(data, audit(data, reports))
+        require_usable(data, found(reports))
     with pytest.raises(DataError, match="no image"):
-        require_usable(dataset([]), audit(dataset([]), []))
+        require_usable(dataset([]), found([]))
     require_usable(dataset([report("a")]), found([report("a")]))
 
 

@@ -31,7 +31,7 @@ class Ready(NamedTuple):
 def prepared(data: Dataset, geometry: Geometry) -> Ready:
     """The calls that training makes before its first step."""
     store, reports = pixels.build(data, geometry)
-    found = audit(data, reports)
+    found = audit(data, reports, store.prints)
     require_usable(data, found)
     return Ready(store, found, make_split(data, found.usable(), found.groups()))
 

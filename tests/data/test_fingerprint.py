@@ -132,3 +132,61 @@ def test_pairs_are_ordered_and_unique(strangers):
     pairs = copies(twins).pairs
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert len(np.unique(pairs, axis=0)) == len(pairs) == 90
+
+
+def compared(pictures, monkeypatch):
+    """How many pairs the search for large sets compares."""
+    count = 0
+    original = _fingerprint._Tables._compared
+
+    def counting(self, query, i, j, first, least):
+        nonlocal count
+        count += len(i)
+        yield from original(self, query, i, j, first, least)
+
+    monkeypatch.setattr(_fingerprint, "EXHAUSTIVE", 10)
+    monkeypatch.setattr(_fingerprint._Tables, "_compared", counting)
+    copies(pictures)
+    monkeypatch.undo()
+    return count
+
+
+def test_comparisons_grow_with_the_images_and_not_with_their_square(monkeypatch):
+    random = np.random.default_rng(0)
+    coarse = random.normal(size=(1600, 8, 8)).astype(np.float32)
+    pictures = np.stack([np.asarray(Image.fromarray(each).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for each in coarse])
+    pictures = (128 + 40 * pictures).clip(0, 255).astype(np.uint8)
+    few, many = (compared(pictures[:count], monkeypatch) for count in (400, 1600))
+    assert many < 1.5 * 4 * few
+    assert many < 1600 * 1600 / 4
+
+
+def test_a_set_full_of_copies_keeps_few_pairs_and_finds_all_of_them(monkeypatch):
+    """One picture a hundred times, in noise: all belong together, though nearly five thousand pairs are not remembered."""
+    random = np.random.default_rng(0)
+    first = thumbs([scene(0)])
+    same = (first + random.integers(0, 2, (100, SIDE, SIDE))).clip(0, 255).astype(np.uint8)
+    pictures = np.concatenate([same, thumbs([scene(i) for i in range(1, 1001)])])
+    monkeypatch.setattr(_fingerprint, "EXHAUSTIVE", 10)
+    monkeypatch.setattr(_fingerprint, "FEW_PAIRS", 10)
+    monkeypatch.setattr(_fingerprint, "PAIRS_KEPT", 2)
+    found = copies(pictures)
+    assert len(found.pairs) <= 2 * len(pictures)
+    assert set(np.unique(found.pairs).tolist()) == set(range(100))
+    assert _largest_group(found.pairs, len(pictures)) == 100
+
+
+def test_images_that_are_not_asked_have_no_pairs(strangers):
+    twins = np.concatenate([strangers[:30], strangers[:30]])
+    among = np.ones(60, bool)
+    among[5] = False
+    assert copies(twins, among).pairs.tolist() == [[i, 30 + i] for i in range(30) if i != 5]
+
+
+def test_what_is_read_in_blocks_is_what_is_read_at_once(strangers, monkeypatch):
+    twins = np.concatenate([strangers, strangers[:50]])
+    whole = copies(twins)
+    monkeypatch.setattr(_fingerprint, "BLOCK", 37)
+    parts = copies(twins)
+    assert parts.pairs.tolist() == whole.pairs.tolist()
+    assert parts.distance == whole.distance

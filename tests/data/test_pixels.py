@@ -327,9 +327,9 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
     elif damage == "no state":
         state.unlink()
     elif damage == "bad state":
-        state.write_text('{"format": 1}')
+        state.write_text(f'{{"format": {_shelf.FORMAT}}}')
     else:
-        state.write_text(state.read_text().replace('"format": 1', '"format": 99'))
+        state.write_text(state.read_text().replace(f'"format": {_shelf.FORMAT}', '"format": 99'))
     store, _ = pixels.build(data, GEOMETRY)
     assert store.decoded == 4
     same_as_fresh(store, data)
@@ -417,3 +417,60 @@ def test_opening_a_warm_cache_costs_one_stat_a_file(tmp_path, monkeypatch):
     store, _ = pixels.build(data, GEOMETRY)
     store.close()
     assert sum(path.startswith(str(tmp_path / "in")) for path in asked) == 20
+
+
+# -------------------------------------------------------------------------------------------------------- many small images
+
+
+def test_small_images_of_a_large_set_are_kept_as_they_are_and_read_as_ever(tmp_path, monkeypatch):
+    data = make(tmp_path / "in", 12, broken={4})
+    Image.fromarray(noise(50, 20, 300)).save(tmp_path / "in" / "005.jpg")  # a panorama, which scaling cuts
+    geometry = Geometry(size=56, short=60, mean=(0.5,) * 3, std=(0.5,) * 3)
+    monkeypatch.setattr(_shelf, "ENLARGED_BYTES", 0)
+    for opened in range(2):
+        store, _ = pixels.build(data, geometry)
+        assert store.decoded == (0 if opened else 12), "each file is decoded once"
+        for i, record in enumerate(data.records):
+            if i != 4:
+                assert np.array_equal(store.pixels(i), image.read(record.source, geometry).pixels)
+        store.close()
+    stored = next(cache.folder("pixels").rglob("*.bin")).stat().st_size
+    own = sum((40 + i) * 56 * 3 for i in range(12) if i not in (4, 5))
+    assert stored == own + 60 * 240 * 3
+
+
+def test_grey_pictures_of_all_images_are_read_in_stretches_from_a_file(tmp_path):
+    data = make(tmp_path / "in", 12, broken={4})
+    expected = [
+        _filling.thumbnail(Image.fromarray(image.read(r.source, GEOMETRY).pixels)) for i, r in enumerate(data.records) if i != 4
+    ]
+    expected.insert(4, np.zeros((32, 32), np.uint8))
+    for _ in range(2):
+        store, _ = pixels.build(data, GEOMETRY)
+        for stretch in (slice(0, 12), slice(3, 6), slice(9, 99), slice(5, 5)):
+            assert np.array_equal(store.prints[stretch], np.array(expected[stretch], np.uint8).reshape(-1, 32, 32))
+        store.close()
+        with pytest.raises(AssertionError):
+            store.prints[0:1]
+
+
+def test_grey_pictures_that_a_full_disk_does_not_take_are_in_memory(tmp_path, monkeypatch):
+    from headstart.data import _prints
+
+    def full(file, data):
+        if os.lseek(file, 0, os.SEEK_CUR) >= 5 * _prints.BYTES:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data)
+
+    data, write = make(tmp_path / "in", 8), os.write
+    monkeypatch.setattr(_prints.os, "write", full)
+    store, _ = pixels.build(data, GEOMETRY, threads=1)
+    for i, record in enumerate(data.records):
+        assert np.array_equal(
+            store.prints[i : i + 1][0], _filling.thumbnail(Image.fromarray(image.read(record.source, GEOMETRY).pixels))
+        )
+    store.close()
+    monkeypatch.undo()
+    store, _ = pixels.build(data, GEOMETRY)
+    assert store.decoded == 8, "a store without all pictures is not trusted later"
+    store.close()

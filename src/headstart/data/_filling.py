@@ -4,17 +4,24 @@ import errno
 import itertools
 import os
 import threading
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from PIL import Image
+
 from headstart.core import Dataset, Geometry
 from headstart.data import _shelf
 from headstart.data._fingerprint import thumbnail
+from headstart.data._prints import Prints
 from headstart.data.audit import FileReport
 from headstart.errors import StoreError
 from headstart.modalities import image
+from headstart.modalities.image import ImageInfo
 
+Fit = Callable[[bytes | np.ndarray, Geometry, str], tuple[Image.Image, ImageInfo]]
 Place = tuple[int, int, int]
 """Offset in the file, height, width; offset -1: not kept, to be decoded again at each read."""
 
@@ -45,12 +52,24 @@ class Receiver(Protocol):
 
 
 class Filling:
-    """Decodes the images of a data set in order and appends them to `folder/token.bin`; without a folder nothing is kept."""
+    """Decodes the images of a data set in order and appends them to `folder/token.bin`; without a folder nothing is kept.
+
+    `fit` makes an image and its facts of a source: `image.fitted`, or `image.as_it_is`.
+    """
 
     def __init__(
-        self, dataset: Dataset, geometry: Geometry, folder: Path | None, token: str, threads: int, receiver: Receiver
+        self,
+        dataset: Dataset,
+        geometry: Geometry,
+        fit: Fit,
+        prints: Prints,
+        folder: Path | None,
+        token: str,
+        threads: int,
+        receiver: Receiver,
     ) -> None:
         self.dataset, self.geometry, self.folder, self.token, self.receiver = dataset, geometry, folder, token, receiver
+        self.fit, self.prints = fit, prints
         self.file = FileIO(folder / f"{token}.bin", "w") if folder is not None else None
         self.end = 0
         self.complete = False
@@ -74,8 +93,9 @@ class Filling:
             self.finisher.join()
         with self.lock:
             self._let_go()
+            self.prints.close()
             if not self.complete and self.folder is not None:
-                _shelf.remove(self.folder / f"{self.token}.bin")
+                _shelf.remove(self.folder, self.token)
 
     def _work(self) -> None:
         try:
@@ -96,10 +116,10 @@ class Filling:
             if isinstance(source, str):
                 source = image.read_bytes(source, name)
             digest = _shelf.digest_of(source)
-            scaled, info = image.fitted(source, self.geometry, name)
-            place = self._append(scaled.convert("RGB").tobytes(), scaled.height, scaled.width)
-            facts = (info.width, info.height, info.format, info.mode, info.notes, digest)
-            report = FileReport(name, "ok", "", "", *facts, thumbnail(scaled).tobytes())
+            kept, info = self.fit(source, self.geometry, name)
+            place = self._append(kept.convert("RGB").tobytes(), kept.height, kept.width)
+            self.prints.put(index, thumbnail(kept))
+            report = FileReport(name, "ok", "", "", info.width, info.height, info.format, info.mode, info.notes, digest)
         except MemoryError:
             message = f"{image.shown(name)} needs more memory than there is. Scale it down or cut it into tiles."
             report = FileReport(name, "quarantined", "bomb", message, digest=digest)
@@ -130,6 +150,8 @@ class Filling:
             if self.file is None or self.folder is None:
                 return
             try:
+                if not self.prints.complete():
+                    return
                 os.fsync(self.file.fileno())
                 self._let_go()
                 self.receiver.declare(self.folder, self.token, self.end)

@@ -8,9 +8,10 @@ zero after re-encoding, scaling, recolouring, small cuts or text, and strangers 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from PIL import Image
 
 SIDE = 32
@@ -35,9 +36,20 @@ EXHAUSTIVE = 4096
 N_TABLES = 24
 BUCKET = 64
 BLOCK = 1024
+PAIRS_KEPT, FEW_PAIRS = 16, 1 << 20
+"""Pairs that are remembered for each image, and a number that never counts as many."""
 
 _Found = tuple[np.ndarray, np.ndarray]
 """Pairs of rows [pairs, 2] and their distances [pairs]."""
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """Small grey pictures, read a stretch at a time: an array [images, SIDE, SIDE], or a file of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> UInt8[np.ndarray, "rows side side"]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +65,91 @@ def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0).convert("L"))
 
 
-def copies(pictures: UInt8[np.ndarray, "images side side"]) -> Copies:
-    """All pairs that show the same: as it is, mirrored, or one the middle of the other.
+def copies(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None) -> Copies:
+    """All pairs that show the same: as it is, mirrored, or one the middle of the other. `among` says which images are asked.
 
     Where look-alikes are many (cells of one ingot, frames of one film) no distance separates them from copies; then only
-    the nearest count.
+    the nearest count. Memory: some 500 bytes for each image beside the pictures themselves, which are read in blocks.
     """
-    flat = pictures.reshape(len(pictures), SIDE * SIDE)
-    base = _contrast(flat, _low_frequencies(np.eye(SIDE, dtype=np.float32)))
-    visible = np.flatnonzero(np.linalg.norm(base, axis=1) > 0)
+    straight = _low_frequencies(np.eye(SIDE, dtype=np.float32))
+    asked = np.ones(len(pictures), bool) if among is None else among.copy()
+    whiten = _Whitening()
+    for rows, flat in _blocks(pictures):
+        base = _contrast(flat, straight)
+        asked[rows] &= np.linalg.norm(base, axis=1) > 0
+        whiten.learn(base[asked[rows]])
+    visible = np.flatnonzero(asked)
     if len(visible) < 2:
         return Copies(np.zeros((0, 2), np.int64), DISTANCES[0])
-    flat, base = flat[visible], base[visible]
-    whiten = _Whitening(base)
-    target = whiten(base)
-    queries = [target, *(whiten(_contrast(flat, view)) for view in _views())]
-    near = _near_all if len(target) <= EXHAUSTIVE else _near_hashed
-    pairs, distance = _distinct(list(near(queries, target, 1 - DISTANCES[0])))
-    choices = [each for each in DISTANCES if each <= _allowed(target, distance)]
+    few = len(visible) <= EXHAUSTIVE
+
+    def queries(view: Float32[np.ndarray, "pixels numbers"]) -> Iterator[Float32[np.ndarray, "rows numbers"]]:
+        for rows, flat in _blocks(pictures):
+            yield whiten(_contrast(flat[asked[rows]], view))
+
+    target = np.empty((len(visible), straight.shape[1]), np.float32 if few else np.float16)
+    for first, block in _numbered(queries(straight)):
+        target[first : first + len(block)] = block
+    search = _Exhaustive(target) if few else _Tables(target)
+    pairs = _Pairs(max(FEW_PAIRS, PAIRS_KEPT * len(target)))
+    for view in (straight, *_views()):
+        for first, block in _numbered(queries(view)):
+            for found in search.near(block, first, 1 - DISTANCES[0]):
+                pairs.add(found)
+    together, distance = pairs.result()
+    farthest = min(pairs.within, _allowed(target, distance))
+    choices = [each for each in DISTANCES if each <= farthest]
     large = max(LARGE_GROUP, LARGE_SHARE * len(target))
-    unchained = (each for each in choices if _largest_group(pairs[distance <= each], len(target)) <= large)
+    unchained = (each for each in choices if _largest_group(together[distance <= each], len(target)) <= large)
     allowed = next(unchained, choices[-1])
-    return Copies(visible[pairs[distance <= allowed]], allowed)
+    return Copies(visible[together[distance <= allowed]], allowed)
+
+
+def _blocks(pictures: Pictures) -> Iterator[tuple[slice, UInt8[np.ndarray, "rows pixels"]]]:
+    for first in range(0, len(pictures), BLOCK):
+        rows = slice(first, min(first + BLOCK, len(pictures)))
+        block = pictures[rows]
+        yield rows, block.reshape(len(block), SIDE * SIDE)
+
+
+def _numbered(blocks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Each block with how many rows came before it."""
+    first = 0
+    for block in blocks:
+        yield first, block
+        first += len(block)
 
 
 class _Whitening:
-    """Unit vectors by which images of this data set are compared."""
+    """Unit vectors by which images of this data set are compared, once `learn` has seen all of them."""
 
-    def __init__(self, base: Float32[np.ndarray, "images numbers"]) -> None:
-        n = len(base)
-        self.mean = base.sum(0) / (n + PRIOR_IMAGES)
-        centred = base - self.mean
+    def __init__(self) -> None:
+        width = LOW * LOW - 1
+        self.count, self.total, self.moment = 0, np.zeros(width), np.zeros((width, width))
+        self._learned: tuple[np.ndarray, np.ndarray] | None = None
+
+    def learn(self, base: Float32[np.ndarray, "rows numbers"]) -> None:
+        """Takes these images into account."""
+        exact = base.astype(np.float64)
+        self.count += len(base)
+        self.total += exact.sum(0)
+        self.moment += exact.T @ exact
+
+    def __call__(self, base: Float32[np.ndarray, "rows numbers"]) -> Float32[np.ndarray, "rows numbers"]:
+        self._learned = self._learned or self._mean_and_matrix()
+        mean, matrix = self._learned
+        white = (base - mean) @ matrix
+        return white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-9)
+
+    def _mean_and_matrix(self) -> tuple[np.ndarray, np.ndarray]:
+        mean = self.total / (self.count + PRIOR_IMAGES)
+        crossed = np.outer(mean, self.total)
+        scatter = self.moment - crossed - crossed.T + self.count * np.outer(mean, mean)
         frequency = np.add.outer(np.arange(LOW) ** 2, np.arange(LOW) ** 2).ravel()[1:].astype(np.float64)
         prior = 1 / frequency
-        prior *= max(float((centred**2).sum(1).mean()), 1e-6) / prior.sum()
-        covariance = (centred.T.astype(np.float64) @ centred + np.diag(PRIOR_IMAGES * prior)) / (n + PRIOR_IMAGES)
-        values, vectors = np.linalg.eigh(covariance)
-        self.matrix = (vectors / np.sqrt(np.maximum(values, 0) + NOISE)).astype(np.float32)
-
-    def __call__(self, base: Float32[np.ndarray, "images numbers"]) -> Float32[np.ndarray, "images numbers"]:
-        white = (base - self.mean) @ self.matrix
-        return white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-9)
+        prior *= max(float(np.trace(scatter)) / self.count, 1e-6) / prior.sum()
+        values, vectors = np.linalg.eigh((scatter + np.diag(PRIOR_IMAGES * prior)) / (self.count + PRIOR_IMAGES))
+        return mean.astype(np.float32), (vectors / np.sqrt(np.maximum(values, 0) + NOISE)).astype(np.float32)
 
 
 def _low_frequencies(row_map: Float32[np.ndarray, "side side"], column_map: np.ndarray | None = None) -> np.ndarray:
@@ -113,56 +169,103 @@ def _views() -> Iterator[np.ndarray]:
         yield _low_frequencies(np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(SIDE)[None])).astype(np.float32))
 
 
-def _contrast(flat: UInt8[np.ndarray, "images pixels"], view: Float32[np.ndarray, "pixels numbers"]) -> np.ndarray:
+def _contrast(flat: UInt8[np.ndarray, "rows pixels"], view: Float32[np.ndarray, "pixels numbers"]) -> np.ndarray:
     """Low frequencies of each picture in units of its contrast; zeros for those without any."""
-    out = np.empty((len(flat), view.shape[1]), np.float32)
-    for first in range(0, len(flat), BLOCK):
-        part = flat[first : first + BLOCK].astype(np.float32) @ view
-        contrast = np.linalg.norm(part, axis=1, keepdims=True) / SIDE
-        out[first : first + BLOCK] = np.where(contrast < FLAT, 0, part / (contrast + SOFT_CONTRAST))
-    return out
+    part = flat.astype(np.float32) @ view
+    contrast = np.linalg.norm(part, axis=1, keepdims=True) / SIDE
+    return np.where(contrast < FLAT, np.float32(0), part / (contrast + SOFT_CONTRAST))
 
 
-def _near_all(queries: list[np.ndarray], target: np.ndarray, least: float) -> Iterator[_Found]:
-    """(pairs, distances) of query and target rows whose cosine is at least `least`; a row never meets itself."""
-    for query in queries:
-        for first in range(0, len(query), BLOCK):
-            cosine = query[first : first + BLOCK] @ target.T
-            i, j = np.nonzero(cosine >= least)
-            yield np.stack([i + first, j], 1), 1 - cosine[i, j]
+class _Exhaustive:
+    """Compares every query with every image."""
+
+    def __init__(self, target: Float32[np.ndarray, "images numbers"]) -> None:
+        self.target = target
+
+    def near(self, query: Float32[np.ndarray, "rows numbers"], first: int, least: float) -> Iterator[_Found]:
+        """(pairs, distances) of query rows, numbered from `first`, and images whose cosine is at least `least`."""
+        cosine = query @ self.target.T
+        i, j = np.nonzero(cosine >= least)
+        yield np.stack([i + first, j], 1), 1 - cosine[i, j]
 
 
-def _near_hashed(queries: list[np.ndarray], target: np.ndarray, least: float) -> Iterator[_Found]:
+class _Tables:
     """The same for large sets: only rows that share all signs along some table's random directions are compared."""
-    n_bits = int(np.log2(len(target))) + 2
-    random = np.random.Generator(np.random.PCG64(0))
-    weights = 1 << np.arange(n_bits, dtype=np.int64)
-    for _ in range(N_TABLES):
-        directions = random.standard_normal((target.shape[1], n_bits)).astype(np.float32)
-        code = (target @ directions > 0) @ weights
-        order = np.argsort(code, kind="stable")
-        ordered = code[order]
-        for query in queries:
-            asked = code if query is target else (query @ directions > 0) @ weights
-            first = np.searchsorted(ordered, asked, "left")
-            count = np.minimum(np.searchsorted(ordered, asked, "right") - first, BUCKET)
+
+    def __init__(self, target: Float[np.ndarray, "images numbers"]) -> None:
+        n_bits = int(np.log2(len(target))) + 2
+        random = np.random.Generator(np.random.PCG64(0))
+        self.target = target
+        self.weights = 1 << np.arange(n_bits, dtype=np.int32)
+        # One matrix for all tables: many small products wait long for each other's threads on a busy machine
+        self.directions = random.standard_normal((target.shape[1], N_TABLES * n_bits)).astype(np.float32)
+        codes = np.empty((N_TABLES, len(target)), np.int32)
+        for first in range(0, len(target), BLOCK):
+            codes[:, first : first + BLOCK] = self._codes(target[first : first + BLOCK].astype(np.float32))
+        self.orders = np.stack([np.argsort(code, kind="stable").astype(np.int32) for code in codes])
+        self.ordered = codes
+        for code, order in zip(codes, self.orders, strict=True):
+            code[:] = code[order]
+
+    def near(self, query: Float32[np.ndarray, "rows numbers"], first: int, least: float) -> Iterator[_Found]:
+        """As `_Exhaustive.near`."""
+        for code, ordered, order in zip(self._codes(query), self.ordered, self.orders, strict=True):
+            start = np.searchsorted(ordered, code, "left")
+            count = np.minimum(np.searchsorted(ordered, code, "right") - start, BUCKET)
             i = np.repeat(np.arange(len(query)), count)
             offset = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
-            yield from _compared(query, target, i, order[np.repeat(first, count) + offset], least)
+            yield from self._compared(query, i, order[np.repeat(start, count) + offset], first, least)
+
+    def _codes(self, rows: Float32[np.ndarray, "rows numbers"]) -> Int[np.ndarray, "tables rows"]:
+        """The signs of each row along each table's directions, as one number."""
+        signs = (rows @ self.directions > 0).reshape(len(rows), N_TABLES, len(self.weights))
+        return np.ascontiguousarray((signs @ self.weights).T)
+
+    def _compared(self, query: np.ndarray, i: np.ndarray, j: np.ndarray, first: int, least: float) -> Iterator[_Found]:
+        different = i + first != j
+        i, j = i[different], j[different]
+        for part in (slice(a, b) for a, b in pairwise([*range(0, len(i), 1 << 16), len(i)])):
+            cosine = np.einsum("pk,pk->p", query[i[part]], self.target[j[part]].astype(np.float32))
+            keep = cosine >= least
+            yield np.stack([i[part][keep] + first, j[part][keep]], 1), 1 - cosine[keep]
 
 
-def _compared(query: np.ndarray, target: np.ndarray, i: np.ndarray, j: np.ndarray, least: float) -> Iterator[_Found]:
-    different = i != j
-    i, j = i[different], j[different]
-    for part in (slice(a, b) for a, b in pairwise([*range(0, len(i), 1 << 18), len(i)])):
-        cosine = np.einsum("pk,pk->p", query[i[part]], target[j[part]])
-        keep = cosine >= least
-        yield np.stack([i[part][keep], j[part][keep]], 1), 1 - cosine[keep]
+class _Pairs:
+    """Each pair once with its smallest distance, `most` of them: where there are more, those beyond a smaller distance go."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.within = DISTANCES[0]
+        """All pairs found up to this distance are kept."""
+        self._found: list[_Found] = []
+        self._waiting = 0
+
+    def add(self, found: _Found) -> None:
+        """Takes these pairs in."""
+        pairs, distance = found
+        near = distance <= self.within
+        if near.any():
+            self._found.append((pairs[near].astype(np.int32), distance[near].astype(np.float32)))
+            self._waiting += int(near.sum())
+        if self._waiting > self.most:
+            self.result()
+
+    def result(self) -> _Found:
+        """Pairs and distances so far."""
+        pairs, distance = _distinct(self._found)
+        while len(pairs) > self.most and self.within > DISTANCES[-1]:
+            self.within = next(each for each in DISTANCES if each < self.within)
+            pairs, distance = pairs[distance <= self.within], distance[distance <= self.within]
+        if len(pairs) > self.most:
+            nearest = np.sort(np.argpartition(distance, self.most)[: self.most])
+            pairs, distance = pairs[nearest], distance[nearest]
+        self._found, self._waiting = [(pairs, distance)], 0
+        return pairs, distance
 
 
 def _distinct(found: list[_Found]) -> _Found:
     """Each pair once, smaller index first, with its smallest distance."""
-    pairs = np.sort(np.concatenate([each for each, _ in found] or [np.zeros((0, 2), np.int64)]), axis=1)
+    pairs = np.sort(np.concatenate([each for each, _ in found] or [np.zeros((0, 2), np.int32)]), axis=1)
     distance = np.concatenate([each for _, each in found] or [np.zeros(0, np.float32)])
     order = np.lexsort((distance, pairs[:, 1], pairs[:, 0]))
     pairs, distance = pairs[order], distance[order]
@@ -172,7 +275,7 @@ def _distinct(found: list[_Found]) -> _Found:
     return pairs[first], distance[first]
 
 
-def _allowed(target: Float32[np.ndarray, "images numbers"], distance: Float[np.ndarray, " pairs"]) -> float:
+def _allowed(target: Float[np.ndarray, "images numbers"], distance: Float[np.ndarray, " pairs"]) -> float:
     """The largest of `DISTANCES` at which chance look-alikes are at most `LOOK_ALIKE_SHARE` of the pairs found.
 
     Look-alikes are counted where there are no copies (distances .2 to .4, against a sample of the images) and carried to
@@ -189,13 +292,13 @@ def _allowed(target: Float32[np.ndarray, "images numbers"], distance: Float[np.n
     return DISTANCES[-1]
 
 
-def _strangers(target: Float32[np.ndarray, "images numbers"], sample: np.ndarray, within: tuple[float, ...]) -> list[int]:
+def _strangers(target: Float[np.ndarray, "images numbers"], sample: np.ndarray, within: tuple[float, ...]) -> list[int]:
     """How many pairs (sampled image, any image) lie at a distance above .15 and within each of the given ones."""
-    counts = [0] * len(within)
-    for first in range(0, len(sample), BLOCK):
-        rows = sample[first : first + BLOCK]
-        cosine = target[rows] @ target.T
-        cosine[np.arange(len(rows)), rows] = 1
+    counts, rows, columns = [0] * len(within), target[sample].astype(np.float32), np.argsort(sample)
+    for first in range(0, len(target), BLOCK):
+        cosine = rows @ target[first : first + BLOCK].astype(np.float32).T
+        here = columns[slice(*np.searchsorted(sample[columns], (first, first + BLOCK)))]
+        cosine[here, sample[here] - first] = 1  # an image is no stranger to itself
         closer = int((cosine > 0.85).sum())
         counts = [count + int((cosine > 1 - distance).sum()) - closer for count, distance in zip(counts, within, strict=True)]
     return counts

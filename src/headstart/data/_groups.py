@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from headstart.data._fingerprint import SIDE, copies
+from headstart.data._fingerprint import Pictures, copies
 
 Ids = tuple[str, ...]
 
@@ -40,21 +40,23 @@ def same_content(digests: Mapping[str, str]) -> tuple[Ids, ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def same_picture(fingerprints: Mapping[str, bytes], exact: Sequence[Ids]) -> tuple[tuple[Ids, ...], float]:
-    """Groups of files of different content that show the same picture, `exact` copies of members included; and the distance."""
+def same_picture(names: Sequence[str | None], pictures: Pictures, exact: Sequence[Ids]) -> tuple[tuple[Ids, ...], float]:
+    """Groups of files of different content that show the same picture, `exact` copies of members included; and the distance.
+
+    `names` are those of the pictures, in their order; None for files that show none.
+    """
     later_copies = {name for group in exact for name in group[1:]}
-    unique = [name for name in fingerprints if name not in later_copies]
-    pictures = np.frombuffer(b"".join(fingerprints[name] for name in unique), np.uint8).reshape(-1, SIDE, SIDE)
-    found = copies(pictures)
+    among = np.array([name is not None and name not in later_copies for name in names], bool)
+    found = copies(pictures, among)
     union = Union()
     for first, second in found.pairs.tolist():
-        union.join((unique[first], unique[second]))
+        union.join((str(names[first]), str(names[second])))
     members = set(union.parent)
     for group in exact:
         if group[0] in members:
             union.join(group)
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in fingerprints:
+    for name in names:
         if name in union.parent:
             groups[union.root(name)].append(name)
     return tuple(tuple(group) for group in groups.values()), found.distance

@@ -5,10 +5,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -16,11 +17,13 @@ from jaxtyping import Int
 
 from headstart.core import Dataset, Geometry
 from headstart.data._fingerprint import SIDE
+from headstart.data._prints import BYTES, Prints
 from headstart.data.audit import FileReport
 from headstart.errors import DataError, StoreError
+from headstart.modalities import image
 from headstart.store import atomic, cache
 
-FORMAT = 1
+FORMAT = 2
 RESERVE = 512 << 20
 """Bytes of the disk that the store never touches."""
 CACHE_BYTES = 20 << 30
@@ -28,6 +31,12 @@ CACHE_BYTES = 20 << 30
 USUAL_ASPECT = 1.4
 """Long to short side of common photographs; for the estimate of the space needed."""
 DEAD_WRITER_SECONDS = 3600
+ENLARGED_BYTES = 4 << 30
+"""Images smaller than the model's input are stored enlarged, to be read at once, unless the set would take more than this."""
+DIGEST = 16
+"""Bytes of the name of a content."""
+SAMPLED = 32
+"""Images whose size is looked up to estimate the space needed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Stored:
     path: Path
     layout: Int[np.ndarray, "images 3"]
     reports: tuple[FileReport, ...]
+    prints: Prints
 
 
 def folder_of(key: str) -> Path:
@@ -45,40 +55,84 @@ def folder_of(key: str) -> Path:
 
 
 def open_stored(folder: Path, ids: Sequence[str]) -> Stored | None:
-    """What an earlier process completed, or None: a cache that cannot be trusted is made again."""
+    """What an earlier process completed for these ids, or None: a cache that cannot be trusted is made again."""
     try:
         state = atomic.read_json(folder / "state.json")
         path = folder / f"{state['token']}.bin"
-        if state["format"] != FORMAT or path.stat().st_size != state["bytes"]:
+        prints = path.with_suffix(".prints")
+        sizes = (path.stat().st_size, prints.stat().st_size)
+        if state["format"] != FORMAT or sizes != (state["bytes"], len(ids) * BYTES):
             return None
         with np.load(path.with_suffix(".npz")) as saved:
-            layout, prints = saved["layout"], saved["prints"]
-        reports = tuple(
-            FileReport(**entry | {"notes": tuple(entry["notes"])}, fingerprint=row.tobytes() if entry["status"] == "ok" else b"")
-            for entry, row in zip(state["reports"], prints, strict=True)
-        )
-    except (OSError, StoreError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
-        return None
-    if tuple(report.id for report in reports) != tuple(ids) or layout.shape != (len(reports), 3):
+            layout, reports = saved["layout"], _reports(ids, state, saved)
+        if layout.shape != (len(ids), 3):
+            return None
+        stored = Stored(path, layout, reports, Prints(len(ids), prints, new=False))
+    except (OSError, StoreError, ValueError, KeyError, TypeError, IndexError, EOFError, BadZipFile):
         return None
     cache.touch(folder)
-    return Stored(path, layout, reports)
+    return stored
 
 
 def write_state(
     folder: Path, token: str, n_bytes: int, layout: Int[np.ndarray, "images 3"], reports: Sequence[FileReport]
 ) -> None:
-    """Declares the file `token` complete: from now on later processes trust it."""
-    blank = bytes(SIDE * SIDE)
-    prints = np.frombuffer(b"".join(report.fingerprint or blank for report in reports), np.uint8)
-    np.savez(folder / f"{token}.npz", layout=layout, prints=prints.reshape(len(reports), SIDE * SIDE))
-    state = {"format": FORMAT, "token": token, "bytes": n_bytes, "reports": [report.json() for report in reports]}
-    atomic.write_json(folder / "state.json", state)
+    """Declares the file `token` complete: from now on later processes trust it.
+
+    What is told of each image stands in columns of numbers: 100,000 objects of JSON take a hundred times the memory.
+    """
+    kinds: dict[tuple[str, str, tuple[str, ...]], int] = {}
+    bad = {index: [report.reason, report.message] for index, report in enumerate(reports) if report.status == "quarantined"}
+    columns = {
+        "layout": layout,
+        "size": np.array([(report.width, report.height) for report in reports], np.int32).reshape(-1, 2),
+        "kind": np.array([kinds.setdefault((each.format, each.mode, each.notes), len(kinds)) for each in reports], np.int32),
+        "digest": np.frombuffer(b"".join(bytes.fromhex(each.digest).ljust(DIGEST, b"\0") for each in reports), np.uint8),
+        "known": np.array([bool(report.digest) for report in reports], bool),
+    }
+    np.savez(folder / f"{token}.npz", **columns)
+    told = {"quarantined": bad, "kinds": [[format, mode, list(notes)] for format, mode, notes in kinds]}
+    atomic.write_json(folder / "state.json", {"format": FORMAT, "token": token, "bytes": n_bytes, **told})
 
 
-def make_room(folder: Path, count: int, short: int) -> tuple[Path | None, str]:
-    """The folder if it can take the pixels, else None and a sentence for the user. Old pixels make room first."""
-    need = int(count * short**2 * 3 * USUAL_ASPECT)
+def _reports(ids: Sequence[str], state: dict[str, Any], saved: Mapping[str, np.ndarray]) -> tuple[FileReport, ...]:
+    """The reports that `write_state` was given, of the images `ids`."""
+    kinds = [(format, mode, tuple(notes)) for format, mode, notes in state["kinds"]]
+    bad = {int(index): (reason, message) for index, (reason, message) in state["quarantined"].items()}
+    digests, known = saved["digest"].tobytes(), saved["known"]
+    rows = zip(ids, saved["size"].tolist(), saved["kind"].tolist(), strict=True)
+    return tuple(
+        FileReport(
+            name,
+            "quarantined" if index in bad else "ok",
+            *bad.get(index, ("", "")),
+            width,
+            height,
+            *kinds[kind],
+            digests[DIGEST * index : DIGEST * (index + 1)].hex() if known[index] else "",
+        )
+        for index, (name, (width, height), kind) in enumerate(rows)
+    )
+
+
+def enlarged_bytes(count: int, short: int) -> int:
+    """About how much the pixels of so many images take, each with this short side."""
+    return int(count * short**2 * 3 * USUAL_ASPECT)
+
+
+def own_bytes(dataset: Dataset, short: int) -> int:
+    """The same where small images stay as they are; from the sizes of a few, read from the heads of their files."""
+    count, usual = len(dataset.records), enlarged_bytes(1, short)
+    areas = [_area(source_of(dataset, index)) for index in range(0, count, max(1, count // SAMPLED))]
+    return count * sum(min(usual, 3 * area or usual) for area in areas) // len(areas)
+
+
+def _area(source: str | np.ndarray) -> int:
+    return image.area(source) if isinstance(source, str) else int(np.prod(source.shape[:2]))
+
+
+def make_room(folder: Path, need: int) -> tuple[Path | None, str]:
+    """The folder if it can take `need` bytes of pixels, else None and a sentence for the user. Old pixels make room first."""
     try:
         cache.make("pixels")
         folder.mkdir(exist_ok=True)
@@ -116,14 +170,14 @@ def _sweep(folder: Path) -> None:
     """Remove what writers that died left in this folder."""
     for file in folder.glob("*.bin"):
         if time.time() - file.stat().st_mtime > DEAD_WRITER_SECONDS:
-            remove(file)
-            remove(file.with_suffix(".npz"))
+            remove(folder, file.stem)
 
 
-def remove(file: Path) -> None:
-    """Deletes a file of pixels if that is possible."""
-    with suppress(OSError):  # open in another process on Windows: the next sweep gets it
-        file.unlink(missing_ok=True)
+def remove(folder: Path, token: str) -> None:
+    """Deletes the files of one writer as far as possible."""
+    for ending in ("bin", "npz", "prints"):
+        with suppress(OSError):  # open in another process on Windows: the next sweep gets it
+            (folder / f"{token}.{ending}").unlink(missing_ok=True)
 
 
 def source_of(dataset: Dataset, index: int) -> str | np.ndarray:
@@ -141,9 +195,9 @@ def source_of(dataset: Dataset, index: int) -> str | np.ndarray:
 def digest_of(source: bytes | np.ndarray) -> str:
     """A name for this content."""
     if isinstance(source, bytes):
-        return hashlib.blake2b(source, digest_size=16).hexdigest()
+        return hashlib.blake2b(source, digest_size=DIGEST).hexdigest()
     head = f"{source.dtype.str}{source.shape}".encode()
-    return hashlib.blake2b(head + np.ascontiguousarray(source).tobytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(head + np.ascontiguousarray(source).tobytes(), digest_size=DIGEST).hexdigest()
 
 
 def key_of(dataset: Dataset, geometry: Geometry) -> str:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, Literal
 
 from headstart.core import Dataset
+from headstart.data._fingerprint import Pictures
 from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._scan import counted
 from headstart.errors import DataError
@@ -42,7 +43,7 @@ _NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What one pass over a file found. `fingerprint` is a small grey picture of it (empty where it could not be read)."""
+    """What one pass over a file found."""
 
     id: str
     status: Literal["ok", "quarantined"]
@@ -54,11 +55,6 @@ class FileReport:
     mode: str = ""
     notes: tuple[str, ...] = ()
     digest: str = ""
-    fingerprint: bytes = b""
-
-    def json(self) -> dict[str, Any]:
-        """Plain JSON of everything but the fingerprint."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "fingerprint"} | {"notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +136,12 @@ class Audit:
         return [*_quarantined(self), *_copied(self), *_unequal(self), *_remarked(self)]
 
 
-def audit(dataset: Dataset, reports: Sequence[FileReport]) -> Audit:
-    """What is wrong with a data set, from what was found in each of its files."""
+def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Audit:
+    """What is wrong with a data set, from what was found in each of its files and a small grey picture of each."""
     labels = {record.id: record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
     exact = same_content({report.id: report.digest for report in usable})
-    near, distance = same_picture({report.id: report.fingerprint for report in usable}, exact)
+    near, distance = same_picture([report.id if report.status == "ok" else None for report in reports], pictures, exact)
     parts = {record.id: record.part for record in dataset.records if record.part}
     counts = Counter(labels[report.id] for report in usable)
     names = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))

@@ -46,7 +46,7 @@ def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress 
     """
     store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
     try:
-        found = audit(dataset, reports)
+        found = audit(dataset, reports, store.prints)
         require_usable(dataset, found)
         usable = found.usable()
         chosen = _chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)

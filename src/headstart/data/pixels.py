@@ -12,7 +12,8 @@ from jaxtyping import Int, UInt8
 
 from headstart.core import Dataset, Geometry, Progress
 from headstart.data import _shelf
-from headstart.data._filling import Filling, Place
+from headstart.data._filling import Filling, Fit, Place
+from headstart.data._prints import Prints
 from headstart.data._shelf import source_of
 from headstart.data.audit import FileReport
 from headstart.errors import DataError, HeadstartError
@@ -71,13 +72,16 @@ class PixelStore:
     at each read; `notes` says why. `key` names exactly these pixels. Made by `start` and `build`.
     """
 
-    def __init__(self, dataset: Dataset, geometry: Geometry, key: str, path: Path | None, ledger: _Ledger) -> None:
+    def __init__(
+        self, dataset: Dataset, geometry: Geometry, key: str, path: Path | None, ledger: _Ledger, prints: Prints
+    ) -> None:
         self.ids = tuple(record.id for record in dataset.records)
         self.geometry = geometry
         self.key = key
         self._dataset = dataset
         self._path = path
         self._ledger = ledger
+        self._prints = prints
         self._filling: Filling | None = None
         self._map: mmap.mmap | None = None
         self._map_lock = threading.Lock()
@@ -85,6 +89,11 @@ class PixelStore:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def prints(self) -> Prints:
+        """A small grey picture of each image that could be read, as soon as `reports` are there and until `close`."""
+        return self._prints
 
     @property
     def decoded(self) -> int:
@@ -117,7 +126,7 @@ class PixelStore:
         offset, height, width = self._ledger.layout[index].tolist()
         stored = self._view(offset, height * width * 3) if offset >= 0 else None
         if stored is not None:
-            return stored.reshape(height, width, 3)
+            return image.enlarged(stored.reshape(height, width, 3), self.geometry)
         self._ledger.counted()
         return image.read(source_of(self._dataset, index), self.geometry, self.ids[index]).pixels
 
@@ -141,11 +150,12 @@ class PixelStore:
         """Stop filling and let go of the file; a store that was not filled completely leaves nothing behind."""
         if self._filling is not None:
             self._filling.stop()
+        self._prints.close()
         with self._map_lock:
             self._map = None
 
-    def _fill(self, folder: Path | None, token: str, threads: int) -> None:
-        self._filling = Filling(self._dataset, self.geometry, folder, token, threads, self._ledger)
+    def _fill(self, fit: Fit, folder: Path | None, token: str, threads: int) -> None:
+        self._filling = Filling(self._dataset, self.geometry, fit, self._prints, folder, token, threads, self._ledger)
         self._filling.start()
 
     def _report(self, index: int) -> FileReport:
@@ -200,14 +210,19 @@ def start(dataset: Dataset, geometry: Geometry, threads: int | None = None) -> P
     count = len(dataset.records)
     stored = _shelf.open_stored(folder, [record.id for record in dataset.records])
     if stored is not None:
-        return PixelStore(dataset, geometry, key, stored.path, _Ledger(stored.layout, stored.reports))
+        return PixelStore(dataset, geometry, key, stored.path, _Ledger(stored.layout, stored.reports), stored.prints)
     token = secrets.token_hex(8)
-    usable, note = _shelf.make_room(folder, count, geometry.short)
+    need = _shelf.enlarged_bytes(count, geometry.short)
+    large = need > _shelf.ENLARGED_BYTES
+    usable, note = _shelf.make_room(folder, _shelf.own_bytes(dataset, geometry.short) if large else need)
     ledger = _Ledger(np.full((count, 3), -1, np.int64), [None] * count)
     if note:
         ledger.note(note)
-    store = PixelStore(dataset, geometry, key, usable / f"{token}.bin" if usable else None, ledger)
-    store._fill(usable, token, max(1, min(threads or logical_cores(), MAX_THREADS, count)))
+    path = usable / f"{token}.bin" if usable else None
+    prints = Prints(count, path.with_suffix(".prints") if path else None)
+    store = PixelStore(dataset, geometry, key, path, ledger, prints)
+    fit = image.as_it_is if large else image.fitted
+    store._fill(fit, usable, token, max(1, min(threads or logical_cores(), MAX_THREADS, count)))
     return store
 
 

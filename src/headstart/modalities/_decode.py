@@ -149,6 +149,17 @@ def read_bytes(path: str | Path, name: str = "") -> bytes:
     return data
 
 
+def area(path: str | Path) -> int:
+    """Pixels of an image, from the head of its file; 0 where that does not tell."""
+    try:
+        if not Path(path).is_file():
+            return 0
+        with _quiet(), Image.open(path) as image:
+            return image.width * image.height
+    except Exception:  # Pillow's readers raise nearly every built-in error on damaged headers
+        return 0
+
+
 def _refuse_foreign(data: bytes, name: str) -> None:
     """Raise for what phones and cameras write and Pillow cannot read, or reads as a tiny preview."""
     kind = looks_like(data, Path(name).suffix)

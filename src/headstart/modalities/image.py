@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from headstart.core import Geometry
 from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw
-from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, decode, load, read_bytes
-from headstart.modalities._geometry import centre, fit_short, geometry, normalise, scale, to_input, window
+from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, area, decode, load, read_bytes
+from headstart.modalities._geometry import LONGEST, centre, fit_short, geometry, normalise, scale, to_input, window
 from headstart.modalities._show import sheet
 from headstart.modalities._signatures import shown
 
@@ -20,10 +21,13 @@ __all__ = [
     "Preset",
     "Reason",
     "Unreadable",
+    "area",
+    "as_it_is",
     "augment",
     "centre",
     "decode",
     "draw",
+    "enlarged",
     "fit_short",
     "fitted",
     "geometry",
@@ -55,3 +59,16 @@ def fitted(
     """As `read`, still a PIL image of mode L or RGB."""
     image, info, box = load(source, geometry.short, name)
     return scale(image, geometry.short, geometry.interpolation, box, (info.width, info.height)), info
+
+
+def as_it_is(source: bytes | np.ndarray, geometry: Geometry, name: str = "") -> tuple[Image.Image, ImageInfo]:
+    """As `fitted`, but an image that would only be enlarged stays as it is: `enlarged` does the rest when it is read."""
+    image, info, box = load(source, geometry.short, name)
+    if min(image.size) < geometry.short and max(image.size) <= LONGEST * min(image.size):
+        return image, info
+    return scale(image, geometry.short, geometry.interpolation, box, (info.width, info.height)), info
+
+
+def enlarged(pixels: UInt8[np.ndarray, "height width 3"], geometry: Geometry) -> UInt8[np.ndarray, "fit_height fit_width 3"]:
+    """The pixels that `read` gives, of an image kept `as_it_is`."""
+    return pixels if min(pixels.shape[:2]) >= geometry.short else fit_short(pixels, geometry.short, geometry.interpolation)

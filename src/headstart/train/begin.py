@@ -54,7 +54,7 @@ def begin(
         store.wait(index)
         if index % 64 == 0 or index + 1 == len(store):
             yield Progress("reading images", index + 1, len(store))
-    found = audit(dataset, store.reports())
+    found = audit(dataset, store.reports(), store.prints)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)

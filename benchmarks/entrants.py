@@ -1,0 +1,101 @@
+"""The commands of the entrants of `quality.py`: each is one whole process on the same three folders, and gives one row.
+
+The figures of a row are those of the kept epoch, chosen on valid, judged on test: `test` (nll, error_rate, n) and `wrong`, the
+test images it got wrong. `curve` is what the entrant reached after how many seconds: headstart's rows, a peer's epochs.
+"""
+
+import math
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT, Table, last_json, measure
+from sets import Divided
+
+PEERS = {"fastai": ROOT / "benchmarks/peers/fastai_fine_tune.py", "bare": ROOT / "benchmarks/peers/bare_loop.py"}
+OURS = ROOT / "benchmarks/peers/headstart_run.py"
+
+
+def headstart(split: Divided, *options: str, settings: list[str]) -> dict[str, Any]:
+    """One process of headstart with a cache of its own, so that the minutes hold everything."""
+    with tempfile.TemporaryDirectory() as place:
+        named = [word for setting in settings for word in ("--set", setting)]
+        command = [sys.executable, str(OURS), str(split.folder), f"{place}/run", "--seed", str(split.seed), *options, *named]
+        found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
+    said = last_json(found.pop("printed"))
+    found["curve"] = [row | {"test_loss": None} for row in said.pop("rows")]
+    if "solved" in said:
+        said["solved"] = flat(said["solved"])
+    return {**found, **flat(said), "sizes": split.sizes}
+
+
+def ours_environment(cache: Path) -> dict[str, str]:
+    """What a process of headstart from this checkout needs."""
+    return {"HEADSTART_CACHE": str(cache), "PYTHONPATH": str(ROOT / "src")}
+
+
+def peer(name: str, python: str, split: Divided, epochs: int, options: list[str]) -> dict[str, Any]:
+    """One process of a peer, its best epoch kept."""
+    with tempfile.TemporaryDirectory() as place:
+        command = [python, str(PEERS[name]), str(split.train), str(split.valid), str(epochs), "--test", str(split.test), *options]
+        found = measure(command, cwd=Path(place))
+    said = last_json(found.pop("printed"))
+    wanted = ("test", "kept", "curve", "seconds", "epochs")
+    return {**found, **flat({key: said[key] for key in wanted if key in said}), "sizes": split.sizes}
+
+
+def flat(said: dict[str, Any]) -> dict[str, Any]:
+    """The same with the wrong images of the test part as a key of their own, and those of the others forgotten."""
+    short = {part: {key: said[part][key] for key in said[part] if key != "wrong"} for part in ("test", "valid") if part in said}
+    return {**said, "wrong": said["test"]["wrong"], **short}
+
+
+# ------------------------------------------------------------------------------------------ how long a peer's epochs take
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds on the idle machine before the first full epoch (the frozen one), and of each full epoch."""
+
+    before: float
+    epoch: float
+    source: str
+
+    def epochs(self, minutes: float) -> int:
+        """Full epochs that end within the minutes, at least one."""
+        return max(1, math.floor((60 * minutes - self.before) / self.epoch))
+
+    def after(self, epochs: int) -> float:
+        """Seconds after so many full epochs."""
+        return self.before + epochs * self.epoch
+
+
+def timed(name: str, python: str, split: Divided, options: list[str]) -> dict[str, Any]:
+    """Two full epochs of a peer after its frozen one, as `before` and `epoch` of a `Pace`; start and imports are a present to it."""
+    row = peer(name, python, split, 2, options)
+    full = [epoch for epoch in row["curve"] if epoch["epoch"] > 0]
+    before = sum(epoch["seconds"] for epoch in row["curve"] if epoch["epoch"] == 0)
+    if not full:
+        raise ValueError(f"{name} tells the seconds of no full epoch, so its pace is not known.")
+    images = split.sizes["train"] + split.sizes["valid"]
+    return {"before": before, "epoch": (full[-1]["seconds"] - before) / len(full), "images": images, **row}
+
+
+def pace(table: Table, name: str, split: Divided) -> Pace | None:
+    """The pace of a peer on this set: as measured on it, else from what an image took on other sets; None when nothing is."""
+    rows = [row for row in table.rows() if row["entrant"] == f"{name} pace"]
+    for row in rows:
+        if row["case"] == split.name:
+            return Pace(row["before"], row["epoch"], "measured on this set")
+    if not rows:
+        return None
+    images = split.sizes["train"] + split.sizes["valid"]
+    middle = Pace(
+        statistics.median(row["before"] / row["images"] for row in rows),
+        statistics.median(row["epoch"] / row["images"] for row in rows),
+        "from seconds an image on " + ", ".join(row["case"] for row in rows),
+    )
+    return replace(middle, before=middle.before * images, epoch=middle.epoch * images)
