@@ -73,7 +73,7 @@ def _photograph(target: Path, scene: np.ndarray, number: int) -> None:
     colour = random.integers(0, 256, 3)
     part[mask] = (0.35 * part[mask] + 0.65 * colour).astype(np.uint8)
     table = (np.arange(256) * random.uniform(0.75, 1.2)).clip(0, 255).astype(np.uint8)
-    where = target / ("valid" if number // SCENES % 5 == 4 else "train") / CLASSES[label]
+    where = target / ("valid" if number % 5 == number // SCENES % 5 else "train") / CLASSES[label]
     Image.fromarray(table[picture]).save(where / f"{number:05d}.jpg", quality=92)
 
 

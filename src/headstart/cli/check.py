@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
-from headstart.cli.output import results_on_stdout, write_line
+from headstart.cli.output import results_on_stdout, told_if_slow, write_line
 from headstart.core import Dataset
 from headstart.data._scan import counted
 from headstart.errors import UsageError
@@ -46,7 +46,8 @@ def check(
         from headstart.data.sources import open_path
         from headstart.store.atomic import write_bytes
 
-        data = open_path(path, folder, image_column, label_column, label=label, group_by=group_by)
+        with told_if_slow(f"Listing the files of {printable(path)} ..."):
+            data = open_path(path, folder, image_column, label_column, label=label, group_by=group_by)
         target = default_sheet(data) if sheet is None else outside(data, sheet)
         observer = choose(json=json, stdout=stdout)
         try:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -19,6 +20,18 @@ def results_on_stdout(json: bool) -> Iterator[Stream]:
         return
     with redirect_stdout(sys.stderr):
         yield stdout
+
+
+@contextmanager
+def told_if_slow(words: str, seconds: float = 5.0) -> Iterator[None]:
+    """Says on stderr what is going on when it takes longer than this."""
+    timer = threading.Timer(seconds, write_line, (sys.stderr, words))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def write_line(stream: Stream, text: str) -> None:

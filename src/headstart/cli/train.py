@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
-from headstart.cli.output import process_start, results_on_stdout
+from headstart.cli.output import process_start, results_on_stdout, told_if_slow
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
 from headstart.train.observers.rows import duration as in_words
+from headstart.train.observers.rows import printable
 
 if TYPE_CHECKING:
     from headstart.learner import Learner
@@ -129,7 +130,8 @@ def train(
         from headstart.data._paths import outside
         from headstart.data.sources import open_path
 
-        data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
+        with told_if_slow(f"Listing the files of {printable(path)} ..."):
+            data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
         if run is not None:
             outside(data, run)
         learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)

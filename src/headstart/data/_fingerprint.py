@@ -5,14 +5,18 @@ of the data set itself (shrunk to that of natural images, 1/f^2) leaves what tel
 zero after re-encoding, scaling, recolouring, small cuts or text, and strangers come near 90 degrees.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from PIL import Image
+
+from headstart.core import Progress
+
+T = TypeVar("T")
 
 SIDE = 32
 LOW = 12
@@ -66,7 +70,21 @@ def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
 
 
 def copies(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None) -> Copies:
-    """All pairs that show the same: as it is, mirrored, or one the middle of the other. `among` says which images are asked.
+    """All pairs that show the same: as it is, mirrored, or one the middle of the other. `among` says which images are asked."""
+    return finished(search(pictures, among))
+
+
+def finished(steps: Generator[Any, None, T]) -> T:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def search(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None) -> Generator[Progress, None, Copies]:
+    """Returns the `copies`; tells how far it is with a large set.
 
     Where look-alikes are many (cells of one ingot, frames of one film) no distance separates them from copies; then only
     the nearest count. Memory: some 500 bytes for each image beside the pictures themselves, which are read in blocks.
@@ -90,12 +108,15 @@ def copies(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None)
     target = np.empty((len(visible), straight.shape[1]), np.float32 if few else np.float16)
     for first, block in _numbered(queries(straight)):
         target[first : first + len(block)] = block
-    search = _Exhaustive(target) if few else _Tables(target)
+    index = _Exhaustive(target) if few else _Tables(target)
     pairs = _Pairs(max(FEW_PAIRS, PAIRS_KEPT * len(target)))
-    for view in (straight, *_views()):
+    views = (straight, *_views())
+    for turn, view in enumerate(views):
         for first, block in _numbered(queries(view)):
-            for found in search.near(block, first, 1 - DISTANCES[0]):
+            for found in index.near(block, first, 1 - DISTANCES[0]):
                 pairs.add(found)
+            if not few:
+                yield Progress("looking for copies", turn * len(target) + first + len(block), len(views) * len(target))
     together, distance = pairs.result()
     farthest = min(pairs.within, _allowed(target, distance))
     choices = [each for each in DISTANCES if each <= farthest]

@@ -56,7 +56,10 @@ def read_layout(images: Sequence[tuple[str, str]]) -> Layout:
     if divided:
         notes += _outside_notes(names)
         start = _after_wrappers([folders[index] for index in inside], start + 1)
-    classes = [normalize("NFC", folders[index][start]) if len(folders[index]) > start else None for index in inside]
+    known = {
+        name: normalize("NFC", name) for name in {path[start] for path in folders if len(path) > start}
+    }  # one string a class
+    classes = [known[folders[index][start]] if len(folders[index]) > start else None for index in inside]
     nested = [index for index in inside if len(folders[index]) > start + 1]
     class_notes = []
     if nested:

@@ -100,19 +100,14 @@ def _reports(ids: Sequence[str], state: dict[str, Any], saved: Mapping[str, np.n
     kinds = [(format, mode, tuple(notes)) for format, mode, notes in state["kinds"]]
     bad = {int(index): (reason, message) for index, (reason, message) in state["quarantined"].items()}
     digests, known = saved["digest"].tobytes(), saved["known"]
-    rows = zip(ids, saved["size"].tolist(), saved["kind"].tolist(), strict=True)
-    return tuple(
-        FileReport(
-            name,
-            "quarantined" if index in bad else "ok",
-            *bad.get(index, ("", "")),
-            width,
-            height,
-            *kinds[kind],
-            digests[DIGEST * index : DIGEST * (index + 1)].hex() if known[index] else "",
-        )
-        for index, (name, (width, height), kind) in enumerate(rows)
-    )
+    reports = []
+    for index, (name, size, kind) in enumerate(zip(ids, saved["size"].tolist(), saved["kind"].tolist(), strict=True)):
+        digest = digests[DIGEST * index : DIGEST * (index + 1)].hex() if known[index] else ""
+        reason, message = bad.get(index, ("", ""))
+        status = "quarantined" if index in bad else "ok"
+        (width, height), (format, mode, notes) = size, kinds[kind]
+        reports.append(FileReport(name, status, reason, message, width, height, format, mode, notes, digest))
+    return tuple(reports)
 
 
 def enlarged_bytes(count: int, short: int) -> int:

@@ -1,13 +1,13 @@
 """What is wrong with a data set: broken files, copies, contradicting labels, leaks, small classes; in JSON and in sentences."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from headstart.core import Dataset
-from headstart.data._fingerprint import Pictures
+from headstart.core import Dataset, Progress
+from headstart.data._fingerprint import Pictures, finished
 from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._scan import counted
 from headstart.errors import DataError
@@ -138,13 +138,19 @@ class Audit:
 
 def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Audit:
     """What is wrong with a data set, from what was found in each of its files and a small grey picture of each."""
+    return finished(auditing(dataset, reports, pictures))
+
+
+def auditing(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Generator[Progress, None, Audit]:
+    """Returns the `audit`; tells how far it is where that takes long."""
     labels = {record.id: record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
     exact = same_content({report.id: report.digest for report in usable})
-    near, distance = same_picture([report.id if report.status == "ok" else None for report in reports], pictures, exact)
+    names = [report.id if report.status == "ok" else None for report in reports]
+    near, distance = yield from same_picture(names, pictures, exact)
     parts = {record.id: record.part for record in dataset.records if record.part}
     counts = Counter(labels[report.id] for report in usable)
-    names = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))
+    classes = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))
     covered = {name for group in near for name in group}
     every = (*near, *(group for group in exact if group[0] not in covered))
     return Audit(
@@ -155,7 +161,7 @@ def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -
         near=near,
         leaks=tuple(group for group in every if len({parts[name] for name in group if name in parts}) > 1),
         near_distance=distance,
-        classes={name: counts[name] for name in names},
+        classes={name: counts[name] for name in classes},
         divided=bool(parts),
     )
 

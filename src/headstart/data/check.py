@@ -11,8 +11,8 @@ from PIL import Image
 
 from headstart.core import Dataset, Geometry, Record
 from headstart.data import pixels
-from headstart.data.audit import Audit, audit, require_usable
-from headstart.data.pixels import OnProgress
+from headstart.data.audit import Audit, FileReport, auditing, require_usable
+from headstart.data.pixels import OnProgress, PixelStore
 from headstart.data.split import make_split
 from headstart.errors import DataError
 from headstart.modalities import image
@@ -46,7 +46,7 @@ def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress 
     """
     store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
     try:
-        found = audit(dataset, reports, store.prints)
+        found = _audited(dataset, reports, store, on_progress)
         require_usable(dataset, found)
         usable = found.usable()
         chosen = _chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
@@ -57,6 +57,17 @@ def check(dataset: Dataset, folder: Path | None = None, on_progress: OnProgress 
         atomic.write_json(folder / "audit.json", found.json())
         atomic.write_bytes(folder / "sheet.png", png(picture))
     return Checked(dataset, found, picture, (*dataset.notes, *store.notes, *found.summary(), *_unfit(dataset, found)))
+
+
+def _audited(dataset: Dataset, reports: list[FileReport], store: PixelStore, on_progress: OnProgress | None) -> Audit:
+    steps = auditing(dataset, reports, store.prints)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(progress)
 
 
 def _unfit(dataset: Dataset, found: Audit) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 
 from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, Split, Task
 from headstart.data import pixels
-from headstart.data.audit import Audit, audit, require_usable
+from headstart.data.audit import Audit, auditing, require_usable
 from headstart.data.batches import Examples
 from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
@@ -52,9 +52,9 @@ def begin(
     features = (yield from engine_features(store, model, device)) if with_features else None
     for index in range(len(store)):
         store.wait(index)
-        if index % 64 == 0 or index + 1 == len(store):
+        if index % 16 == 0 or index + 1 == len(store):
             yield Progress("reading images", index + 1, len(store))
-    found = audit(dataset, store.reports(), store.prints)
+    found = yield from auditing(dataset, store.reports(), store.prints)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
