@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from headstart.core import Geometry
-from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw
+from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw, find_preset
 from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, decode, load, read_bytes
 from headstart.modalities._geometry import centre, fit_short, geometry, normalise, scale, to_input, window
 from headstart.modalities._show import sheet
@@ -24,6 +24,7 @@ __all__ = [
     "centre",
     "decode",
     "draw",
+    "find_preset",
     "fit_short",
     "fitted",
     "geometry",

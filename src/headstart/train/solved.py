@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import nn
 
 from headstart.core import Event, Note, Outputs, Progress, RowDone
+from headstart.data import balance
 from headstart.data.batches import centres
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
@@ -59,7 +60,10 @@ def _solve(state: TrainState, features: Features) -> Any:
 def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"]) -> Any:
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
-    return head_solve.SOLVERS[state.task.solver](rows, state.parts["train"].targets.numpy(), state.task.outputs)
+    train = state.parts["train"]
+    # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
+    weights = None if state.settings.balance == "none" else balance.weights(train.groups)
+    return head_solve.SOLVERS[state.task.solver](rows, train.targets.numpy(), state.task.outputs, weights=weights)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:

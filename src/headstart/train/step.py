@@ -16,18 +16,22 @@ def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Tas
     all at once where norm layers look at the whole batch.
     """
     optimizer.zero_grad(set_to_none=True)
-    weights = torch.ones(len(batch.ids), device=batch.inputs.device) if batch.weights is None else batch.weights
+    # beware: weights have mean one over the training part, not in each batch. Divided by their sum in the batch, the batches
+    # would be no unbiased sample of the weighted objective, and an image alone in its batch would weigh nothing special
+    ones = torch.ones(len(batch.ids), device=batch.inputs.device)
+    weights = (ones if batch.weights is None else batch.weights) / len(batch.ids)
+    partner_weights = (ones if batch.partner_weights is None else batch.partner_weights) / len(batch.ids)
     size = phase.piece if phase.norms == "frozen" else len(batch.ids)
     partners = batch.targets if batch.partners is None else batch.partners
-    pieces = zip(*(each.split(size) for each in (batch.inputs, batch.targets, partners, weights / weights.sum())), strict=True)
+    parts = (batch.inputs, batch.targets, partners, weights, partner_weights)
     total = torch.zeros((), device=batch.inputs.device)
-    for inputs, targets, partner, share in pieces:
+    for inputs, targets, partner, weight, partner_weight in zip(*(each.split(size) for each in parts), strict=True):
         with device.autocast(phase.precision, inputs.device):
             outputs = model(inputs)
-        losses = task.loss(outputs.float(), targets, phase.label_smoothing)
+        losses = task.loss(outputs.float(), targets, phase.label_smoothing) * weight
         if batch.partners is not None:
-            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing), losses, batch.share)
-        loss = (losses * share).sum()
+            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing) * partner_weight, losses, batch.share)
+        loss = losses.sum()
         loss.backward()
         total += loss.detach()
     if phase.clip < float("inf"):
