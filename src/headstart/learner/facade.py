@@ -28,7 +28,7 @@ from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import budget, checkpoint, lr_find, recipes, solved
-from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.begin import Begun, begin, classes_in_words, engine_features, evaluated, sizes_in_words, torch_features
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
@@ -187,7 +187,7 @@ class Learner:
         with engine.tuned_run(self._device()):
             state = self._ready().state
             phase = replace(recipes.step_two(state, 1), first_stage=len(state.model.stages()) - 1 if self._frozen else 0)
-            head = "from the random head" if not state.rows else f"from the weights of row {state.rows[-1]['epoch']}"
+            head = "from the random head" if not state.rows else f"from the weights of row {state.kept()['epoch']}"
             return rates.of(lr_find.ramp(state, phase), phase.lr, head)
 
     def save(self, folder: str | Path) -> Path:
@@ -273,9 +273,9 @@ class Learner:
 
     def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         solve = self.settings.head == "solve"
-        if self._begun is None:
-            self._begun = yield from self._beginning(solve and not self._earlier)
-        begun = self._begun
+        if self._begun is None or not self._begun.state.rows:
+            yield from self._begin_anew(solve and not self._earlier)
+        begun = self._ready()
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
@@ -286,9 +286,9 @@ class Learner:
             yield from recipes.train_all(begun.state, epochs, clock)
 
     def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
-        if self._begun is None:
-            self._begun = yield from self._beginning(False)
-        state = self._begun.state
+        if self._begun is None or not self._begun.state.rows:
+            yield from self._begin_anew(False)
+        state = self._ready().state
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
@@ -321,6 +321,19 @@ class Learner:
         yield from recipes.go_on(state, clock, logged)
         if state.course.phase.name == "head" and settings.epochs != 0:
             yield from recipes.train_all(state, settings.epochs, clock)
+
+    def _begin_anew(self, with_features: bool) -> Iterator[Event]:
+        """Reads and divides the data, where a look at it has not done so.
+
+        Beware: the books must see an event before the first step, or it is no news to them.
+        """
+        begun = self._begun or (yield from self._beginning(with_features))
+        if with_features and begun.features is None:
+            begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
+        self._begun = begun
+        yield Note(sizes_in_words(begun.split))
+        if sentence := classes_in_words(begun.state):
+            yield Note(sentence)
 
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""
@@ -387,7 +400,9 @@ class Learner:
         return 0.0 if began is None else time.perf_counter() - began
 
     def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
-        noted = False
+        noted = self._begun is not None
+        if self._begun is not None:
+            books.began(self._begun)
         for event in events:
             if self._begun is not None:
                 if not noted:

@@ -65,10 +65,6 @@ def begin(
         part: _examples(store, [places[name] for name in ids], task, task.encode([targets[name] for name in ids]))
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
-    yield Note(sizes_in_words(split))
-    train = parts["train"]
-    if train.groups is not None and (sentence := balance.in_words(task.decode(train.targets), settings.balance)):
-        yield Note(sentence)
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
 
 
@@ -81,6 +77,12 @@ def sizes_in_words(split: Split) -> str:
     """How many images train, choose and judge."""
     test = f", {len(split.test)} for a last test" if split.test else ""
     return f"{len(split.train)} images to train on, {len(split.valid)} to validate on{test} ({split.rule})."
+
+
+def classes_in_words(state: TrainState) -> str | None:
+    """What should be known of the sizes of the classes, None where there is nothing to say."""
+    train = state.parts["train"]
+    return None if train.groups is None else balance.in_words(state.task.decode(train.targets), state.settings.balance)
 
 
 def engine_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:

@@ -64,7 +64,10 @@ def unknown_verb(name: str) -> str:
     """What to say when a learner is asked for something it does not have."""
     if name in VERBS_OF_FASTAI:
         return f'"{name}" is fastai\'s. Here it is {VERBS_OF_FASTAI[name]}.'
-    return f"a Learner has no {name!r}. Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, show_results, summary, lr_find, save."
+    return (
+        f"a Learner has no {name!r}. "
+        "Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, lr_find, show_results, summary, save."
+    )
 
 
 def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
