@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 LOSS, SMOOTHED, CHOSEN, QUIET = "#b9bec5", "#1f6fb4", "#c2571a", "#6b7076"
 CAUTION = (
-    "Good for: seeing from which rate on training breaks down, and the order of magnitude that trains. It is one ramp on few\n"
-    "batches and looks at no validation image, so it does not tell the best rate. What is used without base_lr={default:g} was\n"
-    "chosen by the validation losses of several data sets: change it when the picture says that it is too high."
+    "Good for: seeing from which rate on training breaks down, and the order of magnitude that trains. It is one ramp over few\n"
+    "batches and looks at no validation image, so it does not tell the best rate; after a solved head little loss is left to fall.\n"
+    "Training would take {usual:g} by itself; the rate after a solved head, 3e-4, was chosen on several data sets (docs/log.md)."
 )
 
 
@@ -25,8 +25,8 @@ class LearningRates:
     losses: tuple[float, ...]
     smoothed: tuple[float, ...]
     suggestion: float | None
-    default: float
-    """The rate that training would take by itself."""
+    usual: float
+    """The rate that training would take as the settings are."""
     head: str
     """What the ramp started from."""
 
@@ -43,7 +43,7 @@ class LearningRates:
             height = self.smoothed[self.rates.index(self.suggestion)]
             label = f"suggestion {self.suggestion:.1e}"
             axes.plot(self.suggestion, height, color=CHOSEN, marker="o", markersize=8, linestyle="none", label=label)
-        axes.axvline(self.default, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label=f"without base_lr: {self.default:g}")
+        axes.axvline(self.usual, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), label=f"training takes {self.usual:g}")
         low, high = min(*self.losses, *self.smoothed), max(self.smoothed)
         axes.set_ylim(
             max(0.0, low - 0.08 * (high - low)), high + 0.12 * (high - low) + 1e-9
@@ -68,10 +68,10 @@ class LearningRates:
         return (
             f"LearningRates({len(self.rates)} rates from {self.rates[0]:.0e} to {self.rates[-1]:.1e}; the smoothed loss is lowest, "
             f"{self.smoothed[lowest]:.3f}, at {self.rates[lowest]:.1e}; {self.head})\n{said} Look at it: .plot()\n"
-            + CAUTION.format(default=self.default)
+            + CAUTION.format(usual=self.usual)
         )
 
 
-def of(found: Ramp, default: float, head: str) -> LearningRates:
-    """What the ramp tells; `default` is the rate that training would take by itself, `head` says what the ramp started from."""
-    return LearningRates(found.rates, found.losses, found.smoothed, lr_find.valley(found), default, head)
+def of(found: Ramp, usual: float, head: str) -> LearningRates:
+    """What the ramp tells; `usual` is the rate that training would take, `head` says what the ramp started from."""
+    return LearningRates(found.rates, found.losses, found.smoothed, lr_find.valley(found), usual, head)
