@@ -116,9 +116,7 @@ def test_draws_of_a_posterior_are_averaged_one_by_one() -> None:
     assert TASK.averaged(both[:1]) is both[0]
 
 
-@pytest.mark.parametrize(
-    ("augment", "count"), [("none", 6), ("flip", 11), ("dihedral", 41), ("flip", 0), ("flip", True), ("flip", 2.0)]
-)
+@pytest.mark.parametrize(("augment", "count"), [("none", 6), ("flip", 11), ("dihedral", 41), ("flip", 0), ("flip", True)])
 def test_what_cannot_be_is_told(augment: str, count: Any) -> None:
     with pytest.raises(BadSetting, match="tta must be a whole number of views"):
         views.of(Reader(), TASK, ROOMY, augment, count)

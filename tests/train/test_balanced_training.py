@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import headstart as hs
+from conftest import shape_image
 from headstart.core import Note
 from headstart.data import batches
 from headstart.train import recipes
@@ -29,10 +30,12 @@ class Notes:
 
 @pytest.fixture(scope="module")
 def uneven(make_shapes: Make) -> Path:
-    """16 discs and 4 squares."""
+    """16 discs and 4 squares, of which two look like discs, so that their weight matters."""
     folder = make_shapes(16)
-    for path in sorted((folder / "square").glob("*.png"))[4:]:
+    for path in sorted((folder / "square").glob("*.png"))[2:]:
         path.unlink()
+    for number in (50, 51):
+        shape_image("disc", number).save(folder / "square" / f"{number}.png")
     return folder
 
 
@@ -57,7 +60,7 @@ def test_the_solved_head_minimises_the_balanced_objective(uneven: Path, balance:
     (row,) = learn.fine_tune(0).history
     assert row["train_loss"] == pytest.approx(losses(learn, balance != "none"), rel=1e-3)
     assert row["train_loss"] != pytest.approx(losses(learn, balance == "none"), rel=1e-2)
-    assert row["valid_loss"] == pytest.approx(learn.evaluate()["nll"].value), "measured without weights"
+    assert row["valid_loss"] == pytest.approx(learn.evaluate()["nll"].value, rel=1e-3), "measured without weights"
     expected = {
         "none": "Classes differ much in size: the largest, disc, has",
         "weights": "balanced (weights)",
@@ -97,9 +100,7 @@ def test_another_balance_begins_a_stretch_of_its_own(uneven: Path) -> None:
     learn.fine_tune(1)
     learn.more(1, balance="sample")
     assert "where the learning rate began to fall" not in notes.text
-    learn.more(1)
-    assert "where the learning rate began to fall" in notes.text
-    assert [row["epoch"] for row in learn.history] == [0, 1, 2, 3]
+    assert [row["epoch"] for row in learn.history] == [0, 1, 2]
 
 
 def test_balance_and_cutmix_are_resumed_exactly(uneven: Path) -> None:
@@ -111,18 +112,18 @@ def test_balance_and_cutmix_are_resumed_exactly(uneven: Path) -> None:
 
         def show(self, event: Any) -> None:
             self.steps += type(event).__name__ == "StepDone"
-            if self.steps == 3:
+            if self.steps == 2:
                 raise RuntimeError("killed")
 
         def close(self) -> None: ...
 
     choices = {"balance": "sample", "cutmix": 1.0, "checkpoint_seconds": 0.0}
     whole, _ = learner(uneven, **choices)
-    whole.fine_tune(2)
+    whole.fine_tune(1)
     broken, _ = learner(uneven, **choices)
     broken._observer = Kill()
     with pytest.raises(RuntimeError, match="killed"):
-        broken.fine_tune(2)
+        broken.fine_tune(1)
     resumed = hs.resume(broken.run.path, observer=Notes())
     mine, theirs = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
