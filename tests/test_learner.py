@@ -382,7 +382,7 @@ def test_names_of_fastai_are_answered_with_ours(shapes: Path) -> None:
     for name, ours in (
         ("fit_one_cycle", "fit"),
         ("get_preds", "predictions"),
-        ("lr_find", "nothing yet"),
+        ("tta", "predict"),
         ("fine_tun", "fine_tune"),
     ):
         with pytest.raises(AttributeError, match=ours):

@@ -221,3 +221,26 @@ def test_a_function_that_cannot_be_a_metric_is_told() -> None:
         metrics.from_function(lambda probs, targets: 0.0)
     with pytest.raises(BadSetting, match=r"vector failed on probs \(30, 3\)"):
         metrics.from_function(vector)(*drawn(30, 3))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recall_and_precision_of_each_class_by_counting(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    probs, targets = draw.dirichlet(np.ones(4), 30), draw.integers(0, 3, 30)  # no example of the last class
+    probs[:, 1] = 0.0  # and no answer that names the second
+    found = metrics.recall_and_precision(probs, targets)
+    assert len(found) == 4
+    for place, (recall, precision) in enumerate(found):
+        pairs = [(place == truth, place == int(row.argmax())) for row, truth in zip(probs, targets, strict=True)]
+        right = sum(is_it and said for is_it, said in pairs)
+        for one, n in ((recall, sum(is_it for is_it, _ in pairs)), (precision, sum(said for _, said in pairs))):
+            assert one.n == n
+            if not n:
+                assert np.isnan(one.value) and one.low is None and one.high is None
+                continue
+            assert one.value == pytest.approx(right / n)
+            # Wilson's bounds are the shares at which a score test is just not rejected
+            for bound in (one.low, one.high):
+                assert bound is not None
+                if 0 < bound < 1 and bound != one.value:
+                    assert abs(right / n - bound) / (bound * (1 - bound) / n) ** 0.5 == pytest.approx(metrics.Z, rel=1e-6)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 FORMAT = 1
 """Format number of everything written to disk; raised when an older reader would misread a newer file."""
@@ -104,6 +104,8 @@ class Batch:
     partners: Any | None = None
     """The targets of the images that were mixed in, where images were mixed; `share` is what the others kept."""
     share: float = 1.0
+    partner_weights: Float[Any, " batch"] | None = None
+    """The weights of the images that were mixed in, where examples have weights: each label counts with its own."""
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
@@ -117,6 +119,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
         "keep": ("best", "last"),
         "augment": ("none", "flip", "dihedral", "light", "strong"),
         "interrupt": ("save", "anneal"),
+        "balance": ("none", "weights", "sample"),
     }
 )
 """The settings that take one of a few words."""
@@ -142,6 +145,11 @@ class Settings:
     label_smoothing: float = 0.0
     mixup: float | None = None
     """Training images are mixed in pairs with shares drawn from Beta(mixup, mixup). None: 0.4 after a solved head, else 0: not."""
+    cutmix: float | None = None
+    """A rectangle of another training image is pasted in, its share from Beta(cutmix, cutmix). None or 0: not. Beside mixup each
+    batch draws which of the two happens to it."""
+    balance: Literal["none", "weights", "sample"] = "none"
+    """Whether small classes count as much as large ones in training: by the weight of their images, or by how often they are drawn."""
     backbone: str = "small"
     pretrained: bool = True
     head_kind: str = "linear"
@@ -176,6 +184,7 @@ class Settings:
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
+        check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
         check(
             self.head == "train" or self.head_kind == "linear",
             "head_kind",
@@ -219,6 +228,9 @@ class Phase:
     """How long the phase takes with all that follows its last step; None: as long as the epochs do."""
     label_smoothing: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
+    balance: str = "none"
+    """How classes of unequal size are made to count alike, a word of `Settings.balance`."""
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
     augment: str = "flip"
@@ -353,12 +365,20 @@ class Task(Protocol):
         """The inverse of `encode`."""
         ...
 
+    def groups(self, targets: Any) -> Int[Any, " batch"] | None:
+        """The number of the group of each target, where groups may be of unequal size (classes); None for a task without."""
+        ...
+
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
         """Negative log-likelihood of each example in nats: [batch, outputs], [batch] -> [batch]."""
         ...
 
     def output_hessian(self, outputs: Any, targets: Any) -> Any:
         """Second derivative of each example's loss by its outputs: [batch, outputs, outputs]."""
+        ...
+
+    def averaged(self, views: Sequence[Outputs]) -> Outputs:
+        """What several views of the same examples say together. Their spread is no uncertainty of the model and must not become it."""
         ...
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[Any]:
@@ -371,6 +391,10 @@ class Task(Protocol):
 
     def metrics(self, names: Sequence[Any]) -> Mapping[str, Any]:
         """Metric functions by name, for names and functions of (probs, targets); each maps (Outputs, targets) to a `metrics.Measured`."""
+        ...
+
+    def by_class(self, outputs: Outputs, targets: Any) -> Mapping[str, Any]:
+        """A `metrics.Measured` for each figure of each class, named `figure.class`; empty for a task without classes."""
         ...
 
     def state(self) -> dict[str, Any]:

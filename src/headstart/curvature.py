@@ -55,14 +55,20 @@ def softmax_curvature(
     rows: Float[np.ndarray, "batch rank"],
     probs: Float[np.ndarray, "batch classes"],
     gram_eigenvalues: Float[np.ndarray, " rank"],
+    counts: Float[np.ndarray, " batch"] | None = None,
 ) -> SoftmaxCurvature:
-    """The blocks at `probs`, for `rows` in the eigenbasis of their Gram matrix, whose eigenvalues ascend."""
+    """The blocks at `probs`, for `rows` in the eigenbasis of their Gram matrix, whose eigenvalues ascend.
+
+    `counts` says how many examples each row stands for, one where it is None.
+    """
     classes = probs.shape[1]
-    values, vectors = linalg.eigh(np.diag(probs.mean(0)) - probs.T @ probs / len(probs))
+    counts = np.ones(len(probs), probs.dtype) if counts is None else counts.astype(probs.dtype)
+    weighed = probs * counts[:, None]
+    values, vectors = linalg.eigh((np.diag(weighed.sum(0)) - weighed.T @ probs) / len(probs))
     directions = vectors[:, 1:]  # the first is the null one: adding a constant to every logit changes nothing
     if classes > EXACT_CLASSES:
         return SoftmaxCurvature((), np.outer(np.clip(values[1:], 0.0, None), gram_eigenvalues))
-    weights = np.clip(probs @ directions**2 - (probs @ directions) ** 2, 0.0, None)
+    weights = np.clip(probs @ directions**2 - (probs @ directions) ** 2, 0.0, None) * counts[:, None]
     leading, rest = rows[:, -EXACT_DIRECTIONS:], rows[:, :-EXACT_DIRECTIONS]
     grams = []
     for column in weights.T:

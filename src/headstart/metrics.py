@@ -172,6 +172,20 @@ def auroc(probs: Probs, targets: Targets) -> Measured:
     return Measured(value, low, high, n)
 
 
+def recall_and_precision(probs: Probs, targets: Targets) -> list[tuple[Measured, Measured]]:
+    """Of each class: the share of its examples that are recognised, and the share of the answers naming it that are right.
+
+    With Wilson's intervals; `n` is how many examples, or answers, there are. Without any the share is not a number.
+    """
+    predicted, classes = _checked(probs, targets).argmax(1), probs.shape[1]
+    right = np.bincount(targets[predicted == targets], minlength=classes).tolist()
+    of_class, answers = (np.bincount(each, minlength=classes).tolist() for each in (targets, predicted))
+    return [
+        (_proportion(*recall), _proportion(*precision))
+        for recall, precision in zip(zip(right, of_class, strict=True), zip(right, answers, strict=True), strict=True)
+    ]
+
+
 METRICS: dict[str, Metric] = {
     metric.__name__: metric for metric in (error_rate, accuracy, nll, brier, ece, f1, balanced_accuracy, top_5_error, auroc)
 }
@@ -243,6 +257,8 @@ def _wilson(successes: Any, n: Any) -> tuple[Any, Any]:
 
 
 def _proportion(successes: int, n: int) -> Measured:
+    if not n:
+        return Measured(float("nan"), None, None, 0)
     low, high = _wilson(successes, n)
     return Measured(successes / n, float(low), float(high), n)
 

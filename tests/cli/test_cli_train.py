@@ -118,6 +118,7 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
             *["--metrics", "auroc", "--label-smoothing", "0.1", "--backbone", "tiny", "--no-pretrained", "--head-kind", "mlp"],
             *["--size", "64", "--batch-size", "8", "--augment", "flip", "--seed", "5", "--device", "cpu", "--valid", "0.25"],
             *["--mixup", "0.2", "--checkpoint-seconds", "5", "--patience", "3", "--interrupt", "anneal"],
+            *["--cutmix", "0.5", "--balance", "sample"],
             *["--test", "0.25", "--group-by", r"(\d)_", "--run", "here"],
         ]
     )
@@ -144,6 +145,8 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
         seed=5,
         device="cpu",
         mixup=0.2,
+        cutmix=0.5,
+        balance="sample",
         checkpoint_seconds=5.0,
         patience=3,
         interrupt="anneal",
@@ -200,7 +203,7 @@ def test_predictions_are_written_as_they_come(monkeypatch, capsys: pytest.Captur
     bad = {"id": "b.jpg", "error": "it is empty", "label": None, "probs": None}
 
     def stand_in(rows: list[dict]) -> None:
-        fake = SimpleNamespace(predictions=lambda inputs: (Prediction(row) for row in rows))
+        fake = SimpleNamespace(predictions=lambda inputs, tta: (Prediction(row) for row in rows))
         monkeypatch.setitem(sys.modules, "headstart.learner", SimpleNamespace(load=lambda run: fake))
 
     stand_in([good, bad])

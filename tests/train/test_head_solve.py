@@ -122,6 +122,20 @@ def test_weights_count_like_repeated_examples() -> None:
     assert gain[heavier].sum() > 0
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_curvature_counts_a_weighted_row_like_repeated_ones(classes: int) -> None:
+    rows, targets = problem(30, 4, classes)
+    counts = np.random.default_rng(1).integers(1, 5, 30)
+    probs = softmax(rows @ np.random.default_rng(2).normal(size=(4, classes)))
+    values = np.ones(4)  # used beyond EXACT_CLASSES alone
+    weighted = softmax_curvature(rows, probs, values, counts * 30 / counts.sum())
+    many = np.repeat(np.arange(30), counts)
+    repeated = softmax_curvature(rows[many], probs[many], values)
+    ratio = 30 / counts.sum()
+    assert weighted.log_determinant(2.0 * ratio) == pytest.approx(repeated.log_determinant(2.0), rel=1e-6)
+    assert weighted.log_determinant(2.0) != pytest.approx(softmax_curvature(rows, probs, values).log_determinant(2.0), rel=1e-3)
+
+
 def test_blocks_beyond_the_leading_directions_use_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, targets = problem(100, 20, 2)
     values, basis = np.linalg.eigh((rows - rows.mean(0)).T @ (rows - rows.mean(0)))

@@ -71,13 +71,41 @@ def test_a_gradient_that_is_no_number_makes_the_loss_none(clip: float) -> None:
     assert torch.isnan(step(model, optimizer, given, TASK, replace(PHASE, clip=clip)))
 
 
-def test_the_loss_is_the_weighted_mean() -> None:
-    weights = torch.tensor([2.0, 0.0, 1.0, 1.0])
+def test_the_loss_is_the_sum_of_weighted_losses_by_the_number_of_images() -> None:
+    weights = torch.tensor([3.0, 0.0, 2.0, 1.0])  # not of mean one: that they have over the training part only
     given = batch(4, weights)
     model = models.build(models.build_backbone("tiny"), 3)
     with torch.no_grad():
         losses = TASK.loss(model.eval()(given.inputs), given.targets)
     assert after(PHASE, given)[0] == pytest.approx(float((losses * weights).sum() / 4), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_weighted_batches_are_an_unbiased_sample_of_the_weighted_objective(size: int) -> None:
+    """Over an epoch the losses of the batches, counted by their images, are the weighted mean over all images."""
+    weights = torch.tensor([0.5, 0.5, 4.0, 0.5, 0.5, 0.5, 0.5])
+    whole = batch(7, weights)
+    model = models.build(models.build_backbone("tiny"), 3)
+    with torch.no_grad():
+        wanted = float((TASK.loss(model.eval()(whole.inputs), whole.targets) * weights).sum() / 7)
+    found = 0.0
+    for first in range(0, 7, size):
+        part = slice(first, first + size)
+        given = Batch(whole.inputs[part], whole.targets[part], whole.ids[part], weights[part])
+        found += after(PHASE, given)[0] * len(given.ids) / 7
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_each_label_of_a_mixed_image_has_its_own_weight() -> None:
+    weights = torch.tensor([3.0, 0.5, 1.0])
+    given = batch(3, weights)
+    mixed = replace(given, partners=given.targets.roll(1, 0), share=0.3, partner_weights=weights.roll(1, 0))
+    model = models.build(models.build_backbone("tiny"), 3)
+    with torch.no_grad():
+        logits = model.eval()(given.inputs)
+    own, others = TASK.loss(logits, given.targets), TASK.loss(logits, mixed.partners)
+    wanted = (0.3 * weights * own + 0.7 * weights.roll(1, 0) * others).sum() / 3
+    assert after(PHASE, mixed)[0] == pytest.approx(float(wanted), rel=1e-5)
 
 
 @pytest.mark.parametrize("piece", [2, 16])

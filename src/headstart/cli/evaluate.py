@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn
+from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Tta
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.train.observers.json_lines import to_line
-from headstart.train.observers.rows import number
+from headstart.train.observers.rows import number, printable
 
 
 def evaluate(
@@ -17,6 +17,11 @@ def evaluate(
         str | None,
         typer.Argument(help="Labelled images: a folder, .csv or .tsv.", show_default="the run's validation images"),
     ] = None,
+    per_class: Annotated[
+        bool,
+        typer.Option("--per-class", help="Also how many images of each class are recognised, and how many answers are right."),
+    ] = False,
+    tta: Tta = 1,
     label: Label = None,
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
@@ -36,7 +41,7 @@ def evaluate(
             from headstart.data.sources import open_path
 
             data = open_path(path, folder, image_column, label_column, label=label)
-        measured = {name: value.json() for name, value in learner.evaluate(data).items()}
+        measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
     if json:
         write_line(stdout, to_line(measured))
         return
@@ -46,12 +51,29 @@ def evaluate(
 
 def as_lines(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One line for each metric, values below each other."""
-    width = max(map(len, measured), default=0)
-    lines = []
-    for name, one in measured.items():
-        known = one.get("low") is not None and one.get("high") is not None
-        spread = f"  [{number(one['low'])}, {number(one['high'])}]" if known else ""
-        lines.append(f"{name:<{width}}  {number(one['value'])}{spread}  n = {one['n']:,}")
+    whole = {name: one for name, one in measured.items() if "." not in name}
+    width = max(map(len, whole), default=0)
+    lines = [f"{name:<{width}}  {_in_words(one)}  n = {one['n']:,}" for name, one in whole.items()]
+    lines += _table({name: one for name, one in measured.items() if "." in name})
     if lines:
         lines.append("In brackets: the 95 % interval.")
     return lines
+
+
+def _in_words(one: Mapping[str, Any]) -> str:
+    if not one["n"]:
+        return "-"
+    known = one.get("low") is not None and one.get("high") is not None
+    return number(one["value"]) + (f"  [{number(one['low'])}, {number(one['high'])}]" if known else "")
+
+
+def _table(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The figures of each class, a line a class: `recall.cat` stands in the column recall of the line cat."""
+    places = {name: name.partition(".")[::2] for name in measured}
+    figures = list(dict.fromkeys(figure for figure, _ in places.values()))
+    lines = {name: [printable(name)] for _, name in places.values()}
+    for key, (_, name) in places.items():
+        lines[name] += [_in_words(measured[key]), f"{measured[key]['n']:,}"]
+    cells = [["", *(word for figure in figures for word in (figure, "of"))], *lines.values()] if measured else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -29,3 +29,9 @@ LabelColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="For a table: the column with the labels.", rich_help_panel=DATA)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON lines on stdout, words on stderr.")]
+Tta = Annotated[
+    int,
+    typer.Option(
+        "--tta", metavar="N", min=1, help="Look at N views of each image (mirrored, moved) and average. N times as slow."
+    ),
+]

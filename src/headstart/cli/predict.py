@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headstart.cli.options import Tta
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.core import Prediction, Row
 from headstart.errors import UsageError
@@ -18,6 +19,7 @@ from headstart.train.observers.rows import printable
 def predict(
     run: Annotated[str, typer.Argument(help="A run or bundle folder, or last: the newest run under runs/.")],
     inputs: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
+    tta: Tta = 1,
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: one object per image.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table with every probability: .csv, or .jsonl for JSON lines.")
@@ -35,7 +37,7 @@ def predict(
     with results_on_stdout(json) as stdout:
         from headstart.learner import load
 
-        for prediction in load(run).predictions(inputs):
+        for prediction in load(run).predictions(inputs, tta):
             row = prediction.row()
             n_seen += 1
             n_read += row.get("error") is None

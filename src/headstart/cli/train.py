@@ -58,6 +58,18 @@ def train(
     mixup: Annotated[
         float | None, _option(COURSE, "How much training images are mixed in pairs.", default="0.4 after a solved head, else 0")
     ] = None,
+    cutmix: Annotated[
+        float | None, _option(COURSE, "How much of another image is pasted into each; beside mixup, in turn.", default="0")
+    ] = None,
+    balance: Annotated[
+        str,
+        _option(
+            COURSE,
+            "Let small classes count as much as large ones: by weights, or by drawing every class alike (then an epoch is no "
+            "complete pass).",
+            "balance",
+        ),
+    ] = "none",
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
     ] = "flip",
@@ -112,6 +124,8 @@ def train(
         metrics=_listed(metrics) or ("error_rate",),
         label_smoothing=label_smoothing,
         mixup=mixup,
+        cutmix=cutmix,
+        balance=_word("balance", balance),
         backbone=backbone,
         pretrained=pretrained,
         head_kind=head_kind,

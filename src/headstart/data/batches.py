@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from headstart.core import Batch, Phase
+from headstart.data import balance, mixing
 from headstart.data.pixels import PixelStore
 from headstart.modalities import image
 from headstart.seeds import numpy_generator
@@ -27,6 +28,8 @@ class Examples:
     targets: Any
     """A tensor with one row per example, on the CPU."""
     ids: tuple[str, ...]
+    groups: Int[np.ndarray, " examples"] | None = None
+    """The class of each, where the task has classes: what `balance` evens out."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,45 +40,49 @@ def order(count: int, batch_size: int, seed: int, epoch: int) -> list[Int[np.nda
 
     No example is dropped and sizes differ by at most one, so that no batch is left with a single example beside full ones.
     """
-    shuffled = numpy_generator(seed, "order", epoch).permutation(count)
-    return np.array_split(shuffled, max(1, -(-count // batch_size)))
+    return _in_batches(numpy_generator(seed, "order", epoch).permutation(count), batch_size)
+
+
+def _in_batches(shuffled: Int[np.ndarray, " examples"], batch_size: int) -> list[Int[np.ndarray, " batch"]]:
+    return np.array_split(shuffled, max(1, -(-len(shuffled) // batch_size)))
 
 
 def training_batches(examples: Examples, phase: Phase, seed: int, epoch: int, first: int, device: Any) -> Iterator[Batch]:
-    """The batches of an epoch from number `first` on: together every example once, augmented on `device`.
+    """The batches of an epoch from number `first` on: together every example once (or as `phase.balance` says), augmented on `device`.
 
     What happens to an example depends on (seed, epoch, its place in the data) alone, whom it is mixed with on its batch too.
     """
     import torch
 
-    geometry = examples.store.geometry
+    geometry, n = examples.store.geometry, len(examples)
+    rule = balance.RULES[phase.balance]
+    weights = torch.from_numpy(balance.weights(examples.groups)).float() if rule.weighs else None
 
-    def gather(rows: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], image.Draws, np.ndarray]:
+    def gather(draw: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], image.Draws, np.ndarray]:
+        rows, repeats = draw % n, draw // n
         indices = examples.indices[rows]
-        draws = image.draw(phase.augment, seed, epoch, indices)
+        draws = image.draw(phase.augment, seed, epoch, indices + repeats * len(examples.store))  # each time another change
         return rows, draws, examples.store.windows(indices.tolist(), draws.position.tolist())
 
-    batches = order(len(examples), phase.batch_size, seed, epoch)[first:]
+    if rule.draws:
+        batches = _in_batches(balance.drawn(examples.groups, seed, epoch), phase.batch_size)[first:]
+    else:
+        batches = order(n, phase.batch_size, seed, epoch)[first:]
     for number, (rows, draws, windows) in enumerate(_ahead(gather, batches), start=first):
         inputs = image.augment(torch.from_numpy(windows).to(device, non_blocking=True), draws, geometry, phase.augment)
-        targets = examples.targets[torch.from_numpy(rows)].to(device, non_blocking=True)
-        batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()))
-        yield _mixed(batch, phase.mixup, seed, epoch, number) if phase.mixup else batch
+        places = torch.from_numpy(rows)
+        targets = examples.targets[places].to(device, non_blocking=True)
+        weighs = None if weights is None else weights[places].to(device, non_blocking=True)
+        batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()), weighs)
+        yield mixing.mixed(batch, phase, seed, epoch, number)
 
 
-def _mixed(batch: Batch, mixup: float, seed: int, epoch: int, number: int) -> Batch:
-    """Each image mixed with its neighbour in the batch, all with one share (Zhang et al. 2018, "mixup", section 2)."""
-    import torch
-
-    share = float(numpy_generator(seed, "mixup", epoch, number).beta(mixup, mixup))
-    inputs = torch.lerp(batch.inputs.roll(1, 0), batch.inputs, share)
-    return replace(batch, inputs=inputs, partners=batch.targets.roll(1, 0), share=share)
-
-
-def centres(examples: Examples, batch_size: int = EVALUATION_BATCH) -> Iterator[UInt8[np.ndarray, "_ size size 3"]]:
-    """What the model sees of every example when it predicts, in order, in batches."""
+def centres(
+    examples: Examples, batch_size: int = EVALUATION_BATCH, size: int | None = None
+) -> Iterator[UInt8[np.ndarray, "_ size size 3"]]:
+    """What the model sees of every example when it predicts (or `size` pixels of it), in order, in batches."""
     parts = [examples.indices[first : first + batch_size].tolist() for first in range(0, len(examples), batch_size)]
-    yield from _ahead(examples.store.centres, parts)
+    yield from _ahead(lambda indices: examples.store.centres(indices, size), parts)
 
 
 def _ahead(function: Any, items: Sequence[Any]) -> Iterator[Any]:

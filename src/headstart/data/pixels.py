@@ -138,9 +138,9 @@ class PixelStore:
             row[:] = image.window(self.pixels(int(index)), short, float(position))
         return out
 
-    def centres(self, indices: Sequence[int]) -> UInt8[np.ndarray, "batch size size 3"]:
-        """What the model sees of each image when it predicts."""
-        size = self.geometry.size
+    def centres(self, indices: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "batch size size 3"]:
+        """What the model sees of each image when it predicts; `size` pixels of it where that is not the geometry's."""
+        size = size or self.geometry.size
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in zip(out, indices, strict=True):
             row[:] = image.centre(self.pixels(int(index)), size)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ from headstart.data import pixels, sources
 from headstart.data._paths import outside
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError, HeadstartError, Stopped
+from headstart.evaluate import views
 from headstart.evaluate.predict import predict
 from headstart.learner.books import Books, first_plan, make_bundle, require_same
 from headstart.learner.presses import Presses, counted
 from headstart.metrics import Measured
 from headstart.modalities import image
-from headstart.report import results, summary
+from headstart.report import rates, results, summary
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import budget, checkpoint, recipes, solved
-from headstart.train.begin import Begun, begin, evaluated, sizes_in_words, torch_features
+from headstart.train import budget, checkpoint, lr_find, recipes, solved
+from headstart.train.begin import Begun, begin, classes_in_words, engine_features, evaluated, sizes_in_words, torch_features
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
@@ -139,28 +141,38 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------------------- using it
 
-    def predict(self, inputs: Any) -> Any:
-        """The `Prediction` of one image (a path, an array [height, width, 3], a PIL image), or a list for a folder or several."""
-        found = list(self.predictions(inputs))
+    def predict(self, inputs: Any, tta: int = 1) -> Any:
+        """The `Prediction` of one image (a path, an array [height, width, 3], a PIL image), or a list for a folder or several.
+
+        With `tta` above 1 the model looks at so many views of each image (mirrored, moved) and its probabilities are averaged.
+        """
+        found = list(self.predictions(inputs, tta))
         single = not isinstance(inputs, list | tuple) and not (isinstance(inputs, str | Path) and Path(inputs).is_dir())
         return found[0] if single and len(found) == 1 else found
 
-    def predictions(self, inputs: Any) -> Iterator[Any]:
+    def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        return predict(self.model, self._task, inputs, self.geometry, self.settings.batch_size)
+        seen = views.of(self.model, self._task, self.geometry, self.settings.augment, tta)
+        return predict(seen, self._task, inputs, seen.geometry, self.settings.batch_size)
 
-    def evaluate(self, data: Dataset | str | Path | None = None, part: str = "valid") -> dict[str, Measured]:
-        """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own."""
+    def evaluate(
+        self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1
+    ) -> dict[str, Measured]:
+        """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own.
+
+        `per_class` adds the figures of each class, such as `recall.cat`; `tta` is the number of views of each image.
+        """
         with engine.tuned_run(self._device()):
             if data is not None:
                 dataset = sources.open_path(data) if isinstance(data, str | Path) else data
-                return evaluated(dataset, self.model, self._task, self.geometry, self._metrics, self._device())
+                kind = (self.geometry, self._metrics, self._device(), self.settings)
+                return evaluated(dataset, self.model, self._task, *kind, per_class, tta)
             state = self._ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
                 raise DataError(
                     f'{self.data.name} has no images in the part "{part}". A share for it is set where the data is made.'
                 )
-            return state.measured(part)
+            return state.measured(part, per_class, tta)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """A picture of `count` validation images with label and prediction; `worst=True` takes those with the largest losses."""
@@ -169,6 +181,14 @@ class Learner:
     def summary(self) -> summary.Summary:
         """The stages of the model, their parameters, and the share of the learning rate that each would get."""
         return summary.of(self.model, self.settings, self._frozen)
+
+    def lr_find(self) -> rates.LearningRates:
+        """Losses of a copy of the model at growing learning rates, with a suggestion; `plot()` draws them. Nothing is changed."""
+        with engine.tuned_run(self._device()):
+            state = self._ready().state
+            phase = replace(recipes.step_two(state, 1), first_stage=len(state.model.stages()) - 1 if self._frozen else 0)
+            head = "from the random head" if not state.rows else f"from the weights of row {state.kept()['epoch']}"
+            return rates.of(lr_find.ramp(state, phase), phase.lr, head)
 
     def save(self, folder: str | Path) -> Path:
         """The folder, now a bundle: weights, configuration, task and model card."""
@@ -253,7 +273,7 @@ class Learner:
 
     def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         solve = self.settings.head == "solve"
-        if self._begun is None:
+        if self._begun is None or not self._begun.state.rows:
             yield from self._begin_anew(solve and not self._earlier)
         begun = self._ready()
         if epochs != 0:
@@ -268,7 +288,7 @@ class Learner:
             yield from recipes.train_all(begun.state, epochs, clock)
 
     def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
-        if self._begun is None:
+        if self._begun is None or not self._begun.state.rows:
             yield from self._begin_anew(False)
         state = self._ready().state
         recipes.require_pairs(state)
@@ -307,9 +327,17 @@ class Learner:
             yield from recipes.train_all(state, settings.epochs, clock)
 
     def _begin_anew(self, with_features: bool) -> Iterator[Event]:
-        """Reads and divides the data. Beware: the books must see an event before the first step, or it is no news to them."""
-        self._begun = yield from self._beginning(with_features)
-        yield Note(sizes_in_words(self._begun.split))
+        """Reads and divides the data, where a look at it has not done so.
+
+        Beware: the books must see an event before the first step, or it is no news to them.
+        """
+        begun = self._begun or (yield from self._beginning(with_features))
+        if with_features and begun.features is None:
+            begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
+        self._begun = begun
+        yield Note(sizes_in_words(begun.split))
+        if sentence := classes_in_words(begun.state):
+            yield Note(sentence)
 
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from headstart.core import Geometry
-from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw
+from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw, find_preset
 from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, area, decode, load, read_bytes
 from headstart.modalities._geometry import LONGEST, centre, fit_short, geometry, normalise, scale, to_input, window
 from headstart.modalities._show import sheet
@@ -28,6 +28,7 @@ __all__ = [
     "decode",
     "draw",
     "enlarged",
+    "find_preset",
     "fit_short",
     "fitted",
     "geometry",

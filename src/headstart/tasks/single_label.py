@@ -120,6 +120,10 @@ class SingleLabel:
         """The label at each place."""
         return [self.classes[place] for place in targets.tolist()]
 
+    def groups(self, targets: Int[Tensor, " batch"]) -> Int[np.ndarray, " batch"]:
+        """The class of each."""
+        return targets.cpu().numpy()
+
     def loss(
         self, outputs: Float[Tensor, "batch outputs"], targets: Int[Tensor, " batch"], smoothing: float = 0.0
     ) -> Float[Tensor, " batch"]:
@@ -132,6 +136,19 @@ class SingleLabel:
         """diag(p) - p p^T of each example; it does not depend on the target."""
         probs = _precise(outputs).softmax(1)
         return torch.diag_embed(probs) - probs[:, :, None] * probs[:, None, :]
+
+    def averaged(self, views: Sequence[Outputs]) -> Outputs:
+        """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself.
+
+        Draws of a posterior are averaged one by one: each draw is a model that looks at all the views.
+        """
+        if len(views) == 1:
+            return views[0]
+        mean = _logs(np.mean([_softmax(_array(view.mean)) for view in views], axis=0))
+        if any(view.cov is None and view.samples is None for view in views):
+            return Outputs(mean)
+        draws = np.mean([np.concatenate(_drawn(view), axis=1) for view in views], axis=0)
+        return Outputs(mean, samples=_logs(draws))
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SingleLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
@@ -150,6 +167,14 @@ class SingleLabel:
         """Functions of (Outputs, targets) by metric name, in the order given; functions of (probs, targets) are metrics too."""
         found = [metrics.by_name(name) if isinstance(name, str) else metrics.from_function(name) for name in names]
         return {metric.__name__: _on_outputs(metric) for metric in found}  # pyright: ignore[reportFunctionMemberAccess]
+
+    def by_class(self, outputs: Outputs, targets: Any) -> dict[str, Measured]:
+        """`recall.NAME` and `precision.NAME` of each class, with 95 % intervals."""
+        found = metrics.recall_and_precision(probabilities(outputs), np.asarray(targets).astype(np.int64))
+        named = zip(self.classes, found, strict=True)
+        return {
+            f"{figure}.{name}": one for name, pair in named for figure, one in zip(("recall", "precision"), pair, strict=True)
+        }
 
 
 def probabilities(outputs: Outputs) -> Float[np.ndarray, "batch classes"]:
@@ -207,6 +232,11 @@ def _array(values: Any) -> Float[np.ndarray, "*shape"]:
 def _softmax(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     raised = np.exp(logits - logits.max(-1, keepdims=True))
     return raised / raised.sum(-1, keepdims=True)
+
+
+def _logs(probs: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Logits with exactly these probabilities."""
+    return torch.from_numpy(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
 
 
 def _entropy(probs: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch"]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, Split, Task
-from headstart.data import pixels
+from headstart.data import balance, pixels
 from headstart.data.audit import Audit, auditing, require_usable
 from headstart.data.batches import Examples
 from headstart.data.pixels import PixelStore
@@ -62,18 +62,27 @@ def begin(
     targets = {record.id: record.target for record in dataset.records}
     places = {name: place for place, name in enumerate(store.ids)}
     parts = {
-        part: Examples(
-            store, np.array([places[name] for name in ids], np.int64), task.encode([targets[name] for name in ids]), ids
-        )
+        part: _examples(store, [places[name] for name in ids], task, task.encode([targets[name] for name in ids]))
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
+
+
+def _examples(store: PixelStore, indices: Sequence[int], task: Task, targets: Any) -> Examples:
+    ids = tuple(store.ids[index] for index in indices)
+    return Examples(store, np.array(indices, np.int64), targets, ids, task.groups(targets))
 
 
 def sizes_in_words(split: Split) -> str:
     """How many images train, choose and judge."""
     test = f", {len(split.test)} for a last test" if split.test else ""
     return f"{len(split.train)} images to train on, {len(split.valid)} to validate on{test} ({split.rule})."
+
+
+def classes_in_words(state: TrainState) -> str | None:
+    """What should be known of the sizes of the classes, None where there is nothing to say."""
+    train = state.parts["train"]
+    return None if train.groups is None else balance.in_words(state.task.decode(train.targets), state.settings.balance)
 
 
 def engine_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
@@ -107,7 +116,15 @@ def _first_usable(store: PixelStore) -> list[int]:
 
 
 def evaluated(
-    dataset: Dataset, model: Model, task: Task, geometry: Geometry, metrics: Sequence[Any], device: torch.device
+    dataset: Dataset,
+    model: Model,
+    task: Task,
+    geometry: Geometry,
+    metrics: Sequence[Any],
+    device: torch.device,
+    settings: Settings,
+    per_class: bool = False,
+    tta: int = 1,
 ) -> dict[str, Measured]:
     """Every metric of the model on all labelled, readable images of a data set it need not have seen.
 
@@ -120,6 +137,6 @@ def evaluated(
         usable = [index for index in range(len(store)) if store.wait(index)]
         if not usable:
             raise DataError(f"none of the {len(labelled)} labelled images of {dataset.name} can be read.")
-        places = np.array(usable, np.int64)
-        examples = Examples(store, places, targets[torch.from_numpy(places)], tuple(store.ids[index] for index in usable))
-        return TrainState(model.to(device), task, {"test": examples}, Settings(), metrics, device).measured("test")
+        examples = _examples(store, usable, task, targets[torch.tensor(usable)])
+        state = TrainState(model.to(device), task, {"test": examples}, settings, metrics, device)
+        return state.measured("test", per_class, tta)

@@ -126,7 +126,7 @@ class _Search:
         """(mode, curvature, log evidence) for the precision `alpha`."""
         self.mode, calls = _maximum(self.rotated, self.targets, self.weights, alpha, self.mode, tolerance)
         probs = softmax(self.rotated.rows @ self.mode.theta + self.mode.bias).astype(self.rotated.rows.dtype)
-        curvature = softmax_curvature(self.rotated.rows, probs, self.rotated.eigenvalues)
+        curvature = softmax_curvature(self.rotated.rows, probs, self.rotated.eigenvalues, self.weights)
         self.evaluations += calls
         self.rounds += 1
         if self.on_round is not None:

@@ -48,10 +48,15 @@ def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:
 
 def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
     """Step 2: every stage, later ones faster, for `epochs` complete passes or until the clock's deadline; starts gently."""
+    yield from run_phase(state, step_two(state, epochs), clock)
+
+
+def step_two(state: TrainState, epochs: int | None) -> Phase:
+    """The phase of `train_all`."""
     settings = state.settings
     solved = settings.head == "solve"
     stages = len(state.model.stages())
-    phase = replace(
+    return replace(
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
@@ -60,7 +65,6 @@ def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[E
         # a phase that is prolonged leaves out the stages that it has left out so far
         first_stage=state.trunk.phase.first_stage if state.trunk and state.trunk.phase.name == "all" else state.first_stage,
     )
-    yield from run_phase(state, phase, clock)
 
 
 def fit(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
@@ -86,6 +90,8 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         batch_size=settings.batch_size,
         label_smoothing=settings.label_smoothing,
         mixup=settings.mixup or 0.0,
+        cutmix=settings.cutmix or 0.0,
+        balance=settings.balance,
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
@@ -215,7 +221,7 @@ def _feed(state: TrainState, phase: Phase) -> loop.Feed:
 
 def _alike(one: Phase, other: Phase) -> bool:
     """Whether a place in one phase is a place in the other: the same layers learn, from the same batches."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size"))
+    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size", "balance"))
 
 
 def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:

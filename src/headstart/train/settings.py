@@ -34,8 +34,7 @@ VERBS_OF_FASTAI = MappingProxyType(
         "recorder": "history",
         "export": "save(folder); hs.load(folder) brings it back",
         "show_training_loop": "nothing yet: the loop is train/loop.py, one page",
-        "lr_find": "nothing yet: the default rates are meant to serve",
-        "tta": "nothing yet",
+        "tta": "predict(inputs, tta=4), and evaluate(tta=4) for the metrics",
         "to_fp16": "nothing: the precision is probed by itself",
         "freeze_to": "freeze() and unfreeze()",
         "show_batch": "data.show()",
@@ -65,7 +64,10 @@ def unknown_verb(name: str) -> str:
     """What to say when a learner is asked for something it does not have."""
     if name in VERBS_OF_FASTAI:
         return f'"{name}" is fastai\'s. Here it is {VERBS_OF_FASTAI[name]}.'
-    return f"a Learner has no {name!r}. Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, show_results, summary, save."
+    return (
+        f"a Learner has no {name!r}. "
+        "Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, lr_find, show_results, summary, save."
+    )
 
 
 def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from headstart.core import Event, Note, Outputs, Progress, RowDone
+from headstart.data import balance
 from headstart.data.batches import centres
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
@@ -51,16 +52,20 @@ def _solve(state: TrainState, features: Features) -> Any:
     """The `SolvedHead` on the cached features, which is also put into the model."""
     train = state.parts["train"]
     started = time.perf_counter()
-    solved = _solved(state, features.rows[train.indices], train.targets)
+    solved = _solved(state, features.rows[train.indices])
     _put_head(state, solved)
     state.spent["solving"] = time.perf_counter() - started
     return solved
 
 
-def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], targets: Int[Tensor, " batch"]) -> Any:
+def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"] | None = None) -> Any:
+    """The `SolvedHead` on the features of the training images, or of these of them."""
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
-    return head_solve.SOLVERS[state.task.solver](rows, targets.numpy(), state.task.outputs)
+    train, which = state.parts["train"], slice(None) if which is None else which
+    # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
+    weights = None if state.settings.balance == "none" else balance.weights(train.groups)[which]
+    return head_solve.SOLVERS[state.task.solver](rows, train.targets.numpy()[which], state.task.outputs, weights=weights)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
@@ -82,11 +87,11 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
     valid, _ = yield from _features_now(state, "valid")
     trained = _head_outputs(state, valid)
     rows, reached = yield from _features_now(state, "train", time_left)
-    targets = state.parts["train"].targets[torch.from_numpy(reached)]
-    if len(torch.unique(targets)) < len(torch.unique(state.parts["train"].targets)):
+    targets = state.parts["train"].targets
+    if len(torch.unique(targets[torch.from_numpy(reached)])) < len(torch.unique(targets)):
         yield Note("There was no time to solve the head again: it is kept as trained.")
         return trained
-    solved = _solved(state, rows, targets)
+    solved = _solved(state, rows, reached)
     again = Outputs(torch.from_numpy(valid @ solved.weight.T + solved.bias).float())
     losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (trained, again)]
     better = losses[1] < losses[0]

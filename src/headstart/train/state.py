@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headstart.core import Outputs, Phase, Row, Settings, Task
 from headstart.data.batches import Examples, centres
-from headstart.evaluate import predict
+from headstart.evaluate import predict, views
 from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import Measured
 from headstart.model import Model
@@ -93,18 +93,19 @@ class TrainState:
         """Notes the seconds of a forward of one image, and those of a step (of a batch) at about the same time, if known."""
         self.spent["a forward"], self.spent["a step"] = seconds, step_seconds
 
-    def outputs(self, part: str) -> Outputs:
-        """What the model says of every example of a part, in order, in float32."""
+    def outputs(self, part: str, tta: int = 1) -> Outputs:
+        """What the model says of every example of a part, in order, in float32; of `tta` views of each, averaged."""
         examples = self.parts[part]
-        return predict.outputs(self.model, centres(examples), examples.store.geometry)
+        seen = views.of(self.model, self.task, examples.store.geometry, self.settings.augment, tta)
+        return predict.outputs(seen, centres(examples, size=seen.geometry.size), seen.geometry)
 
-    def judged(self, outputs: Outputs, part: str) -> dict[str, Measured]:
+    def judged(self, outputs: Outputs, part: str, per_class: bool = False) -> dict[str, Measured]:
         """Every metric on these outputs of a part, `nll` among them."""
-        return evaluate(outputs, self.parts[part].targets, self.task, self.metrics)
+        return evaluate(outputs, self.parts[part].targets, self.task, self.metrics, per_class)
 
-    def measured(self, part: str) -> dict[str, Measured]:
+    def measured(self, part: str, per_class: bool = False, tta: int = 1) -> dict[str, Measured]:
         """Every metric of the model as it is on a part."""
-        return self.judged(self.outputs(part), part)
+        return self.judged(self.outputs(part, tta), part, per_class)
 
     def add_row(self, epoch: int, stage: str, train_loss: float, outputs: Outputs, lr: float | None, seconds: float) -> Row:
         """The finished row of the table for these validation outputs; the weights are remembered if the row is the best."""

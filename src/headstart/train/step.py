@@ -48,20 +48,24 @@ def gradients(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task
     """
     optimizer.zero_grad(set_to_none=True)
     count = len(batch.ids)
-    weights = torch.ones(count, device=batch.inputs.device) if batch.weights is None else batch.weights
     parts = -(-count // phase.piece)
     parts = parts if phase.norms == "frozen" else min(parts, max(1, count // 2))
+    # beware: weights have mean one over the training part, not in each batch. Divided by their sum in the batch, the batches
+    # would be no unbiased sample of the weighted objective, and an image alone in its batch would weigh nothing special
+    ones = torch.ones(count, device=batch.inputs.device)
+    weights = (ones if batch.weights is None else batch.weights) / count
+    partner_weights = (ones if batch.partner_weights is None else batch.partner_weights) / count
     partners = batch.targets if batch.partners is None else batch.partners
-    shares = weights / weights.sum()
-    pieces = zip(*(each.tensor_split(parts) for each in (batch.inputs, batch.targets, partners, shares)), strict=True)
+    given = (batch.inputs, batch.targets, partners, weights, partner_weights)
+    pieces = zip(*(each.tensor_split(parts) for each in given), strict=True)
     total = torch.zeros((), device=batch.inputs.device)
-    for inputs, targets, partner, share in pieces:
+    for inputs, targets, partner, weight, partner_weight in pieces:
         with device.autocast(phase.precision, inputs.device):
             outputs = model(inputs)
-        losses = task.loss(outputs.float(), targets, phase.label_smoothing)
+        losses = task.loss(outputs.float(), targets, phase.label_smoothing) * weight
         if batch.partners is not None:
-            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing), losses, batch.share)
-        loss = (losses * share).sum()
+            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing) * partner_weight, losses, batch.share)
+        loss = losses.sum()
         loss.backward()
         total += loss.detach()
     return total
