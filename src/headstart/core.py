@@ -152,6 +152,8 @@ class Settings:
     device: str = "auto"
     checkpoint_seconds: float = 30.0
     """How often the training is saved, so that a killed one can be resumed; 0 after every step."""
+    track: tuple[str, ...] = ()
+    """Where the numbers go beside the screen: files in `train/trackers/`, or of other packages. Nothing is sent unasked."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting
@@ -178,6 +180,8 @@ class Settings:
         )
         check(self.batch_size >= 1, "batch_size", "at least 1")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", "0 (after every step) or more")
+        named = isinstance(self.track, tuple) and len(set(self.track)) == len(self.track) and all(self.track)
+        check(named, "track", 'different names, as in ("tensorboard",)')
         judged = ("train_loss", "valid_loss", *self.metrics)
         check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 

@@ -78,6 +78,9 @@ def train(
     checkpoint_seconds: Annotated[
         float, _option(OUTPUT, "How often the training is saved so that resume can go on after a crash.")
     ] = 30.0,
+    track: Annotated[
+        list[str] | None, _option(OUTPUT, "Where the numbers go beside the screen, e.g. tensorboard.", default="nowhere")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train on PATH: the head within seconds, then, with --epochs or --minutes, all layers.
@@ -112,6 +115,7 @@ def train(
         seed=seed,
         device=device,
         checkpoint_seconds=checkpoint_seconds,
+        track=_listed(track),
     )
     check_course(settings)
     began = process_start()

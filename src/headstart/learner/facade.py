@@ -1,5 +1,6 @@
 """Learner and load: each verb is a few lines over public functions."""
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -25,12 +26,13 @@ from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import budget, checkpoint, recipes, solved
+from headstart.train import budget, checkpoint, recipes, solved, tracking
 from headstart.train.begin import Begun, begin, evaluated, torch_features
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
-from headstart.train.observers import choose
+from headstart.train.observers import Together, choose
+from headstart.train.observers.guarded import Guarded
 from headstart.train.settings import Metric, changed, metric_names, unknown_verb
 
 Recipe = Callable[[Clock], Iterator[Event]]
@@ -339,9 +341,13 @@ class Learner:
             plan = first_plan(self.data, self.settings, self._task)
             self._run = Run.create(plan, folder, self.data.name, place_of_runs(self.data))
         books = Books(self._run, self.data, self.settings)
-        observer = self._observer or choose()
+        screen = choose() if self._observer is None else Guarded("The observer", self._observer, _to_stderr)
+        trackers: Observer = Together()
         self.stopped = False
         try:
+            plan = first_plan(self.data, self.settings, self._task)
+            trackers = tracking.started(self.settings.track, self._run.path, plan, lambda text: screen.show(Note(text)))
+            observer = Together((screen, trackers))
             with self._run.claimed(), engine.tuned_run(self._device()), counted() as presses:
                 try:
                     self._drive(recipe(clock), books, observer, presses, clock)
@@ -357,8 +363,9 @@ class Learner:
             if created and not self.history and not self._run.checkpoints.is_dir():
                 self._run.discard()
                 self._run = None
+            trackers.close()
             if self._observer is None:
-                observer.close()
+                screen.close()
         return self
 
     def _already(self) -> float:
@@ -413,6 +420,10 @@ def place_of_runs(data: Dataset) -> Path | None:
 def sum_of_seconds(rows: Sequence[Row]) -> float:
     """Seconds of training behind these rows."""
     return float(rows[-1]["seconds"]) if rows else 0.0
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 def _exhausted(events: Generator[Event, None, Begun]) -> Begun:

@@ -58,6 +58,8 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             raise UnknownName(f'"{name}" is fastai\'s name. Here it is {FROM_FASTAI[name]}.')
         if name not in known:
             raise unknown_name("setting", name, known)
+    if isinstance(track := changes.get("track"), str | list):
+        changes = {**changes, "track": (track,) if isinstance(track, str) else tuple(track)}
     return replace(settings, **changes)
 
 
