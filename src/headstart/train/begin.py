@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from headstart.train.features import Features
 from headstart.train.state import TrainState
 
 CHECKED_IMAGES = 32
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ def begin(
     }
     yield Note(sizes_in_words(split))
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
+
+
+def exhausted(events: Generator[Event, None, T]) -> T:
+    """What a generator of events returns, its events unseen."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            return end.value
 
 
 def sizes_in_words(split: Split) -> str:

@@ -58,7 +58,9 @@ class Aside:
         self._thread.join(self._patience)
         self._tell_of_trouble()
         if self._thread.is_alive():
-            self._tell(f"{self._name} is still busy {self._patience:.0f} s after the end and is left behind: it may lack the last rows.")
+            self._tell(
+                f"{self._name} is still busy {self._patience:.0f} s after the end and is left behind: it may lack the last rows."
+            )
 
     def _work(self) -> None:
         try:
