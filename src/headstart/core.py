@@ -165,6 +165,8 @@ class Settings:
     """After so many rows without a new best of `monitor` the rate falls early and the training ends. None: never."""
     interrupt: Literal["save", "anneal"] = "save"
     """What the first Ctrl-C does: stop and save for `resume`, or let the rate fall within a few steps and finish."""
+    track: tuple[str, ...] = ()
+    """Where the numbers go beside the screen: files in `train/trackers/`, or of other packages. Nothing is sent unasked."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting
@@ -193,6 +195,8 @@ class Settings:
         check(self.batch_size >= 1, "batch_size", "at least 1")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", "0 (after every step) or more")
         check(self.patience is None or self.patience >= 1, "patience", "at least 1 (rows without a new best)")
+        named = isinstance(self.track, tuple) and len(set(self.track)) == len(self.track) and all(self.track)
+        check(named, "track", 'different names, as in ("tensorboard",)')
         judged = ("train_loss", "valid_loss", *self.metrics)
         check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 

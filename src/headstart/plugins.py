@@ -9,10 +9,13 @@ from headstart.errors import MissingExtra, unknown_name
 
 
 def names(folder: str) -> list[str]:
-    """The names of all methods of a plural folder, e.g. `names("heads")`: its public modules and the entry points of `headstart.<folder>`."""
+    """The names of all methods of a plural folder, e.g. `names("heads")`: its public modules and the entry points of its group.
+
+    The group of `heads` is `headstart.heads`, that of `train.trackers` is `headstart.trackers`.
+    """
     package = importlib.import_module(f"headstart.{folder}")
     found = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
-    return sorted(found | {point.name for point in entry_points(group=f"headstart.{folder}")})
+    return sorted(found | {point.name for point in entry_points(group=_group(folder))})
 
 
 def find(folder: str, name: str) -> ModuleType:
@@ -21,11 +24,15 @@ def find(folder: str, name: str) -> ModuleType:
     Raises:
         UnknownName: with the nearest names.
     """
-    for point in entry_points(group=f"headstart.{folder}", name=name):
+    for point in entry_points(group=_group(folder), name=name):
         return point.load()
     if name not in names(folder):
-        raise unknown_name(folder.replace("_", " ").rstrip("s"), name, names(folder))
+        raise unknown_name(folder.rpartition(".")[2].replace("_", " ").rstrip("s"), name, names(folder))
     return importlib.import_module(f"headstart.{folder}.{name}")
+
+
+def _group(folder: str) -> str:
+    return f"headstart.{folder.rpartition('.')[2]}"
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
-from headstart.cli.output import process_start, results_on_stdout, told_if_slow
+from headstart.cli.output import process_start, results_on_stdout, told_if_slow, write_line
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
 from headstart.train.observers import JsonLines, choose
+from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import duration as in_words
 from headstart.train.observers.rows import printable
+from headstart.train.observers.stream import Stream
 
 if TYPE_CHECKING:
     from headstart.learner import Learner
@@ -99,6 +101,12 @@ def train(
         str,
         _option(COURSE, "What Ctrl-C does. save: stop, for resume. anneal: let the rate fall quickly and finish.", "interrupt"),
     ] = "save",
+    track: Annotated[
+        list[str] | None, _option(OUTPUT, "Where the numbers go beside the screen, e.g. tensorboard.", default="nowhere")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what would be done, and until when; train nothing.", rich_help_panel=COURSE)
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train on PATH: the head within seconds, then, with --epochs or --minutes, all layers.
@@ -109,6 +117,8 @@ def train(
       headstart train photos/ --epochs 3
 
       headstart train photos/ --minutes 10
+
+      headstart train photos/ --minutes 10 --plan
     """
     settings = Settings(
         epochs=epochs,
@@ -137,6 +147,7 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
         patience=patience,
         interrupt=_word("interrupt", interrupt),
+        track=_listed(track),
     )
     check_course(settings)
     began = process_start()
@@ -148,6 +159,9 @@ def train(
             data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
         if run is not None:
             outside(data, run)
+        if plan:
+            show_plan(data, settings, began, json, stdout)
+            return
         learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
     if learner.stopped:
         raise typer.Exit(130)
@@ -171,6 +185,15 @@ def train_dataset(data: Dataset, settings: Settings, run: Path | None, observer:
         return learner
     finally:
         observer.close()
+
+
+def show_plan(data: Dataset, settings: Settings, began: float, json: bool, stdout: Stream) -> None:
+    """Writes what the training would be: a small table, or one JSON object."""
+    from headstart.learner import Learner
+
+    epochs = settings.epochs if settings.minutes else settings.epochs or 0
+    forecast = Learner(data, settings, started=began).plan(epochs, minutes=settings.minutes)
+    write_line(stdout, to_line(forecast.json()) if json else repr(forecast))
 
 
 def tell(learner: "Learner", observer: Observer, began: float) -> None:

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from headstart.errors import DataError, HeadstartError
 from headstart.machine import logical_cores
 from headstart.modalities import image
 
-__all__ = ["OnProgress", "PixelStore", "build", "source_of", "start"]
+__all__ = ["OnProgress", "PixelStore", "are_stored", "build", "sample", "source_of", "start"]
 
 MAX_THREADS = 16
 REMAP_BYTES = 256 << 20
@@ -223,6 +224,22 @@ def start(dataset: Dataset, geometry: Geometry, threads: int | None = None) -> P
     store = PixelStore(dataset, geometry, key, path, ledger, prints)
     fit = image.as_it_is if large else image.fitted
     store._fill(fit, usable, token, max(1, min(threads or logical_cores(), MAX_THREADS, count)))
+    return store
+
+
+def are_stored(dataset: Dataset, geometry: Geometry) -> bool:
+    """Whether `start` would find all pixels in the cache."""
+    folder = _shelf.folder_of(_shelf.key_of(dataset, geometry))
+    return _shelf.open_stored(folder, [record.id for record in dataset.records]) is not None
+
+
+def sample(dataset: Dataset, geometry: Geometry, count: int) -> PixelStore:
+    """`count` of the images, evenly from all, decoded now and at each read, kept nowhere; under the key of the whole."""
+    places = np.linspace(0, len(dataset.records) - 1, min(count, len(dataset.records))).round().astype(int)
+    some = replace(dataset, records=tuple(dataset.records[place] for place in places.tolist()))
+    ledger = _Ledger(np.full((len(places), 3), -1, np.int64), [None] * len(places))
+    store = PixelStore(some, geometry, _shelf.key_of(dataset, geometry), None, ledger)
+    store._fill(None, "", max(1, min(logical_cores(), MAX_THREADS, len(places))))
     return store
 
 

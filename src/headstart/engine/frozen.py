@@ -45,9 +45,15 @@ class FrozenForward:
 
 
 def choose_frozen(
-    backbone: Wrapped, geometry: Geometry, pixels: UInt8[np.ndarray, "batch size size 3"], device: torch.device | str = "cpu"
+    backbone: Wrapped,
+    geometry: Geometry,
+    pixels: UInt8[np.ndarray, "batch size size 3"],
+    device: torch.device | str = "cpu",
+    keep: bool = True,
 ) -> FrozenForward:
     """The fastest engine for this backbone on this device whose features of the first images agree with torch's.
+
+    What was compiled is kept in the cache if `keep` says so.
 
     OpenVINO computes with a copy of the weights as they are now: choose again when they have changed.
     """
@@ -63,7 +69,7 @@ def choose_frozen(
     for fresh in (False, True):
         try:
             with as_eval(backbone):
-                compiled = openvino.load(backbone, geometry, wanted.shape[1], fresh)
+                compiled = openvino.load(backbone, geometry, wanted.shape[1], fresh, keep)
         except Exception as error:
             # beware: a converter may fail in any way on a network it does not know, and torch can always do the work
             reason = f"it cannot take this network ({type(error).__name__}: {' '.join(str(error).split())[:160]})"

@@ -71,8 +71,8 @@ class Compiled:
         return rows
 
 
-def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = False) -> Compiled:
-    """The backbone compiled for this processor: from the cache unless `fresh`, else converted, compiled and cached.
+def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = False, keep: bool = True) -> Compiled:
+    """The backbone compiled for this processor: from the cache unless `fresh`, else converted, compiled and (to `keep`) cached.
 
     Raises:
         ImportError: without openvino.
@@ -88,6 +88,8 @@ def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = Fals
             return Compiled(openvino, network, width, cached=True)
     network = core.compile_model(_converted(openvino, backbone, geometry), "CPU", CONFIG)
     with suppress(OSError, StoreError):
+        if not keep:
+            return Compiled(openvino, network, width, cached=False)
         atomic.write_bytes(file, _exported(network))
         cache.bound("engines", CACHE_BYTES, keep=[file])
     return Compiled(openvino, network, width, cached=False)

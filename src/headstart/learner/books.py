@@ -22,7 +22,7 @@ from headstart.store.runs import Run, environment
 from headstart.train import checkpoint
 from headstart.train.begin import Begun
 from headstart.train.course import Course, Snapshot
-from headstart.train.observers.rows import measured, metric_names, number
+from headstart.train.observers.rows import row_in_words
 
 
 def first_plan(dataset: Dataset, settings: Settings, task: Any) -> Plan:
@@ -211,12 +211,6 @@ def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
         f"Predict:  headstart predict {folder} IMAGE...",
         f"{go_on}    Judge it:  headstart evaluate {folder}{size}",
     ]
-
-
-def row_in_words(row: Row) -> str:
-    """ "epoch 3, valid_loss 0.2481, error_rate 0.097 [0.073, 0.128]"."""
-    judged = [f"{name} {measured(row, name)}" for name in metric_names(row)]
-    return ", ".join([f"epoch {row['epoch']}", f"valid_loss {number(row['valid_loss'])}", *judged])
 
 
 def _shown(path: Path) -> str:

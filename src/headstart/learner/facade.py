@@ -1,5 +1,6 @@
 """Learner and load: each verb is a few lines over public functions."""
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -27,13 +28,24 @@ from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import budget, checkpoint, lr_find, recipes, solved
-from headstart.train.begin import Begun, begin, classes_in_words, engine_features, evaluated, sizes_in_words, torch_features
+from headstart.train import budget, checkpoint, lr_find, pricing, recipes, solved, tracking
+from headstart.train.begin import (
+    Begun,
+    begin,
+    classes_in_words,
+    engine_features,
+    evaluated,
+    exhausted,
+    sizes_in_words,
+    torch_features,
+)
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
-from headstart.train.observers import choose
-from headstart.train.settings import Metric, changed, metric_names, unknown_verb
+from headstart.train.forecast import Forecast, lay_out
+from headstart.train.observers import Together, choose
+from headstart.train.observers.guarded import Guarded
+from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
 
 Recipe = Callable[[Clock], Iterator[Event]]
 
@@ -128,6 +140,26 @@ class Learner:
         minutes = self.settings.minutes if found is None else None
         before = 0.0 if found is None else float(found.state["seconds"])
         return self._watched(lambda clock: self._resumed(found, troubles, changed_data, clock), minutes, before)
+
+    def plan(self, epochs: int | None = None, *, minutes: float | None = None) -> Forecast:
+        """What so many epochs or minutes would be spent on, how far they would get and until when, without training.
+
+        A few images and steps of a copy of the model are timed; nothing is written. After a training, of `more`.
+        """
+        settings = self.settings
+        epochs, minutes = course_of(settings, epochs, minutes, "plan", least=1 if self.history else 0)
+        settings = changed(settings, {"epochs": epochs, "minutes": minutes})
+        already = 0.0 if self._started is None else time.perf_counter() - self._started
+        with engine.tuned_run(self._device()):
+            if self.history:
+                start = pricing.of_state(self._ready().state)
+            else:
+                start = pricing.at_the_start(
+                    self.data, self.geometry, self.model, self._task, settings, self._metrics, self._device()
+                )
+            first_stage = len(self.model.stages()) - 1 if self._frozen else 0
+            prices, facts = pricing.prices(start, self.data.name, first_stage, already)
+        return lay_out(prices, facts, epochs, minutes, lambda seconds: budget.time_of_day(seconds - already))
 
     def freeze(self) -> "Learner":
         """This learner with only its head trainable, for the next `fit`."""
@@ -252,17 +284,7 @@ class Learner:
             raise BadSetting(f"this run was interrupted; finish it first: headstart resume {self._run.path}, or learn.resume().")
         if "metrics" in changes:
             self._metrics, changes["metrics"] = metric_names(changes["metrics"])
-        if epochs is not None and minutes is not None:
-            raise BadSetting(f"epochs={epochs} and minutes={minutes} were both given: name the one that shall end the training.")
-        if epochs is None and minutes is None:
-            epochs, minutes = self.settings.epochs, self.settings.minutes
-        example = f"{verb}(3), {verb}(minutes=10)" + (" or fine_tune(0) for the head alone" if least == 0 else "")
-        if epochs is None and minutes is None:
-            raise BadSetting(f"say for how long: {example}. An epoch is one complete pass over the training images.")
-        if epochs is not None and (not isinstance(epochs, int) or epochs < least):
-            raise BadSetting(f"epochs must be a whole number of at least {least}, got {epochs!r}: {example}.")
-        if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float)):
-            raise BadSetting(f"minutes must be a number, got {minutes!r}: {example}.")
+        epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         self.settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
         if self._begun is not None:
             self._begun.state.settings = self.settings
@@ -364,7 +386,7 @@ class Learner:
     def _ready(self) -> Begun:
         """The data read and divided, without training."""
         if self._begun is None:
-            self._begun = _exhausted(self._beginning(False))
+            self._begun = exhausted(self._beginning(False))
         return self._begun
 
     def _watched(self, recipe: Recipe, minutes: float | None = None, before: float | None = None) -> "Learner":
@@ -379,12 +401,16 @@ class Learner:
             plan = first_plan(self.data, self.settings, self._task)
             self._run = Run.create(plan, folder, self.data.name, place_of_runs(self.data))
         books = Books(self._run, self.data, self.settings)
-        observer = self._observer or choose()
+        screen = choose() if self._observer is None else Guarded("The observer", self._observer, _to_stderr)
+        trackers: Observer = Together()
         self.stopped = False
         if self._begun is not None:
             self._begun.state.hurry = self._begun.state.hurried = False
         gentle = int(self.settings.interrupt == "anneal")
         try:
+            plan = first_plan(self.data, self.settings, self._task)
+            trackers = tracking.started(self.settings.track, self._run.path, plan, lambda text: screen.show(Note(text)))
+            observer = Together((screen, trackers))
             with self._run.claimed(), engine.tuned_run(self._device()), counted(gentle) as presses:
                 try:
                     self._drive(recipe(clock), books, observer, presses, clock)
@@ -400,8 +426,9 @@ class Learner:
             if created and not self.history and not self._run.checkpoints.is_dir():
                 self._run.discard()
                 self._run = None
+            trackers.close()
             if self._observer is None:
-                observer.close()
+                screen.close()
         return self
 
     def _already(self) -> float:
@@ -476,9 +503,5 @@ def sum_of_seconds(rows: Sequence[Row]) -> float:
     return float(rows[-1]["seconds"]) if rows else 0.0
 
 
-def _exhausted(events: Generator[Event, None, Begun]) -> Begun:
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")

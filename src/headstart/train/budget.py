@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -85,25 +86,49 @@ def too_short(state: TrainState, clock: Clock, ending: float) -> str:
 
 
 def epoch_seconds(state: TrainState, phase: Phase) -> float:
-    """About how long an epoch of the phase takes here: two steps of a copy of the model, and the validation after it."""
-    train, settings = state.parts["train"], state.settings
+    """About how long an epoch of the phase takes here with the validation after it."""
+    batches = training_batches(state.parts["train"], phase, state.settings.seed, 1, 0, state.device)
+    chosen = precision.choose(deepcopy(state.model), state.task, batches, phase, state.device)
+    share = len(state.parts["valid"]) / 3 / len(state.parts["train"])  # a forward is about a third of a step
+    return training_seconds(state, replace(phase, precision=chosen)) * (1 + share)
+
+
+def training_seconds(state: TrainState, phase: Phase) -> float:
+    """About how long the steps of an epoch of the phase take here: two steps of a copy of the model tell."""
+    train = state.parts["train"]
     model = deepcopy(state.model)
-    batch = next(training_batches(train, phase, settings.seed, 1, 0, state.device))
-    chosen = precision.choose(model, state.task, iter([batch]), phase, state.device)
+    batch = next(training_batches(train, phase, state.settings.seed, 1, 0, state.device))
     set_trainable(model, phase.first_stage)
     norm_mode(model, phase.norms)
     optimizer, seconds = make_optimizer(model, phase), []
     for _ in range(2):
         started = time.perf_counter()
-        step(model, optimizer, batch, state.task, replace(phase, precision=chosen))
+        step(model, optimizer, batch, state.task, phase)
         seconds.append(time.perf_counter() - started)
-    per_image = min(seconds) / len(batch.ids)
-    return per_image * (len(train) + len(state.parts["valid"]) / 3)  # a forward is about a third of a step
+    return min(seconds) / len(batch.ids) * len(train)
 
 
-def cost_in_words(per_step: float, steps_per_epoch: int, event: StepDone) -> str:
-    """What an epoch costs, and when the phase will end."""
+def plan_in_words(state: TrainState, phase: Phase, per_step: float, event: StepDone) -> str:
+    """What trains, at which size, what an epoch costs, how many are to come, and when the whole will be done."""
     seconds = event.left if event.left is not None else per_step * (event.steps - event.step)
-    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
-    epochs = seconds / (per_step * steps_per_epoch)
-    return f"An epoch takes about {duration(per_step * steps_per_epoch)}; {epochs:.1f} to come will be done at about {end}."
+    epoch = per_step * state.steps_per_epoch(phase)
+    fit = "are to come" if event.left is None else "fit into the time"
+    judging = seconds * len(state.parts["valid"]) / 3 / len(state.parts["train"])  # a forward is about a third of a step
+    end = time_of_day(seconds + (judging if event.left is None else seconds_at_the_end(state, phase)))
+    return (
+        f"The plan: {layers_in_words(state.model.stages(), phase.first_stage)} at {state.parts['train'].store.geometry.size} pixels; "
+        f"an epoch takes about {duration(epoch)}, and {seconds / epoch:.1f} {fit}; done at about {end}."
+    )
+
+
+def time_of_day(seconds: float) -> str:
+    """The hour and minute so many seconds from now."""
+    return time.strftime("%H:%M", time.localtime(time.time() + seconds))
+
+
+def layers_in_words(stages: Sequence[tuple[str, object]], first: int) -> str:
+    """Which of the stages train: "all layers train", "the head trains", "the last 3 of 9 stages train"."""
+    count = len(stages) - first
+    if first == 0:
+        return "all layers train"
+    return "the head trains" if count == 1 else f"the last {count} of {len(stages)} stages train"

@@ -5,13 +5,13 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, RowDone, Settings, StepDone
+from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, Progress, RowDone, Settings, StepDone
 from headstart.data.batches import training_batches
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
 from headstart.train import course as courses
 from headstart.train import loop, precision
-from headstart.train.budget import Clock, cost_in_words, seconds_after_forwards, seconds_at_the_end, time_a_forward, too_short
+from headstart.train.budget import Clock, plan_in_words, seconds_after_forwards, seconds_at_the_end, time_a_forward, too_short
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
@@ -121,15 +121,17 @@ def require_pairs(state: TrainState) -> None:
 
 def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     """Trains through the phase with the probed precision; goes on from the trunk of the last phase where that was alike."""
-    trunk = state.trunk = state.trunk if state.trunk is not None and _alike(state.trunk.phase, phase) else None
+    trunk = state.trunk = state.trunk if state.trunk is not None and alike(state.trunk.phase, phase) else None
     if trunk is not None:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
         yield Note(_taken_up_in_words(state, trunk, again))
     batches = _feed(state, phase)
+    yield Progress("choosing the precision", 0, 1)
     phase = replace(
         phase, precision=precision.choose(state.model, state.task, batches(phase.first_epoch, 0), phase, state.device)
     )
+    yield Progress("choosing the precision", 1, 1)
     if phase.seconds is not None:
         time_a_forward(state)
         if trunk is None and phase.name == "all":
@@ -179,7 +181,7 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             if phase.seconds is not None:
                 time_a_forward(state, pacing.step_seconds(place))
-            yield Note(cost_in_words(per_step, state.steps_per_epoch(phase), event))
+            yield Note(plan_in_words(state, phase, per_step, event))
         if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
             row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), pacing.step_seconds(place), clock)
             if change := ended_early(state, row, pacing):
@@ -219,7 +221,7 @@ def _feed(state: TrainState, phase: Phase) -> loop.Feed:
     return batches
 
 
-def _alike(one: Phase, other: Phase) -> bool:
+def alike(one: Phase, other: Phase) -> bool:
     """Whether a place in one phase is a place in the other: the same layers learn, from the same batches."""
     return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size", "balance"))
 
@@ -233,9 +235,13 @@ def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:
     return replace(phase, epochs=epochs, first_epoch=trunk.phase.first_epoch, lr=gentler, setbacks=setbacks, piece=piece)
 
 
+def epochs_again(state: TrainState, trunk: Snapshot) -> float:
+    """How many epochs that have rows are trained once more where training goes on from the trunk."""
+    return state.rows[-1]["epoch"] - trunk.phase.first_epoch + 1 - trunk.place.step / state.steps_per_epoch(trunk.phase)
+
+
 def _taken_up_in_words(state: TrainState, trunk: Snapshot, last: int | None) -> str:
-    done = trunk.place.step / state.steps_per_epoch(trunk.phase)
-    repeated = state.rows[-1]["epoch"] - trunk.phase.first_epoch + 1 - done
+    repeated = epochs_again(state, trunk)
     until = "" if last is None else f" to epoch {last}"
     return (
         f"Going on{until} from where the learning rate began to fall: {repeated:.1f} epochs are trained again at the full rate "

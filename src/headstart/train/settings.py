@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.core import Settings
-from headstart.errors import UnknownName, unknown_name
+from headstart.errors import BadSetting, UnknownName, unknown_name
 
 FROM_FASTAI = MappingProxyType(
     {
@@ -57,17 +57,39 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             raise UnknownName(f'"{name}" is fastai\'s name. Here it is {FROM_FASTAI[name]}.')
         if name not in known:
             raise unknown_name("setting", name, known)
+    if isinstance(track := changes.get("track"), str | list):
+        changes = {**changes, "track": (track,) if isinstance(track, str) else tuple(track)}
     return replace(settings, **changes)
+
+
+def course_of(
+    settings: Settings, epochs: int | None, minutes: float | None, verb: str, least: int
+) -> tuple[int | None, float | None]:
+    """The epochs or the minutes that end a training: those given, or else those of the settings.
+
+    Raises:
+        BadSetting: for both, for neither, and for what is no such number.
+    """
+    if epochs is not None and minutes is not None:
+        raise BadSetting(f"epochs={epochs} and minutes={minutes} were both given: name the one that shall end the training.")
+    if epochs is None and minutes is None:
+        epochs, minutes = settings.epochs, settings.minutes
+    example = f"{verb}(3), {verb}(minutes=10)" + (f" or {verb}(0) for the head alone" if least == 0 else "")
+    if epochs is None and minutes is None:
+        raise BadSetting(f"say for how long: {example}. An epoch is one complete pass over the training images.")
+    if epochs is not None and (not isinstance(epochs, int) or epochs < least):
+        raise BadSetting(f"epochs must be a whole number of at least {least}, got {epochs!r}: {example}.")
+    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int | float)):
+        raise BadSetting(f"minutes must be a number, got {minutes!r}: {example}.")
+    return epochs, minutes
 
 
 def unknown_verb(name: str) -> str:
     """What to say when a learner is asked for something it does not have."""
     if name in VERBS_OF_FASTAI:
         return f'"{name}" is fastai\'s. Here it is {VERBS_OF_FASTAI[name]}.'
-    return (
-        f"a Learner has no {name!r}. "
-        "Its verbs are fine_tune, fit, more, resume, freeze, unfreeze, predict, evaluate, lr_find, show_results, summary, save."
-    )
+    verbs = "fine_tune, fit, more, resume, plan, freeze, unfreeze, predict, evaluate, lr_find, show_results, summary, save"
+    return f"a Learner has no {name!r}. Its verbs are {verbs}."
 
 
 def metric_names(metrics: Metric | Sequence[Metric]) -> tuple[tuple[Metric, ...], tuple[str, ...]]:

@@ -56,7 +56,7 @@ class Lines:
         self._next = 2 * max(waited, self._patience)
         left = self._pace.left()
         rest = "" if left is None else f", {duration(left)} left"
-        self._say(f"{self._pace.what}: {self._pace.done:,} of {self._pace.total:,}{rest}")
+        self._say(f"{self._pace.what}: {self._pace.count()}{rest}")
 
     def _say(self, text: str) -> None:
         if self._broken:

@@ -78,13 +78,13 @@ def table_html(rows: list[Row]) -> str:
     if not rows:
         return ""
     headings = max((columns(row) for row in rows), key=len)
-    head = "".join(f'<th style="text-align:right">{escape(heading)}</th>' for heading in headings)
+    head = "".join(f'<th style="text-align:right;padding:0 .5em">{escape(heading)}</th>' for heading in headings)
     lowest = min((row["valid_loss"] for row in rows if row.get("valid_loss") is not None), default=None)
     lines = []
     for row in rows:
         texts = dict(zip(columns(row), cells(row), strict=True))
         weight = "bold" if row.get("valid_loss") == lowest and lowest is not None else "normal"
-        style = f"text-align:right;font-weight:{weight};font-variant-numeric:tabular-nums"
+        style = f"text-align:right;padding:0 .5em;font-weight:{weight};font-variant-numeric:tabular-nums"
         lines.append("".join(f'<td style="{style}">{escape(texts.get(heading, "-"))}</td>' for heading in headings))
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     footnote = f"<small>{escape(FOOTNOTE)}</small>" if any(is_marked(row) for row in rows) else ""
@@ -94,5 +94,5 @@ def table_html(rows: list[Row]) -> str:
 def _bar_html(pace: Pace) -> str:
     left = pace.left()
     rest = "" if left is None else f", {duration(left)} left"
-    label = escape(printable(f"{pace.what}: {pace.done:,} of {pace.total:,}{rest}"))
-    return f'<div><progress value="{pace.done}" max="{pace.total}" style="width:20em"></progress> {label}</div>'
+    label = escape(printable(f"{pace.what}: {pace.count()}{rest}"))
+    return f'<div><progress value="{pace.share:.4f}" max="1" style="width:20em"></progress> {label}</div>'

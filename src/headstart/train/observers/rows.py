@@ -54,6 +54,12 @@ def measured(row: Row, name: str) -> str:
     return text if bounds is None else f"{text} [{number(bounds[0])}, {number(bounds[1])}]"
 
 
+def row_in_words(row: Row) -> str:
+    """ "epoch 3, valid_loss 0.248, error_rate 0.097 [0.073, 0.128]"."""
+    judged = [f"{name} {measured(row, name)}" for name in metric_names(row)]
+    return ", ".join([f"epoch {row['epoch']}", f"valid_loss {number(row['valid_loss'])}", *judged])
+
+
 def duration(seconds: float | int | None) -> str:
     """Seconds as people read them: `4.2 s`, `1:23`, `2:04:09`."""
     if seconds is None or not math.isfinite(seconds):

@@ -87,9 +87,9 @@ class Table:
         bar.update(
             bar.task_ids[0],
             description=printable(self._pace.what),
-            completed=self._pace.done,
-            total=self._pace.total or None,
-            count=f"{self._pace.done:,}/{self._pace.total:,}" if self._pace.total else "",
+            completed=self._pace.share,
+            total=1.0 if self._pace.total else None,
+            count=self._pace.count("/") if self._pace.total else "",
             left="" if left is None else f"{duration(left)} left",
         )
         bar.start()
