@@ -186,7 +186,7 @@ def test_a_phase_that_ends_early_falls_from_its_rate_to_zero(total: int, cooldow
 def test_a_phase_by_the_clock_that_ends_early_has_less_time() -> None:
     watch, place = Watch(), Place(1, batch=1)
     phase = Phase("all", 9, lr=1.0, seconds=100.0, cooldown=0.35)
-    pacing = ByClock(phase, place, 0.0, watch)
+    pacing = ByClock(phase, place, 0.0, now=watch)
     watch.time += 26.0
     place.step = 26
     pacing.stepped(place, 1.0)
@@ -202,7 +202,7 @@ def test_a_replay_that_ends_early_forgets_what_was_logged_behind_it() -> None:
     watch = Watch()
     phase = Phase("all", 1, lr=1.0, seconds=100.0)
     logged = [Logged(0.2, 30.0, 0), Logged(0.3, 40.0, 0)]
-    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, watch)), Place(2, step=5)
+    pacing, place = Replayed(logged, 5, lambda place: ByClock(phase, place, 1.0, now=watch)), Place(2, step=5)
     place.step += 1
     pacing.stepped(place, 9.0)
     assert pacing.end_early(place, phase, lambda *_: 10.0).seconds == 40.0

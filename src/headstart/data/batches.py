@@ -34,6 +34,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def at(self, rows: Int[np.ndarray, " rows"]) -> "Examples":
+        """These of the examples, in this order."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Examples(self.store, self.indices[rows], self.targets[rows], tuple(self.ids[row] for row in rows.tolist()), groups)
+
 
 def order(count: int, batch_size: int, seed: int, epoch: int) -> list[Int[np.ndarray, " batch"]]:
     """A shuffle of range(count) in batches of at most `batch_size`, a function of (seed, epoch) alone.

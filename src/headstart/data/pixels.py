@@ -238,8 +238,8 @@ def sample(dataset: Dataset, geometry: Geometry, count: int) -> PixelStore:
     places = np.linspace(0, len(dataset.records) - 1, min(count, len(dataset.records))).round().astype(int)
     some = replace(dataset, records=tuple(dataset.records[place] for place in places.tolist()))
     ledger = _Ledger(np.full((len(places), 3), -1, np.int64), [None] * len(places))
-    store = PixelStore(some, geometry, _shelf.key_of(dataset, geometry), None, ledger)
-    store._fill(None, "", max(1, min(logical_cores(), MAX_THREADS, len(places))))
+    store = PixelStore(some, geometry, _shelf.key_of(dataset, geometry), None, ledger, Prints(len(places), None))
+    store._fill(image.fitted, None, "", max(1, min(logical_cores(), MAX_THREADS, len(places))))
     return store
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +114,7 @@ def _features_now(
     examples, rows, done = state.parts[part], [], 0
     order = numpy_generator(state.settings.seed, "features", part).permutation(len(examples))
     forward = torch_features(state.model.backbone, examples.store.geometry, state.device)
-    for pixels in centres(replace(examples, indices=examples.indices[order])):
+    for pixels in centres(examples.at(order)):
         if not time_left():
             break
         rows.append(forward(pixels))
@@ -138,8 +137,6 @@ def _head_outputs(state: TrainState, rows: Float[np.ndarray, "batch features"]) 
 
 def _disagreement(state: TrainState, features: Features) -> float:
     """The largest difference in an output, on a few validation images, between these features and the model itself."""
-    some = replace(
-        state.parts["valid"], **{name: getattr(state.parts["valid"], name)[:CHECKED] for name in ("indices", "targets", "ids")}
-    )
+    some = state.parts["valid"].at(np.arange(min(CHECKED, len(state.parts["valid"]))))
     model = predict.outputs(state.model, centres(some), some.store.geometry).mean
     return float((_from_features(state, features, "valid", CHECKED).mean - model).abs().max())
