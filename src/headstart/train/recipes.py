@@ -41,6 +41,7 @@ def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:
         lr=settings.base_lr or SCRATCH_LR,
         first_stage=len(state.model.stages()) - 1,
         norms="frozen",
+        piece=_piece(state, "frozen"),
         first_epoch=0,
     )
     yield from run_phase(state, phase, clock)
@@ -83,8 +84,7 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         epochs=epochs or MOST_EPOCHS,
         lr=SCRATCH_LR,
         norms=norms,
-        # norms that learn see the whole batch, as long as memory allows it; where it did not, it need not be tried again
-        piece=min([PIECE if norms == "frozen" else settings.batch_size, *(phase.piece for phase in _short_of_memory(state))]),
+        piece=_piece(state, norms),
         after_row=state.next_epoch - 1 if state.rows else -1,
         augment=settings.augment,
         batch_size=settings.batch_size,
@@ -102,8 +102,14 @@ def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
     return settings.norms or ("frozen" if settings.pretrained else "train")
 
 
-def _short_of_memory(state: TrainState) -> list[Phase]:
-    return [phase for phase in state.phases if phase.piece < (PIECE if phase.norms == "frozen" else phase.batch_size)]
+def _piece(state: TrainState, norms: str) -> int:
+    """Norms that learn see the whole batch, as long as memory allows it; where it did not, it is not tried again."""
+
+    def whole(norms: str, batch_size: int) -> int:
+        return PIECE if norms == "frozen" else batch_size
+
+    short = [phase.piece for phase in state.phases if phase.piece < whole(phase.norms, phase.batch_size)]
+    return min([whole(norms, state.settings.batch_size), *short])
 
 
 def require_pairs(state: TrainState) -> None:
