@@ -26,7 +26,7 @@ from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import budget, checkpoint, recipes, solved
-from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.begin import Begun, begin, evaluated, sizes_in_words, torch_features
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
@@ -254,8 +254,8 @@ class Learner:
     def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         solve = self.settings.head == "solve"
         if self._begun is None:
-            self._begun = yield from self._beginning(solve and not self._earlier)
-        begun = self._begun
+            yield from self._begin_anew(solve and not self._earlier)
+        begun = self._ready()
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
@@ -267,8 +267,8 @@ class Learner:
 
     def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
         if self._begun is None:
-            self._begun = yield from self._beginning(False)
-        state = self._begun.state
+            yield from self._begin_anew(False)
+        state = self._ready().state
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
@@ -301,6 +301,11 @@ class Learner:
         yield from recipes.go_on(state, clock, logged)
         if state.course.phase.name == "head" and settings.epochs != 0:
             yield from recipes.train_all(state, settings.epochs, clock)
+
+    def _begin_anew(self, with_features: bool) -> Iterator[Event]:
+        """Reads and divides the data. Beware: the books must see an event before the first step, or it is no news to them."""
+        self._begun = yield from self._beginning(with_features)
+        yield Note(sizes_in_words(self._begun.split))
 
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""
@@ -367,7 +372,9 @@ class Learner:
         return 0.0 if began is None else time.perf_counter() - began
 
     def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
-        noted = False
+        noted = self._begun is not None
+        if self._begun is not None:
+            books.began(self._begun)
         for event in events:
             if self._begun is not None:
                 if not noted:
