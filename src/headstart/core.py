@@ -141,6 +141,13 @@ class Settings:
     label_smoothing: float = 0.0
     mixup: float | None = None
     """Training images are mixed in pairs with shares drawn from Beta(mixup, mixup). None: 0.4 after a solved head, else 0: not."""
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    """Largest norm of the gradient; infinity switches clipping off."""
+    ema: float | None = None
+    """Decay per step of an exponential average of the weights, which is judged and kept in their place. None: no average."""
+    adapters: int = 0
+    """Rank of the changes that the layers of the backbone learn, itself frozen. 0: the backbone learns in full."""
     backbone: str = "small"
     pretrained: bool = True
     head_kind: str = "linear"
@@ -171,6 +178,15 @@ class Settings:
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
+        check(0 <= self.weight_decay < float("inf"), "weight_decay", "0 (weights do not decay) or more")
+        check(self.clip > 0, "clip", "above 0 (inf switches clipping off)")
+        check(self.ema is None or 0 < self.ema < 1, "ema", "above 0 and below 1; 0.99 looks back over some 100 steps")
+        check(self.adapters >= 0, "adapters", "0 (no adapters) or a rank; 8 is usual")
+        check(
+            self.adapters == 0 or (self.pretrained and self.norms != "train"),
+            "adapters",
+            "0 with random weights or norms that learn: they adapt what was learned before, and the rest stays frozen",
+        )
         check(
             self.head == "train" or self.head_kind == "linear",
             "head_kind",
@@ -215,6 +231,10 @@ class Phase:
     mixup: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
+    ema: float | None = None
+    """Decay per step of the average of the weights, which makes the rows; None: the weights make them."""
+    adapters: int = 0
+    """Rank of the low-rank changes that the backbone's trainable stages learn; 0: they learn in full."""
     augment: str = "flip"
     batch_size: int = 32
     piece: int = 16

@@ -57,6 +57,15 @@ def train(
     mixup: Annotated[
         float | None, _option(COURSE, "How much training images are mixed in pairs.", default="0.4 after a solved head, else 0")
     ] = None,
+    weight_decay: Annotated[float, _option(COURSE, "How strongly weights are pulled towards zero.")] = 0.05,
+    clip: Annotated[float, _option(COURSE, "Largest norm of the gradient; inf: no limit.")] = 1.0,
+    ema: Annotated[
+        float | None,
+        _option(COURSE, "Keep an average of the weights, with this decay per step (0.99).", default="no average"),
+    ] = None,
+    adapters: Annotated[
+        int, _option(COURSE, "Freeze the backbone and learn changes of this rank (8) to its layers. 0: all weights learn.")
+    ] = 0,
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
     ] = "flip",
@@ -103,6 +112,10 @@ def train(
         metrics=_listed(metrics) or ("error_rate",),
         label_smoothing=label_smoothing,
         mixup=mixup,
+        weight_decay=weight_decay,
+        clip=clip,
+        ema=ema,
+        adapters=adapters,
         backbone=backbone,
         pretrained=pretrained,
         head_kind=head_kind,

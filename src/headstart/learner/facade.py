@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from headstart.train.features import Features
 from headstart.train.observers import choose
 from headstart.train.settings import Metric, changed, metric_names, unknown_verb
 
-Recipe = Callable[[Clock], Iterator[Event]]
+Events = Generator[Event, None, None]
+Recipe = Callable[[Clock], Events]
 
 
 class Learner:
@@ -251,7 +253,7 @@ class Learner:
     def _device(self) -> torch.device:
         return engine.choose(self.settings.device)
 
-    def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
+    def _two_steps(self, epochs: int | None, clock: Clock) -> Events:
         solve = self.settings.head == "solve"
         if self._begun is None:
             self._begun = yield from self._beginning(solve and not self._earlier)
@@ -265,14 +267,14 @@ class Learner:
         if epochs != 0:
             yield from recipes.train_all(begun.state, epochs, clock)
 
-    def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
+    def _one_step(self, epochs: int | None, clock: Clock) -> Events:
         if self._begun is None:
             self._begun = yield from self._beginning(False)
         state = self._begun.state
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
-    def _resumed(self, found: Checkpoint | None, troubles: Sequence[str], changed_data: bool, clock: Clock) -> Iterator[Event]:
+    def _resumed(self, found: Checkpoint | None, troubles: Sequence[str], changed_data: bool, clock: Clock) -> Events:
         for sentence in troubles:
             yield Note(sentence)
         settings = self.settings
@@ -366,17 +368,18 @@ class Learner:
         began, self._started = self._started, None
         return 0.0 if began is None else time.perf_counter() - began
 
-    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
+    def _drive(self, events: Events, books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
         noted = False
-        for event in events:
-            if self._begun is not None:
-                if not noted:
-                    books.began(self._begun)
-                    noted = True
-                for sentence in books.happened(self._begun, event, clock.seconds()):
-                    observer.show(Note(sentence))
-            observer.show(event)
-            presses.raise_if_any()
+        with closing(events):  # so that a recipe that is stopped gives the model back as it goes on
+            for event in events:
+                if self._begun is not None:
+                    if not noted:
+                        books.began(self._begun)
+                        noted = True
+                    for sentence in books.happened(self._begun, event, clock.seconds()):
+                        observer.show(Note(sentence))
+                observer.show(event)
+                presses.raise_if_any()
 
     def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
         self.stopped = True

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from headstart.core import Phase, StepDone
 from headstart.data.batches import centres, training_batches
 from headstart.evaluate import predict
-from headstart.model import norm_mode, set_trainable
+from headstart.train import course as courses
 from headstart.train import precision
 from headstart.train.observers.rows import duration
-from headstart.train.optim import make_optimizer
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
@@ -71,12 +70,10 @@ def epoch_seconds(state: TrainState, phase: Phase) -> float:
     model = deepcopy(state.model)
     batch = next(training_batches(train, phase, settings.seed, 1, 0, state.device))
     chosen = precision.choose(model, state.task, iter([batch]), phase, state.device)
-    set_trainable(model, phase.first_stage)
-    norm_mode(model, phase.norms)
-    optimizer, seconds = make_optimizer(model, phase), []
+    course, seconds = courses.start(model, phase), []
     for _ in range(2):
         started = time.perf_counter()
-        step(model, optimizer, batch, state.task, replace(phase, precision=chosen))
+        step(model, course.optimizer, batch, state.task, replace(phase, precision=chosen), course.adapters)
         seconds.append(time.perf_counter() - started)
     per_image = min(seconds) / len(batch.ids)
     return per_image * (len(train) + len(state.parts["valid"]) / 3)  # a forward is about a third of a step

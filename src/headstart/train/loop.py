@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from headstart.core import Batch, Cooling, EpochDone, StepDone, Task
 from headstart.errors import HeadstartError
 from headstart.model import Model, norm_mode
+from headstart.train import average
 from headstart.train.course import Course
 from headstart.train.optim import set_rates
 from headstart.train.pacing import Pacing
@@ -37,10 +38,11 @@ def run(model: Model, course: Course, feed: Feed, task: Task, pacing: Pacing) ->
                 cooling = True
                 yield Cooling()
             place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
-            place.losses.append(step(model, course.optimizer, batch, task, phase))
+            place.losses.append(step(model, course.optimizer, batch, task, phase, course.adapters))
             place.counts.append(len(batch.ids))
             place.batch += 1
             place.step += 1
+            average.update(course.average, model, phase.ema, place.step)
             pacing.stepped(place, time.perf_counter() - started)
             left = pacing.left(place)
             yield StepDone(place.epoch, place.step, pacing.steps(place), place.losses[-1], place.lr, progress, left)

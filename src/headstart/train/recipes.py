@@ -7,7 +7,7 @@ from dataclasses import replace
 from headstart.core import Batch, Cooling, EpochDone, Event, Note, Phase, RowDone, StepDone
 from headstart.data.batches import training_batches
 from headstart.train import course as courses
-from headstart.train import loop, precision
+from headstart.train import adapters, average, loop, norms, precision
 from headstart.train.budget import Clock, cost_in_words, seconds_at_the_end, time_a_forward
 from headstart.train.course import Place, Snapshot
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
@@ -20,6 +20,8 @@ SOLVED_MIXUP = 0.4
 """A solved head has left little loss on the images as they are: mixed ones give the backbone something to learn from."""
 SOLVED_HEAD_SHARE = 0.2
 """A solved head needs no large steps: its rate relative to that of the last stage."""
+ADAPTED_RATE = 10.0
+"""Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
@@ -45,12 +47,16 @@ def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[E
     stages = len(state.model.stages())
     phase = replace(
         base_phase(state, "all", epochs),
-        lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR),
+        lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
-        head_lr_scale=SOLVED_HEAD_SHARE if solved else 1.0,
+        head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved else 0.0,
         first_stage=state.first_stage,
     )
+    if solved and phase.norms == "adapt" and not _goes_on(state, phase):
+        # beware: the head is solved for features by the old statistics, so it is solved again before a step is made
+        if (yield from norms.adapt(state, phase.first_stage)):
+            yield from solve_again(state)
     yield from run_phase(state, phase, clock)
 
 
@@ -72,6 +78,10 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         augment=settings.augment,
         batch_size=settings.batch_size,
         label_smoothing=settings.label_smoothing,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        ema=settings.ema,
+        adapters=settings.adapters,
         mixup=settings.mixup or 0.0,
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
@@ -80,7 +90,7 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
 
 def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     """Trains through the phase with the probed precision; goes on from the trunk of the last phase where that was alike."""
-    trunk = state.trunk = state.trunk if state.trunk is not None and _alike(state.trunk.phase, phase) else None
+    trunk = state.trunk = state.trunk if _goes_on(state, phase) else None
     if trunk is not None:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
@@ -96,7 +106,10 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         if left == 0:
             yield Note("There is no time left to train further layers: what there is so far is kept.")
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
-    state.course = courses.start(state.model, phase) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    start, seed = courses.start, state.settings.seed
+    state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    if state.course.adapters:
+        yield Note(adapters.in_words(state.model, state.course.adapters))
     yield from go_on(state, clock, ())
 
 
@@ -128,13 +141,14 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
 def _row(state: TrainState, done: EpochDone, clock: Clock) -> Iterator[Event]:
     """The row of an epoch; of the last epoch with the head solved again where that is how it was made."""
     assert state.course is not None, "there is a course where an epoch is done"
-    if done.last and state.solves_again(state.course.phase):
-        outputs = yield from solve_again(state)
-    else:
-        started = time.perf_counter()
-        outputs = state.outputs("valid")
-        state.spent["a forward"] = (time.perf_counter() - started) / len(state.parts["valid"])
-    row = state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds())
+    with average.holding(state.model, state.course.average):
+        if done.last and state.solves_again(state.course.phase):
+            outputs = yield from solve_again(state)
+        else:
+            started = time.perf_counter()
+            outputs = state.outputs("valid")
+            state.spent["a forward"] = (time.perf_counter() - started) / len(state.parts["valid"])
+        row = state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds())
     yield RowDone(row)
 
 
@@ -154,9 +168,14 @@ def _feed(state: TrainState, phase: Phase) -> loop.Feed:
     return batches
 
 
+def _goes_on(state: TrainState, phase: Phase) -> bool:
+    """Whether the phase prolongs the one before."""
+    return state.trunk is not None and _alike(state.trunk.phase, phase)
+
+
 def _alike(one: Phase, other: Phase) -> bool:
     """Whether a place in one phase is a place in the other: the same layers learn, from the same batches."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size"))
+    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size", "adapters"))
 
 
 def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:

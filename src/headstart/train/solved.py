@@ -89,7 +89,7 @@ def solve_again(state: TrainState) -> Generator[Event, None, Outputs]:
     if better:
         _put_head(state, solved)
     yield Note(
-        f"The head solved again on the final features is {'' if better else 'not '}kept: "
+        f"The head solved again on the features as they are now is {'' if better else 'not '}kept: "
         f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
     )
     return again if better else trained
