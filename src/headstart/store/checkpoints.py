@@ -95,7 +95,9 @@ def discard(parent: Path) -> None:
 def _read(folder: Path) -> Checkpoint:
     state = check_format(atomic.read_json(folder / "state.json"), folder / "state.json")
     there = {name: folder / f"{name}.safetensors" for name in FILES}
-    return Checkpoint(state=state, **{name: tensors.load(file) if file.is_file() or name == "model" else {} for name, file in there.items()})
+    return Checkpoint(
+        state=state, **{name: tensors.load(file) if file.is_file() or name == "model" else {} for name, file in there.items()}
+    )
 
 
 def _numbered(parent: Path) -> list[Path]:

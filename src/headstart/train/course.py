@@ -81,9 +81,7 @@ def snapshot(model: Model, course: Course) -> Snapshot:
         for kind, tensor in course.optimizer.state.get(parameter, {}).items()
     }
     averaged = {name: tensor.cpu().clone() for name, tensor in course.average.items()}
-    return Snapshot(
-        course.phase, course.place.copy(), weights_of(model), moments, adapters.tensors(course.adapters), averaged
-    )
+    return Snapshot(course.phase, course.place.copy(), weights_of(model), moments, adapters.tensors(course.adapters), averaged)
 
 
 def taken_up(model: Model, kept: Snapshot, phase: Phase) -> Course:

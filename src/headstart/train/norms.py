@@ -8,8 +8,8 @@ import torch
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Progress
 from headstart.data.batches import order
-from headstart.model import BatchNorm, Model
 from headstart.modalities import image
+from headstart.model import BatchNorm, Model
 from headstart.train.state import TrainState
 
 IMAGES_AT_ONCE = 64

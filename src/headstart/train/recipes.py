@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from headstart.core import Batch, Cooling, EpochDone, Event, Note, Phase, RowDone, StepDone
 from headstart.data.batches import training_batches
-from headstart.train import course as courses
 from headstart.train import adapters, average, loop, norms, precision
+from headstart.train import course as courses
 from headstart.train.budget import Clock, cost_in_words, seconds_at_the_end, time_a_forward
 from headstart.train.course import Place, Snapshot
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
@@ -54,10 +54,15 @@ def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[E
         first_stage=state.first_stage,
     )
     if solved and phase.norms == "adapt" and not _goes_on(state, phase):
-        # beware: the head is solved for features by the old statistics, so it is solved again before a step is made
-        if (yield from norms.adapt(state, phase.first_stage)):
-            yield from solve_again(state)
+        yield from _adapt_norms(state, phase)
     yield from run_phase(state, phase, clock)
+
+
+def _adapt_norms(state: TrainState, phase: Phase) -> Iterator[Event]:
+    """Moves the norms to the training images, and the solved head, which was made for what the old statistics gave, after them."""
+    adapted = yield from norms.adapt(state, phase.first_stage)
+    if adapted:
+        yield from solve_again(state)
 
 
 def fit(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
