@@ -346,6 +346,14 @@ def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
     assert json.loads((resumed.run.path / "plan.json").read_text())["finished"]
 
 
+def test_the_bundle_of_a_row_holds_the_average_and_training_goes_on_without(shapes: Path) -> None:
+    broken = killed(shapes, lambda event, _: isinstance(event, RowDone) and event.row["epoch"] == 1, 2, ema=0.9)
+    assert broken._begun is not None
+    saved, judged = weights(hs.load(broken.run.bundle, observer=Watcher())), broken._begun.state.weights[1]
+    assert_equal(judged, saved)
+    assert not torch.equal(judged["head.weight"], weights(broken)["head.weight"])
+
+
 def test_ctrl_c_while_the_average_is_judged_leaves_the_weights_that_train(shapes: Path) -> None:
     straight = learner(shapes, ema=0.9).fine_tune(1)
 

@@ -98,6 +98,7 @@ def test_they_adapt_once_before_step_two_and_the_head_is_solved_again(shapes: Pa
     texts = "\n".join(told.texts)
     assert texts.index("statistics of 3 batch norms") < texts.index("solved again")
     assert texts.count("solved again") == 2
+    assert f"it was {learn.history[0]['valid_loss']:.3f} in the last row" in texts
     learn.more(1)
     assert "\n".join(told.texts).count("statistics of 3 batch norms") == 1
 

@@ -46,7 +46,12 @@ def train(
     lr_mult: Annotated[float, _option(COURSE, "How many times faster the last layers learn than the first.")] = 100.0,
     norms: Annotated[
         str | None,
-        _option(COURSE, "What normalisation layers do.", "norms", default="frozen if pretrained, else train"),
+        _option(
+            COURSE,
+            "What normalisation layers do. adapt: take on the statistics of your images.",
+            "norms",
+            default="frozen if pretrained, else train",
+        ),
     ] = None,
     keep: Annotated[str, _option(COURSE, "Which row's weights to keep.", "keep")] = "best",
     monitor: Annotated[str, _option(COURSE, "The column that tells which row is best.")] = "valid_loss",

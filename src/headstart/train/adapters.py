@@ -51,8 +51,8 @@ def attach(model: Model, rank: int, seed: int) -> tuple[Adapter, ...]:
     if rank == 0:
         return ()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    weights = {names[id(layer.weight)]: layer.weight for layer in model.backbone.modules() if _adaptable(layer)}
-    chosen = {name: weight for name, weight in weights.items() if weight.requires_grad}
+    layers = [layer for layer in model.backbone.modules() if isinstance(layer, nn.Linear | nn.Conv2d) and _adaptable(layer)]
+    chosen = {names[id(layer.weight)]: layer.weight for layer in layers if layer.weight.requires_grad}
     for name, parameter in model.backbone.named_parameters(prefix="backbone"):
         parameter.requires_grad_(name in chosen)
     return tuple(_adapter(name, weight, rank, seed) for name, weight in chosen.items())
@@ -99,8 +99,8 @@ def in_words(model: Model, adapters: Sequence[Adapter]) -> str:
     )
 
 
-def _adaptable(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+def _adaptable(layer: nn.Linear | nn.Conv2d) -> bool:
+    return isinstance(layer, nn.Linear) or layer.groups == 1
 
 
 def _adapter(name: str, weight: nn.Parameter, rank: int, seed: int) -> Adapter:
