@@ -364,6 +364,8 @@ def test_ctrl_c_while_the_average_is_judged_leaves_the_weights_that_train(shapes
 
     stopped = learner(shapes, Watcher(press), ema=0.9).fine_tune(1)
     assert stopped.stopped
+    found, _ = checkpoints.newest(stopped.run.checkpoints)
+    assert found is not None and not torch.equal(found.model["head.weight"], found.average["head.weight"])
     assert_equal(weights(straight), weights(hs.resume(stopped.run.path, observer=Watcher())))
 
 

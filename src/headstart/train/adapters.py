@@ -28,7 +28,7 @@ class Adapter:
     """The factors of what one weight of the model has learned; `name` is the weight's, `base` its matrix before."""
 
     name: str
-    weight: nn.Parameter
+    weight: Tensor
     base: Tensor
     down: nn.Parameter
     up: nn.Parameter
@@ -103,7 +103,7 @@ def _adaptable(layer: nn.Linear | nn.Conv2d) -> bool:
     return isinstance(layer, nn.Linear) or layer.groups == 1
 
 
-def _adapter(name: str, weight: nn.Parameter, rank: int, seed: int) -> Adapter:
+def _adapter(name: str, weight: Tensor, rank: int, seed: int) -> Adapter:
     outputs, inputs = weight.flatten(1).shape
     rank = min(rank, outputs, inputs)
     draw, bound = torch.Generator().manual_seed(derive(seed, "adapter", name)), 1 / math.sqrt(inputs)
