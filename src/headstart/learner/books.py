@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Books:
     dataset: Dataset
     settings: Settings
     _noted: Course | None = None
-    _saved: float = 0.0
+    _saved: float = field(default_factory=time.perf_counter)
     _troubled: bool = False
 
     def began(self, begun: Begun) -> None:

@@ -27,7 +27,7 @@ from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import budget, checkpoint, recipes, solved
-from headstart.train.begin import Begun, begin, evaluated, torch_features
+from headstart.train.begin import Begun, begin, evaluated, sizes_in_words, torch_features
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
 from headstart.train.features import Features
@@ -256,8 +256,8 @@ class Learner:
     def _two_steps(self, epochs: int | None, clock: Clock) -> Events:
         solve = self.settings.head == "solve"
         if self._begun is None:
-            self._begun = yield from self._beginning(solve and not self._earlier)
-        begun = self._begun
+            yield from self._begin_anew(solve and not self._earlier)
+        begun = self._ready()
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
@@ -269,8 +269,8 @@ class Learner:
 
     def _one_step(self, epochs: int | None, clock: Clock) -> Events:
         if self._begun is None:
-            self._begun = yield from self._beginning(False)
-        state = self._begun.state
+            yield from self._begin_anew(False)
+        state = self._ready().state
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
@@ -303,6 +303,11 @@ class Learner:
         yield from recipes.go_on(state, clock, logged)
         if state.course.phase.name == "head" and settings.epochs != 0:
             yield from recipes.train_all(state, settings.epochs, clock)
+
+    def _begin_anew(self, with_features: bool) -> Iterator[Event]:
+        """Reads and divides the data. Beware: the books must see an event before the first step, or it is no news to them."""
+        self._begun = yield from self._beginning(with_features)
+        yield Note(sizes_in_words(self._begun.split))
 
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""
@@ -346,7 +351,8 @@ class Learner:
         try:
             with self._run.claimed(), engine.tuned_run(self._device()), counted() as presses:
                 try:
-                    self._drive(recipe(clock), books, observer, presses, clock)
+                    with closing(recipe(clock)) as events:  # one that is stopped gives the model back as it goes on
+                        self._drive(events, books, observer, presses, clock)
                 except KeyboardInterrupt:
                     if presses.count > 1:
                         raise
@@ -368,18 +374,19 @@ class Learner:
         began, self._started = self._started, None
         return 0.0 if began is None else time.perf_counter() - began
 
-    def _drive(self, events: Events, books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
-        noted = False
-        with closing(events):  # so that a recipe that is stopped gives the model back as it goes on
-            for event in events:
-                if self._begun is not None:
-                    if not noted:
-                        books.began(self._begun)
-                        noted = True
-                    for sentence in books.happened(self._begun, event, clock.seconds()):
-                        observer.show(Note(sentence))
-                observer.show(event)
-                presses.raise_if_any()
+    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
+        noted = self._begun is not None
+        if self._begun is not None:
+            books.began(self._begun)
+        for event in events:
+            if self._begun is not None:
+                if not noted:
+                    books.began(self._begun)
+                    noted = True
+                for sentence in books.happened(self._begun, event, clock.seconds()):
+                    observer.show(Note(sentence))
+            observer.show(event)
+            presses.raise_if_any()
 
     def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
         self.stopped = True

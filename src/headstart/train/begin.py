@@ -67,7 +67,6 @@ def begin(
         )
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
-    yield Note(sizes_in_words(split))
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
 
 
