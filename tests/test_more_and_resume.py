@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import headstart as hs
-from headstart.core import Cooling, Event, Note, RowDone, StepDone
+from headstart.core import Cooling, Event, Note, Progress, RowDone, StepDone
 from headstart.errors import BadSetting, DataError, StoreError
 from headstart.store import checkpoints
 from headstart.store.runs import Run
@@ -101,6 +101,7 @@ COURSES: dict[str, dict[str, Any]] = {
     "adapting norms": {"norms": "adapt", "mixup": 0.0},
     "head by gradient": {"head": "train", "freeze_epochs": 2},
     "keeping the best": {"keep": "best"},
+    "averaged adapters": {"ema": 0.9, "adapters": 2},
 }
 
 
@@ -250,9 +251,10 @@ def test_two_and_two_epochs_repeat_the_descent_and_nothing_else(shapes: Path) ->
     assert len(learn.run.plan().phases) == 1
 
 
-def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path) -> None:
-    memory = learner(shapes).fine_tune(2).more(1)
-    disk = hs.load(learner(shapes).fine_tune(2).run.path, observer=Watcher()).more(1)
+@pytest.mark.parametrize("course", ["fine_tune", "averaged adapters"])
+def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path, course: str) -> None:
+    memory = learner(shapes, **COURSES[course]).fine_tune(2).more(1)
+    disk = hs.load(learner(shapes, **COURSES[course]).fine_tune(2).run.path, observer=Watcher()).more(1)
     assert_equal(weights(memory), weights(disk))
     assert without_seconds(memory.history) == without_seconds(disk.history)
 
@@ -350,6 +352,29 @@ def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
     resumed = hs.resume(stopped.run.path, observer=Watcher())
     assert_equal(weights(straight), weights(resumed))
     assert json.loads((resumed.run.path / "plan.json").read_text())["finished"]
+
+
+def test_the_bundle_of_a_row_holds_the_average_and_training_goes_on_without(shapes: Path) -> None:
+    broken = killed(shapes, lambda event, _: isinstance(event, RowDone) and event.row["epoch"] == 1, 2, ema=0.9)
+    assert broken._begun is not None
+    saved, judged = weights(hs.load(broken.run.bundle, observer=Watcher())), broken._begun.state.weights[1]
+    assert_equal(judged, saved)
+    assert not torch.equal(judged["head.weight"], weights(broken)["head.weight"])
+
+
+def test_ctrl_c_while_the_average_is_judged_leaves_the_weights_that_train(shapes: Path) -> None:
+    straight = learner(shapes, ema=0.9).fine_tune(1)
+
+    def press(event: Event, _steps: int) -> bool:
+        if isinstance(event, Progress) and event.what == "features of the train images":
+            raise KeyboardInterrupt
+        return False
+
+    stopped = learner(shapes, Watcher(press), ema=0.9).fine_tune(1)
+    assert stopped.stopped
+    found, _ = checkpoints.newest(stopped.run.checkpoints)
+    assert found is not None and not torch.equal(found.model["head.weight"], found.average["head.weight"])
+    assert_equal(weights(straight), weights(hs.resume(stopped.run.path, observer=Watcher())))
 
 
 @pytest.mark.slow

@@ -150,6 +150,13 @@ class Settings:
     batch draws which of the two happens to it."""
     balance: Literal["none", "weights", "sample"] = "none"
     """Whether small classes count as much as large ones in training: by the weight of their images, or by how often they are drawn."""
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    """Largest norm of the gradient; infinity switches clipping off."""
+    ema: float | None = None
+    """Decay per step of an exponential average of the weights, which is judged and kept in their place. None: no average."""
+    adapters: int = 0
+    """Rank of the changes that the layers of the backbone learn, itself frozen. 0: the backbone learns in full."""
     backbone: str = "small"
     pretrained: bool = True
     head_kind: str = "linear"
@@ -187,6 +194,15 @@ class Settings:
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
         check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
+        check(0 <= self.weight_decay < float("inf"), "weight_decay", "0 (weights do not decay) or more")
+        check(self.clip > 0, "clip", "above 0 (inf switches clipping off)")
+        check(self.ema is None or 0 < self.ema < 1, "ema", "above 0 and below 1; 0.99 looks back over some 100 steps")
+        check(self.adapters >= 0, "adapters", "0 (no adapters) or a rank; 8 is usual")
+        check(
+            self.adapters == 0 or (self.pretrained and self.norms != "train"),
+            "adapters",
+            "0 with random weights or norms that learn: they adapt what was learned before, and the rest stays frozen",
+        )
         check(
             self.head == "train" or self.head_kind == "linear",
             "head_kind",
@@ -237,6 +253,10 @@ class Phase:
     """How classes of unequal size are made to count alike, a word of `Settings.balance`."""
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
+    ema: float | None = None
+    """Decay per step of the average of the weights, which makes the rows; None: the weights make them."""
+    adapters: int = 0
+    """Rank of the low-rank changes that the backbone's trainable stages learn; 0: they learn in full."""
     augment: str = "flip"
     batch_size: int = 32
     piece: int = 16

@@ -361,6 +361,6 @@ def test_an_odd_number_of_images_in_pairs_leaves_one_alone(shapes: Path) -> None
     state = learner(shapes, batch_size=2, norms="train")._ready().state
     recipes.require_pairs(state)
     train = state.parts["train"]
-    state.parts = {"train": replace(train, indices=train.indices[:5], targets=train.targets[:5], ids=train.ids[:5])}
+    state.parts = {"train": train.at(np.arange(5))}
     with pytest.raises(BadSetting, match="5 training images"):
         recipes.require_pairs(state)

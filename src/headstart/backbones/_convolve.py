@@ -33,7 +33,8 @@ class SameConv(nn.Conv2d):
             x = functional.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
             rows = columns = 0
         padding = (rows // 2, columns // 2)
-        if self.groups == x.shape[1] and x.device.type == "cpu" and torch.is_grad_enabled() and weight.requires_grad:
+        learns = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
+        if self.groups == x.shape[1] and x.device.type == "cpu" and learns:
             return Depthwise.apply(x, weight, bias, (stride, stride), padding)
         return functional.conv2d(x, weight, bias, stride, padding, 1, self.groups)
 

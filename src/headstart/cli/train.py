@@ -49,7 +49,12 @@ def train(
     lr_mult: Annotated[float, _option(COURSE, "How many times faster the last layers learn than the first.")] = 100.0,
     norms: Annotated[
         str | None,
-        _option(COURSE, "What normalisation layers do.", "norms", default="frozen if pretrained, else train"),
+        _option(
+            COURSE,
+            "What normalisation layers do. adapt: take on the statistics of your images.",
+            "norms",
+            default="frozen if pretrained, else train",
+        ),
     ] = None,
     keep: Annotated[str, _option(COURSE, "Which row's weights to keep.", "keep")] = "best",
     monitor: Annotated[str, _option(COURSE, "The column that tells which row is best.")] = "valid_loss",
@@ -72,6 +77,15 @@ def train(
             "balance",
         ),
     ] = "none",
+    weight_decay: Annotated[float, _option(COURSE, "How strongly weights are pulled towards zero.")] = 0.05,
+    clip: Annotated[float, _option(COURSE, "Largest norm of the gradient; inf: no limit.")] = 1.0,
+    ema: Annotated[
+        float | None,
+        _option(COURSE, "Keep an average of the weights, with this decay per step (0.99).", default="no average"),
+    ] = None,
+    adapters: Annotated[
+        int, _option(COURSE, "Freeze the backbone and learn changes of this rank (8) to its layers. 0: all weights learn.")
+    ] = 0,
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
     ] = "flip",
@@ -136,6 +150,10 @@ def train(
         mixup=mixup,
         cutmix=cutmix,
         balance=_word("balance", balance),
+        weight_decay=weight_decay,
+        clip=clip,
+        ema=ema,
+        adapters=adapters,
         backbone=backbone,
         pretrained=pretrained,
         head_kind=head_kind,

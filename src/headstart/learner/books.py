@@ -20,6 +20,7 @@ from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run, environment
 from headstart.train import checkpoint
+from headstart.train.average import holding
 from headstart.train.begin import Begun
 from headstart.train.course import Course, Snapshot
 from headstart.train.observers.rows import row_in_words
@@ -87,7 +88,9 @@ class Books:
         self.run.append_row(row)
         if begun.state.kept() is row:
             started = time.perf_counter()
-            bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
+            # beware: where weights are averaged, the model goes on with others than the row has
+            with holding(begun.state.model, begun.state.weights[row["epoch"]]):
+                bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
             begun.state.spent["saving"] = time.perf_counter() - started
 
     def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> Sequence[str]:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ from headstart.train.observers import Together, choose
 from headstart.train.observers.guarded import Guarded
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
 
-Recipe = Callable[[Clock], Iterator[Event]]
+Events = Generator[Event, None, None]
+Recipe = Callable[[Clock], Events]
 
 
 class Learner:
@@ -293,7 +295,7 @@ class Learner:
     def _device(self) -> torch.device:
         return engine.choose(self.settings.device)
 
-    def _two_steps(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
+    def _two_steps(self, epochs: int | None, clock: Clock) -> Events:
         solve = self.settings.head == "solve"
         if self._begun is None or not self._begun.state.rows:
             yield from self._begin_anew(solve and not self._earlier)
@@ -309,7 +311,7 @@ class Learner:
         if epochs != 0 and not (begun.state.hurry or begun.state.hurried):
             yield from recipes.train_all(begun.state, epochs, clock)
 
-    def _one_step(self, epochs: int | None, clock: Clock) -> Iterator[Event]:
+    def _one_step(self, epochs: int | None, clock: Clock) -> Events:
         if self._begun is None or not self._begun.state.rows:
             yield from self._begin_anew(False)
         state = self._ready().state
@@ -317,7 +319,7 @@ class Learner:
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
-    def _resumed(self, found: Checkpoint | None, troubles: Sequence[str], changed_data: bool, clock: Clock) -> Iterator[Event]:
+    def _resumed(self, found: Checkpoint | None, troubles: Sequence[str], changed_data: bool, clock: Clock) -> Events:
         for sentence in troubles:
             yield Note(sentence)
         settings = self.settings
@@ -413,7 +415,8 @@ class Learner:
             observer = Together((screen, trackers))
             with self._run.claimed(), engine.tuned_run(self._device()), counted(gentle) as presses:
                 try:
-                    self._drive(recipe(clock), books, observer, presses, clock)
+                    with closing(recipe(clock)) as events:  # one that is stopped gives the model back as it goes on
+                        self._drive(events, books, observer, presses, clock)
                 except KeyboardInterrupt:
                     if presses.quits():
                         raise

@@ -1,6 +1,8 @@
 """Checkpoints: everything a training goes on from, as folders that are whole or not there.
 
-FOLDER/{model,optimizer,kept}.safetensors + state.json    (kept: the weights of the row that is kept, where the model has others)
+FOLDER/{model,optimizer,kept,adapters,average}.safetensors + state.json
+
+kept: the weights of the row that is kept, where the model has others. adapters, average: where a training has them.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,8 @@ from headstart.store import atomic, tensors
 from headstart.store._leftover import found
 from headstart.store.runs import check_format
 
+FILES = ("model", "optimizer", "kept", "adapters", "average")
+"""Names of the tensors in a checkpoint; what is empty has no file."""
 KEPT = 2
 """Checkpoints that stay on disk: should the newest be damaged, there is the one before."""
 
@@ -26,12 +30,14 @@ class Checkpoint:
     optimizer: Mapping[str, Any]
     state: Mapping[str, Any]
     kept: Mapping[str, Any] = field(default_factory=dict)
+    adapters: Mapping[str, Any] = field(default_factory=dict)
+    average: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Makes `folder` hold exactly this checkpoint; a kill at any instant leaves what was there before or this."""
     with atomic.replace_folder(folder) as fresh:
-        for name in ("model", "optimizer", "kept"):
+        for name in FILES:
             if getattr(checkpoint, name):
                 tensors.save(fresh / f"{name}.safetensors", getattr(checkpoint, name))
         atomic.write_json(fresh / "state.json", {"format": FORMAT, **checkpoint.state})
@@ -72,7 +78,7 @@ def newest(parent: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
 def remove(folder: Path) -> None:
     """Removes the checkpoint in `folder`, if there is one."""
     # beware: state.json goes first, so that a folder that is half removed is no checkpoint
-    for name in ("state.json", "model.safetensors", "optimizer.safetensors", "kept.safetensors"):
+    for name in ("state.json", *(f"{name}.safetensors" for name in FILES)):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
@@ -88,13 +94,9 @@ def discard(parent: Path) -> None:
 
 def _read(folder: Path) -> Checkpoint:
     state = check_format(atomic.read_json(folder / "state.json"), folder / "state.json")
-    kept = folder / "kept.safetensors"
-    optimizer = folder / "optimizer.safetensors"
+    there = {name: folder / f"{name}.safetensors" for name in FILES}
     return Checkpoint(
-        model=tensors.load(folder / "model.safetensors"),
-        optimizer=tensors.load(optimizer) if optimizer.is_file() else {},
-        state=state,
-        kept=tensors.load(kept) if kept.is_file() else {},
+        state=state, **{name: tensors.load(file) if file.is_file() or name == "model" else {} for name, file in there.items()}
     )
 
 

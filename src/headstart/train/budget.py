@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from headstart.core import Phase, StepDone
 from headstart.data.batches import centres, training_batches
 from headstart.evaluate import predict
-from headstart.model import norm_mode, set_trainable
+from headstart.train import course as courses
 from headstart.train import precision
 from headstart.train.observers.rows import duration
-from headstart.train.optim import make_optimizer
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
@@ -98,12 +97,10 @@ def training_seconds(state: TrainState, phase: Phase) -> float:
     train = state.parts["train"]
     model = deepcopy(state.model)
     batch = next(training_batches(train, phase, state.settings.seed, 1, 0, state.device))
-    set_trainable(model, phase.first_stage)
-    norm_mode(model, phase.norms)
-    optimizer, seconds = make_optimizer(model, phase), []
+    course, seconds = courses.start(model, phase), []
     for _ in range(2):
         started = time.perf_counter()
-        step(model, optimizer, batch, state.task, phase)
+        step(model, course.optimizer, batch, state.task, phase, course.adapters)
         seconds.append(time.perf_counter() - started)
     return min(seconds) / len(batch.ids) * len(train)
 

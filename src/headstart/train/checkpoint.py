@@ -22,7 +22,9 @@ def of_snapshot(snapshot: Snapshot, extra: Mapping[str, Any] | None = None, kept
     place = snapshot.place
     numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "lr", "counts", "rowless")}
     state = {"phase": snapshot.phase, "place": {**numbers, "losses": [float(loss) for loss in place.losses]}, **(extra or {})}
-    return Checkpoint(snapshot.model, snapshot.moments, to_json(state), kept or {})
+    return Checkpoint(
+        snapshot.model, snapshot.moments, to_json(state), kept or {}, adapters=snapshot.adapters, average=snapshot.average
+    )
 
 
 def to_snapshot(checkpoint: Checkpoint, where: str) -> Snapshot:
@@ -40,6 +42,8 @@ def to_snapshot(checkpoint: Checkpoint, where: str) -> Snapshot:
             Place(**place, losses=losses),
             dict(checkpoint.model),
             dict(checkpoint.optimizer),
+            dict(checkpoint.adapters),
+            dict(checkpoint.average),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(

@@ -1,12 +1,15 @@
 """Where a training is: its phase, its optimizer and its place, and a copy of all of it from which it goes on exactly."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 from headstart.core import Phase
 from headstart.model import Model, norm_mode, set_trainable
+from headstart.train import adapters, average
+from headstart.train.adapters import Adapter
 from headstart.train.optim import make_optimizer
 
 
@@ -41,7 +44,7 @@ class Place:
 
 @dataclass
 class Course:
-    """A phase under way. `optimizer` holds the parameters of the model that is trained.
+    """A phase under way. `optimizer` holds what learns: parameters of the model, and the factors of its adapted weights.
 
     `good` is the course as it was when its epoch began: where it steps back to when its loss is no number.
     """
@@ -50,6 +53,9 @@ class Course:
     optimizer: optim.Optimizer
     place: Place
     good: "Snapshot | None" = None
+    adapters: tuple[Adapter, ...] = ()
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    """Of the weights over the last steps, by the names of `state_dict`; empty where none is asked for."""
 
 
 @dataclass(frozen=True)
@@ -60,30 +66,38 @@ class Snapshot:
     place: Place
     model: dict[str, Tensor]
     moments: dict[str, Tensor]
+    adapters: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
-def start(model: Model, phase: Phase) -> Course:
-    """The course at its first step; the model's stages and norms are set as the phase says."""
+def start(model: Model, phase: Phase, seed: int = 0) -> Course:
+    """The course at its first step; the model's stages and norms are set as the phase says. `seed` is that of the adapters."""
     set_trainable(model, phase.first_stage)
     norm_mode(model, phase.norms)  # decides which norms learn, so before the optimizer is made
-    return Course(phase, make_optimizer(model, phase), Place(phase.first_epoch))
+    attached = adapters.attach(model, phase.adapters, seed)
+    optimizer = make_optimizer(model, phase, attached)
+    return Course(phase, optimizer, Place(phase.first_epoch), attached, average.begun(model, phase.ema))
 
 
 def snapshot(model: Model, course: Course) -> Snapshot:
     """The course as it is now."""
     moments = {
         f"{kind}/{name}": tensor.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
+        for name, parameter in _learning(model, course).items()
         for kind, tensor in course.optimizer.state.get(parameter, {}).items()
     }
-    return Snapshot(course.phase, course.place.copy(), weights_of(model), moments)
+    averaged = {name: tensor.cpu().clone() for name, tensor in course.average.items()}
+    return Snapshot(course.phase, course.place.copy(), weights_of(model), moments, adapters.tensors(course.adapters), averaged)
 
 
 def taken_up(model: Model, kept: Snapshot, phase: Phase) -> Course:
     """The course of `kept` going on as `phase` says, the model with its weights and the optimizer with its moments."""
     model.load_state_dict(kept.model)
     course = start(model, phase)
-    parameters = dict(model.named_parameters())
+    adapters.put(course.adapters, kept.adapters)
+    for name, tensor in course.average.items():
+        tensor.copy_(kept.average.get(name, tensor))  # an average that was not asked for before starts at the weights
+    parameters = _learning(model, course)
     for key, tensor in kept.moments.items():
         kind, _, name = key.partition("/")
         parameter = parameters[name]
@@ -93,6 +107,12 @@ def taken_up(model: Model, kept: Snapshot, phase: Phase) -> Course:
             course.optimizer.state[parameter][kind] = torch.empty_like(like, device=parameter.device).copy_(tensor).detach()
     course.place = kept.place.copy()
     return course
+
+
+def _learning(model: Model, course: Course) -> dict[str, nn.Parameter]:
+    """The model's parameters and the factors of its adapted weights by name: where there are moments, these have them."""
+    factors = {name: factor for each in course.adapters for name, factor in each.factors().items()}
+    return dict(model.named_parameters()) | factors
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from headstart.core import Batch, Cooling, EpochDone, StepDone, Task
 from headstart.model import Model, norm_mode
+from headstart.train import average
 from headstart.train import course as courses
 from headstart.train.course import Course
 from headstart.train.optim import set_rates
@@ -42,7 +43,7 @@ def run(
                 cooling = True
                 yield Cooling()
             place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
-            loss = step(model, course.optimizer, batch, task, phase)
+            loss = step(model, course.optimizer, batch, task, phase, course.adapters)
             if loss is None:
                 yield MemoryShort(len(batch.ids))
                 return
@@ -50,6 +51,7 @@ def run(
             place.counts.append(len(batch.ids))
             place.batch += 1
             place.step += 1
+            average.update(course.average, model, phase.ema, place.step)
             pacing.stepped(place, time.perf_counter() - started)
             if read_at_once(loss) and not math.isfinite(loss):
                 yield Diverged(float(loss))

@@ -1,9 +1,12 @@
 """AdamW with one group of parameters per stage, so that later layers learn faster than earlier ones."""
 
+from collections.abc import Sequence
+
 from torch import nn, optim
 
 from headstart.core import Phase
 from headstart.model import Model, stage_of_parameters
+from headstart.train.adapters import Adapter
 
 
 def stage_rates(n_stages: int, phase: Phase) -> list[float]:
@@ -15,14 +18,18 @@ def stage_rates(n_stages: int, phase: Phase) -> list[float]:
     return [*body, phase.lr * phase.head_lr_scale]
 
 
-def make_optimizer(model: Model, phase: Phase) -> optim.AdamW:
-    """AdamW over what takes gradients. Biases and norm parameters are not decayed; each group keeps its peak rate in "peak"."""
+def make_optimizer(model: Model, phase: Phase, adapters: Sequence[Adapter] = ()) -> optim.AdamW:
+    """AdamW over what takes gradients, for an adapted weight over its factors.
+
+    Biases and norm parameters are not decayed; each group keeps its peak rate in "peak".
+    """
     rates = stage_rates(len(model.stages()), phase)
     depths = stage_of_parameters(model)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    factors = {each.name: list(each.factors().values()) for each in adapters}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((depths[name], parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((depths[name], parameter.ndim > 1), []).extend(factors.get(name, [parameter]))
     described = [
         {"params": parameters, "peak": rates[depth], "lr": 0.0, "weight_decay": phase.weight_decay if decayed else 0.0}
         for (depth, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])

@@ -9,8 +9,8 @@ from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phas
 from headstart.data.batches import training_batches
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
+from headstart.train import adapters, average, loop, norms, precision
 from headstart.train import course as courses
-from headstart.train import loop, precision
 from headstart.train.budget import Clock, plan_in_words, seconds_after_forwards, seconds_at_the_end, time_a_forward, too_short
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
@@ -28,6 +28,8 @@ SOLVED_HEAD_SHARE = 0.2
 """A solved head needs no large steps: its rate relative to that of the last stage."""
 PIECE = 16
 """Images that go through the model at once where norms are frozen (docs/decisions/0005)."""
+ADAPTED_RATE = 10.0
+"""Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
@@ -49,7 +51,10 @@ def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:
 
 def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
     """Step 2: every stage, later ones faster, for `epochs` complete passes or until the clock's deadline; starts gently."""
-    yield from run_phase(state, step_two(state, epochs), clock)
+    phase = step_two(state, epochs)
+    if phase.norms == "adapt" and state.settings.head == "solve" and not _goes_on(state, phase):
+        yield from _adapt_norms(state, phase)
+    yield from run_phase(state, phase, clock)
 
 
 def step_two(state: TrainState, epochs: int | None) -> Phase:
@@ -59,13 +64,23 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
     stages = len(state.model.stages())
     return replace(
         base_phase(state, "all", epochs),
-        lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR),
+        lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
-        head_lr_scale=SOLVED_HEAD_SHARE if solved else 1.0,
+        head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved else 0.0,
         # a phase that is prolonged leaves out the stages that it has left out so far
         first_stage=state.trunk.phase.first_stage if state.trunk and state.trunk.phase.name == "all" else state.first_stage,
     )
+
+
+def _adapt_norms(state: TrainState, phase: Phase) -> Iterator[Event]:
+    """Moves the norms to the training images, and the solved head, which was made for what the old statistics gave, after them."""
+    adapted = yield from norms.adapt(state, phase.first_stage)
+    if adapted:
+        outputs, before = (yield from solve_again(state)), state.rows[-1]["valid_loss"]
+        now = float(state.task.loss(outputs.mean, state.parts["valid"].targets).mean())
+        verdict = "" if now <= before else ' These images are served better by the stored statistics: norms="frozen".'
+        yield Note(f"With them valid_loss is {now:.3f}; it was {before:.3f} in the last row.{verdict}")
 
 
 def fit(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
@@ -89,6 +104,10 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         augment=settings.augment,
         batch_size=settings.batch_size,
         label_smoothing=settings.label_smoothing,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        ema=settings.ema,
+        adapters=settings.adapters,
         mixup=settings.mixup or 0.0,
         cutmix=settings.cutmix or 0.0,
         balance=settings.balance,
@@ -127,7 +146,7 @@ def require_pairs(state: TrainState) -> None:
 
 def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     """Trains through the phase with the probed precision; goes on from the trunk of the last phase where that was alike."""
-    trunk = state.trunk = state.trunk if state.trunk is not None and alike(state.trunk.phase, phase) else None
+    trunk = state.trunk = state.trunk if _goes_on(state, phase) else None
     if trunk is not None:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
@@ -148,7 +167,10 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
             yield Note(too_short(state, clock, ending))
         phase = replace(phase, seconds=clock.left() + (trunk.place.seconds if trunk else 0.0))
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
-    state.course = courses.start(state.model, phase) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    start, seed = courses.start, state.settings.seed
+    state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    if state.course.adapters:
+        yield Note(adapters.in_words(state.model, state.course.adapters))
     yield from go_on(state, clock, ())
 
 
@@ -198,13 +220,15 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
 def _row(state: TrainState, done: EpochDone, step_seconds: float, clock: Clock) -> Generator[Event, None, RowDone]:
     """The row of an epoch; of the last epoch with the head solved again where that is how it was made."""
     assert state.course is not None, "there is a course where an epoch is done"
-    if done.last and state.solves_again(state.course.phase):
-        outputs = yield from solve_again(state, lambda: clock.left() > seconds_after_forwards(state, state.course.phase))
-    else:
-        started = time.perf_counter()
-        outputs = state.outputs("valid")
-        state.forward_took((time.perf_counter() - started) / len(state.parts["valid"]), step_seconds)
-    row = RowDone(state.add_row(done.epoch, state.course.phase.name, done.train_loss, outputs, done.lr, clock.seconds()))
+    phase = state.course.phase
+    with average.holding(state.model, state.course.average):
+        if done.last and state.solves_again(phase):
+            outputs = yield from solve_again(state, lambda: clock.left() > seconds_after_forwards(state, phase))
+        else:
+            started = time.perf_counter()
+            outputs = state.outputs("valid")
+            state.forward_took((time.perf_counter() - started) / len(state.parts["valid"]), step_seconds)
+        row = RowDone(state.add_row(done.epoch, phase.name, done.train_loss, outputs, done.lr, clock.seconds()))
     yield row
     return row
 
@@ -227,9 +251,15 @@ def _feed(state: TrainState, phase: Phase) -> loop.Feed:
     return batches
 
 
+def _goes_on(state: TrainState, phase: Phase) -> bool:
+    """Whether the phase prolongs the one before."""
+    return state.trunk is not None and alike(state.trunk.phase, phase)
+
+
 def alike(one: Phase, other: Phase) -> bool:
     """Whether a place in one phase is a place in the other: the same layers learn, from the same batches."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("name", "first_stage", "norms", "batch_size", "balance"))
+    same = ("name", "first_stage", "norms", "batch_size", "balance", "adapters")
+    return all(getattr(one, name) == getattr(other, name) for name in same)
 
 
 def _longer(state: TrainState, phase: Phase, trunk: Snapshot) -> Phase:

@@ -71,7 +71,12 @@ class Diverged:
             )
         gentler = replace(phase, lr=phase.lr * GENTLER, setbacks=phase.setbacks + 1)
         again = courses.taken_up(state.model, course.good, gentler)
-        course.optimizer, course.place = again.optimizer, again.place
+        course.optimizer, course.place, course.adapters, course.average = (
+            again.optimizer,
+            again.place,
+            again.adapters,
+            again.average,
+        )
         course.place.seconds = seconds
         return gentler, (
             f"The training loss became {self.loss} in epoch {course.place.epoch}: the training steps back to where that epoch "

@@ -13,7 +13,7 @@ import torch
 
 from headstart.core import Batch, Phase, Task
 from headstart.model import Model, norm_mode, set_trainable, stage_of_parameters
-from headstart.train.optim import make_optimizer, stage_rates
+from headstart.train.optim import stage_rates
 from headstart.train.step import gradients
 
 NEGLIGIBLE = 0.05
@@ -31,13 +31,13 @@ def shares_of_gain(model: Model, task: Task, phase: Phase, batches: Iterator[Bat
     """
     set_trainable(model, 0)
     norm_mode(model, phase.norms)
-    optimizer, sums = make_optimizer(model, phase), {}
+    sums: dict[str, torch.Tensor] = {}
     for batch in islice(batches, PROBED_BATCHES):
-        gradients(model, optimizer, batch, task, phase)
+        gradients(model, batch, task, phase)
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
-                sums[name] = sums.get(name, 0) + parameter.grad
-    optimizer.zero_grad(set_to_none=True)
+                sums[name] = parameter.grad + sums[name] if name in sums else parameter.grad
+    model.zero_grad(set_to_none=True)
     depths, rates = stage_of_parameters(model), stage_rates(len(model.stages()), phase)
     gains = torch.zeros(len(rates), dtype=torch.float64)
     for name, total in sums.items():

@@ -19,6 +19,7 @@ FROM_FASTAI = MappingProxyType(
         "item_tfms": "size (pixels) and augment (none, flip, dihedral, light, strong)",
         "batch_tfms": "augment (none, flip, dihedral, light, strong)",
         "valid_pct": "valid, where the data is made: image_folder(path, valid=0.2)",
+        "wd": "weight_decay",
         "train_bn": 'norms ("frozen", "adapt" or "train")',
         "cbs": "named settings instead of callbacks: see Settings",
         "splitter": "lr_mult (how much faster the last layers learn than the first)",

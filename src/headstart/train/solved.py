@@ -98,7 +98,7 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
         _put_head(state, solved)
     some = "" if len(reached) == len(state.parts["train"]) else f" of {len(reached):,} training images, for lack of time,"
     yield Note(
-        f"The head solved again on the final features{some} is {'' if better else 'not '}kept: "
+        f"The head solved again on the features as they are now{some} is {'' if better else 'not '}kept: "
         f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
     )
     return again if better else trained

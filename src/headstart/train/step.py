@@ -1,5 +1,7 @@
 """One optimizer step, a plain function of model, optimizer, batch, task and phase, without a branch on kind."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,9 +10,13 @@ from headstart.core import Batch, Phase, Task
 from headstart.engine import device, memory
 from headstart.errors import HeadstartError
 from headstart.model import Model
+from headstart.train import adapters
+from headstart.train.adapters import Adapter
 
 
-def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""] | None:
+def step(
+    model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase, adapted: Sequence[Adapter] = ()
+) -> Float[Tensor, ""] | None:
     """The batch's mean loss before the step, still on its device; not a number where the gradient is none. Without enough
     memory None, and nothing has changed.
 
@@ -18,18 +24,20 @@ def step(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Tas
     """
     # beware: a forward that fails half-way has already moved the statistics of norms that learn them
     buffers = [] if phase.norms == "frozen" else [(buffer, buffer.clone()) for buffer in model.buffers()]
-    loss = memory.tried(lambda: gradients(model, optimizer, batch, task, phase))
+    loss = memory.tried(lambda: gradients(model, batch, task, phase))
     if loss is None:
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         for buffer, before in buffers:
             buffer.copy_(before)
         return None
+    adapters.gradients(adapted)
     norm = torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], phase.clip)
     if memory.tried(lambda: stepped(optimizer)) is None:  # no smaller piece helps here, and some parameters may have moved
         raise HeadstartError(
             "memory does not suffice for the moments of the optimizer, which take twice the size of the model. "
             "Take a smaller backbone, or train fewer layers (freeze, then fit)."
         )
+    adapters.merge(adapted)
     # the step that a gradient without a number has made must not look sound: asking would wait for the device
     return torch.where(norm.isfinite(), loss, torch.full_like(loss, float("nan")))
 
@@ -40,13 +48,13 @@ def stepped(optimizer: torch.optim.Optimizer) -> bool:
     return True
 
 
-def gradients(model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""]:
+def gradients(model: Model, batch: Batch, task: Task, phase: Phase) -> Float[Tensor, ""]:
     """The mean loss of the batch, whose gradient the parameters then have.
 
     The batch goes through the model in pieces of nearly equal size whose gradients add up, so that memory follows the piece
     and not the batch. Where norm layers look at the other images no piece has a single one.
     """
-    optimizer.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     count = len(batch.ids)
     parts = -(-count // phase.piece)
     parts = parts if phase.norms == "frozen" else min(parts, max(1, count // 2))
