@@ -115,15 +115,16 @@ def prototypes(
 def _biases(
     known: Float[np.ndarray, "batch known"], new: Float[np.ndarray, "batch new"], shares: Float[np.ndarray, " new"]
 ) -> Float[np.ndarray, " new"]:
-    """The biases with which the new classes are as probable, on average, as they are frequent; by iterative scaling."""
+    """The biases with which the new classes are as probable, on average, as they are frequent; by Newton's steps, none too long."""
     shares = np.clip(shares, 1e-6, 1 - 1e-6)
-    bias = known.max(1).mean() - new.max(0, initial=-np.inf) if new.shape[1] else np.zeros(0)
+    bias = known.max(1).mean() - new.mean(0)
     rest = np.logaddexp.reduce(known, axis=1)
     for _ in range(ROUNDS):
         logits = np.column_stack([rest, new + bias])
-        probs = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[:, 1:].mean(0)
-        step = np.log(shares / np.maximum(probs, 1e-300)) - np.log((1 - shares) / np.maximum(1 - probs, 1e-12))
-        bias = bias + 0.7 * step
+        probs = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[:, 1:]
+        slope = np.diag(probs.mean(0)) - probs.T @ probs / len(probs)
+        step = np.linalg.solve(slope + 1e-9 * np.eye(len(shares)), shares - probs.mean(0))
+        bias = bias + np.clip(step, -1, 1)
         if np.abs(step).max(initial=0.0) < 1e-9:
             break
     return bias
