@@ -36,6 +36,7 @@ class Begun:
     audit: Audit
     split: Split
     features: Features | None
+    dataset: Dataset
 
 
 def begin(
@@ -74,7 +75,7 @@ def begin(
         )
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
-    return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
+    return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features, dataset)
 
 
 def divided(dataset: Dataset, found: Audit, earlier: Earlier | None) -> Split:

@@ -60,9 +60,8 @@ def seconds_at_the_end(state: TrainState, phase: Phase) -> float:
     spent = state.spent
     solves = state.solves_again(phase)
     images = len(state.parts["valid"]) + (len(state.parts["train"]) if solves else 0)
-    return (
-        FORWARDS_VARY * spent["a forward"] * images + CLOSING_SECONDS + 2 * spent.get("saving", 1.0) + spent.get("solving", 0.0)
-    )
+    known = 2 * spent.get("saving", 1.0) + spent.get("solving", 0.0) + spent.get("changes", 0.0)
+    return FORWARDS_VARY * spent["a forward"] * images + CLOSING_SECONDS + known
 
 
 def epoch_seconds(state: TrainState, phase: Phase) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 from headstart.core import Phase
 from headstart.model import Model, norm_mode, set_trainable
@@ -89,6 +89,6 @@ def taken_up(model: Model, kept: Snapshot, phase: Phase) -> Course:
     return course
 
 
-def weights_of(model: Model) -> dict[str, Tensor]:
-    """A copy of the model's state on the CPU."""
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the state of a model, or of a part of one, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
