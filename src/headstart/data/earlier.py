@@ -37,7 +37,7 @@ class Earlier:
             digest = digests.get(record.id, "")
             own = parts.get(record.id)
             unchanged = own is not None and self.images.get(record.id, (digest,))[0] == digest
-            part = own if unchanged else by_content.get(digest, own)
+            part = own if unchanged else by_content.get(digest) or own
             if part is not None:
                 kept[record.id] = part
         return replace(dataset, placed={**kept, **dataset.placed})

@@ -105,7 +105,7 @@ def read_fixes(file: AnyPath) -> list[Fix]:
         return row[at[name]] if name in at and at[name] < len(row) else ""
 
     return [
-        _checked(*(cell(row, name) for name in ("path", "action", "label", "part")), f"line {line} of {grid.name}")
+        _checked(cell(row, "path"), cell(row, "action"), cell(row, "label"), cell(row, "part"), f"line {line} of {grid.name}")
         for line, row in grid.rows
     ]
 
@@ -207,7 +207,8 @@ def on_judges(dataset: Dataset, split: Split, before: Mapping[str, Part]) -> lis
         before: the part of each image in the training that this one starts from, if there is one.
     """
     names = _names(dataset)
-    parts: dict[str, Part] = dict.fromkeys(split.valid, "valid") | dict.fromkeys(split.test, "test")
+    judges: tuple[Part, ...] = ("valid", "test")
+    parts: dict[str, Part] = {name: part for part in judges for name in getattr(split, part)}
     tally: Counter[tuple[str, str]] = Counter()
     for fix in from_rows([row for rows in dataset.origin.get("fixes", ()) for row in rows]):
         name = names.get(fix.path.replace("\\", "/").removeprefix("./"), names.get(fix.path, fix.path))

@@ -76,14 +76,15 @@ def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mappin
     """The part of every record that is placed or tied to one that is: what judges stays apart from what trains."""
     if not placed:
         return {}
-    strictest = ("test", "valid", "train")
+    strictest: tuple[Part, ...] = ("test", "valid", "train")
     found: dict[str, Part] = {}
     for unit in _units(records, tied):
         there = [placed[record.id] for record in unit if record.id in placed]
         if there:
             part = min(there, key=strictest.index)
-            found |= {record.id: placed.get(record.id, part) for record in unit}
-    return found
+            for record in unit:
+                found[record.id] = part
+    return {**found, **{name: placed[name] for name in found if name in placed}}
 
 
 # ------------------------------------------------------------------------------------------------------ what ties records
@@ -224,7 +225,7 @@ def _check_enough(dataset: Dataset, labelled: Sequence[Record], records: Sequenc
         )
     if not pool:
         raise DataError(f"{name} has no image to train on: all are in valid or test. Add a part named train.")
-    part_of = {record.id: dataset.placed.get(record.id, record.part) for record in labelled}
+    part_of = {**{record.id: record.part for record in labelled}, **dataset.placed}
     readable = {record.target for record in pool}
     there = _count(record for record in labelled if part_of[record.id] in (None, "train"))
     lost = sorted(label for label in there if label not in readable)

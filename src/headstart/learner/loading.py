@@ -101,7 +101,7 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[
     try:
         if run is not None:
             return replace(sources.from_origin(run.plan().data["origin"]), classes=classes)
-        reason = "this is a bundle without a run"
+        reason = "this is a bundle without a run."
     except (HeadstartError, StoreError) as error:
         reason = str(error)
     return Dataset(
@@ -109,5 +109,5 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[
         (),
         classes,
         None,
-        notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",),
+        notes=(f"The data of this model is not at hand: {reason} Give it: --data PATH, in Python hs.load(path, data=...).",),
     )

@@ -137,7 +137,9 @@ def is_other(dataset: Dataset, run: Run | None, classes: tuple[str, ...]) -> boo
 
 
 def require_known(dataset: Dataset, classes: tuple[str, ...], run: Run | None) -> None:
-    """Raises `DataError` when labels came up that the model has no output for."""
+    """Raises `DataError` when the data is not at hand, or labels came up that the model has no output for."""
+    if not dataset.records and dataset.root is None and dataset.notes:
+        raise DataError(dataset.notes[0])
     strange = sorted({record.target for record in dataset.records if record.target is not None} - set(classes))
     if strange and run is not None:
         raise DataError(
