@@ -31,7 +31,9 @@ class Earlier:
         has placed by name stays there.
         """
         parts = self.parts()
-        by_content = {self.images[name][0]: part for name, part in parts.items() if self.images.get(name, ("",))[0]}
+        by_content: dict[str, Part] = {
+            self.images[name][0]: part for name, part in parts.items() if self.images.get(name, ("",))[0]
+        }
         kept: dict[str, Part] = {}
         for record in dataset.records:
             digest = digests.get(record.id, "")

@@ -81,7 +81,7 @@ def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mappin
     for unit in _units(records, tied):
         there = [placed[record.id] for record in unit if record.id in placed]
         if there:
-            part = min(there, key=strictest.index)
+            part = next(each for each in strictest if each in there)
             for record in unit:
                 found[record.id] = part
     return {**found, **{name: placed[name] for name in found if name in placed}}
