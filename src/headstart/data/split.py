@@ -13,6 +13,7 @@ from headstart.seeds import derive
 
 _Placed = list[tuple[list[Record], Part]]
 _DRAWN: tuple[Part, ...] = ("valid", "test")
+_STRICTEST: tuple[Part, ...] = ("test", "valid", "train")
 
 
 def check_shares(valid: float, test: float) -> None:
@@ -76,12 +77,11 @@ def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mappin
     """The part of every record that is placed or tied to one that is: what judges stays apart from what trains."""
     if not placed:
         return {}
-    strictest: tuple[Part, ...] = ("test", "valid", "train")
     found: dict[str, Part] = {}
     for unit in _units(records, tied):
-        there = [placed[record.id] for record in unit if record.id in placed]
+        there: list[Part] = [placed[record.id] for record in unit if record.id in placed]
         if there:
-            part = next(each for each in strictest if each in there)
+            part = min(there, key=_STRICTEST.index)
             for record in unit:
                 found[record.id] = part
     return {**found, **{name: placed[name] for name in found if name in placed}}
