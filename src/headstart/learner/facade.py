@@ -371,7 +371,9 @@ class Learner:
             model = self.model.to(device).to(memory_format=torch.channels_last)
             begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, wanted, earlier)
             if fresh is not None:
-                self._before = yield from onward.taken_over(begun, fresh)
+                self._before = onward.taken_over(begun, fresh)
+            for sentence in () if self._earlier else onward.told_fixes(begun, earlier):
+                yield Note(sentence)
         except BaseException:
             store.close()
             raise

@@ -6,7 +6,7 @@ take the place of one that was good (docs/decisions/0009).
 
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Event, Note, Settings
+from headstart.core import Dataset, Settings
 from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
 from headstart.data._scan import counted, quoted
@@ -210,17 +210,19 @@ def model_of(start: Start, outputs: int, settings: Settings) -> Model:
 # ------------------------------------------------------------------------------------------------ before and after
 
 
-def taken_over(begun: Begun, start: Start) -> Generator[Event, None, dict[str, str]]:
+def taken_over(begun: Begun, start: Start) -> dict[str, str]:
     """Gives the new classes their rows; returns what the earlier model said of the validation images of classes it knew."""
     began = time.perf_counter()
     said = _answers(begun, start.classes)
     begun.state.spent["changes"] = time.perf_counter() - began
     if begun.features is not None and begun.state.task.outputs > len(start.classes):
         handover.start_new_rows(begun.state, begun.features, len(start.classes))
-    parts = start.earlier.parts() if start.earlier else {}
-    for sentence in fixes.on_judges(begun.dataset, begun.split, parts):
-        yield Note(sentence)
     return said
+
+
+def told_fixes(begun: Begun, earlier: Earlier | None) -> list[str]:
+    """What a label file changes in the parts that choose and judge, in sentences."""
+    return fixes.on_judges(begun.dataset, begun.split, earlier.parts() if earlier else {})
 
 
 def _answers(begun: Begun, classes: tuple[str, ...]) -> dict[str, str]:
