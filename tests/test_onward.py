@@ -67,8 +67,8 @@ def two(make_shapes: Make, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def three(make_shapes: Make, tmp_path: Path) -> Path:
-    """The same two classes with two more images of each, and a third class."""
-    return Path(shutil.copytree(make_shapes(12, kinds=("disc", "square", "stripe")), tmp_path / "more"))
+    """The same two classes with ten more images of each, and a third class."""
+    return Path(shutil.copytree(make_shapes(20, kinds=("disc", "square", "stripe")), tmp_path / "more"))
 
 
 def test_a_new_class_makes_a_run_of_its_own_and_leaves_the_old_one_alone(two: Path, three: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_new_class_makes_a_run_of_its_own_and_leaves_the_old_one_alone(two: Pa
     assert again.predict(three / "stripe" / "stripe3.png").label in ("disc", "square", "stripe")
     was, now = parts(old), parts(again.run)
     assert {name: now[name] for name in was} == was
-    assert {now[f"stripe/stripe{number}.png"] for number in range(12)} == {"train", "valid"}
+    assert {now[f"stripe/stripe{number}.png"] for number in range(20)} == {"train", "valid"}
     assert 'New to the model: "stripe"' in watcher.notes()
     found = again.run.changes()
     assert found["from"] == str(old.path)
@@ -186,7 +186,7 @@ def test_missing_images_and_a_missing_class_are_told_and_the_head_keeps_its_row(
     watcher = Watcher()
     again = hs.load(learn.run.path, data=three, observer=watcher)
     again.fine_tune(0)
-    assert "12 of the 36 images that the model was made with are not in" in watcher.notes()
+    assert "20 of the 60 images that the model was made with are not in" in watcher.notes()
     assert 'No image of "stripe" is left' in watcher.notes()
     assert torch.equal(again.model.head.weight[2], learn.model.head.weight[2])
     assert again.predict(three / "disc" / "disc0.png").probs.keys() == {"disc", "square", "stripe"}
