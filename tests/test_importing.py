@@ -28,7 +28,19 @@ def test_help_imports_neither_torch_nor_timm() -> None:
 
 def test_every_public_name_is_there() -> None:
     assert sorted(hs.__all__) == sorted(
-        ["Dataset", "Learner", "Settings", "check", "from_arrays", "image_csv", "image_folder", "load", "resume", "show"]
+        [
+            "Dataset",
+            "Learner",
+            "Settings",
+            "apply_labels",
+            "check",
+            "from_arrays",
+            "image_csv",
+            "image_folder",
+            "load",
+            "resume",
+            "show",
+        ]
     )
     for name in hs.__all__:
         assert getattr(hs, name) is not None

@@ -9,15 +9,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.core import Dataset, Settings
     from headstart.data.check import check, show
+    from headstart.data.fixes import apply_labels
     from headstart.data.sources import from_arrays, image_csv, image_folder
     from headstart.learner import Learner, load, resume
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Learner", "Settings", "check", "from_arrays", "image_csv", "image_folder", "load", "resume", "show"]
+__all__ = [
+    "Dataset",
+    "Learner",
+    "Settings",
+    "apply_labels",
+    "check",
+    "from_arrays",
+    "image_csv",
+    "image_folder",
+    "load",
+    "resume",
+    "show",
+]
 
 _PLACES = (
     ("headstart.core", ("Dataset", "Settings")),
     ("headstart.data.check", ("check", "show")),
+    ("headstart.data.fixes", ("apply_labels",)),
     ("headstart.data.sources", ("from_arrays", "image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),
 )

@@ -59,6 +59,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
     """The call that made it, as plain JSON: what a run stores so that it can find its data again."""
+    placed: Mapping[str, Part] = field(default_factory=dict)
+    """Parts that single images (by id) must have, while the others are divided as if these were not there."""
     viewer: Callable[["Dataset"], Any] | None = field(default=None, repr=False, compare=False)
     """How a picture of it is made; whoever makes a data set knows."""
 

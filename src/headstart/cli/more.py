@@ -19,19 +19,32 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or last: the newest run under runs/.")]
 DataPath = Annotated[Path | None, typer.Option(metavar="PATH", help="Where the images are now, if they have moved.")]
 
+ChangedData = Annotated[bool, typer.Option("--changed-data", help="Go on although images were added, removed or written again.")]
+
 
 def more(
     run: RunName,
     epochs: Annotated[int | None, typer.Option(help="Further complete passes over the training images.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Instead of epochs: how long the whole command may take.")] = None,
-    data: DataPath = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the images are now. With other images or new classes a new run starts from this one: give all images, "
+            "earlier ones too.",
+        ),
+    ] = None,
+    changed_data: ChangedData = False,
     json: Json = False,
 ) -> None:
     """Train a run for longer: the table goes on, in the same run folder.
 
-    Training goes on from where the learning rate began to fall, as if it had been longer from the start.
+    Training goes on from where the learning rate began to fall, as if it had been longer from the start. New images, or a new
+    class, make a new run beside it, which says what the model lost and gained; the old one stays as it is.
 
       headstart more last --epochs 3
+
+      headstart more last --data photos/ --epochs 3
     """
     if (epochs is None) == (minutes is None):
         raise BadSetting("more needs one of --epochs N and --minutes M: how much longer to train.")
@@ -41,7 +54,7 @@ def more(
     def trained(observer: Observer, began: float) -> "Learner":
         from headstart.learner import load
 
-        return load(run, data, observer, began).more(epochs, minutes=minutes)
+        return load(run, data, observer, began).more(epochs, minutes=minutes, changed_data=changed_data)
 
     _watched(trained, json)
 
@@ -49,9 +62,7 @@ def more(
 def resume(
     run: RunName,
     data: DataPath = None,
-    changed_data: Annotated[
-        bool, typer.Option("--changed-data", help="Go on although images were added, removed or written again.")
-    ] = False,
+    changed_data: ChangedData = False,
     json: Json = False,
 ) -> None:
     """Finish a run that was interrupted: with the weights and rows it would have had without the interruption.

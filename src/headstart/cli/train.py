@@ -103,6 +103,22 @@ def train(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from a finished run, its backbone and its head.",
+            rich_help_panel=MODEL,
+            show_default="a new head",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[Path] | None,
+        _option(
+            DATA, "Corrections: a .csv of path,label,action(relabel|drop|move|add),part,reason.", metavar="FILE", default="none"
+        ),
+    ] = None,
     run: Annotated[Path | None, _option(OUTPUT, "The run folder.", metavar="FOLDER", default="runs/<data>-<n>")] = None,
     checkpoint_seconds: Annotated[
         float, _option(OUTPUT, "How often the training is saved so that resume can go on after a crash.")
@@ -133,6 +149,8 @@ def train(
       headstart train photos/ --minutes 10
 
       headstart train photos/ --minutes 10 --plan
+
+      headstart train photos/ --from last --labels fixes.csv --epochs 1
     """
     settings = Settings(
         epochs=epochs,
@@ -177,10 +195,15 @@ def train(
             data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
         if run is not None:
             outside(data, run)
+        if labels:
+            from headstart.data.fixes import apply_labels
+
+            for file in labels:
+                data = apply_labels(data, file)
         if plan:
             show_plan(data, settings, began, json, stdout)
             return
-        learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began)
+        learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began, start)
     if learner.stopped:
         raise typer.Exit(130)
 
@@ -193,10 +216,12 @@ def check_course(settings: Settings) -> None:
         )
 
 
-def train_dataset(data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float) -> "Learner":
+def train_dataset(
+    data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float, start: str | None = None
+) -> "Learner":
     """A learner trained on `data` as `settings` say, shown by `observer`; JSON lines end with the summary."""
     try:
-        learner = _trained(data, settings, run, observer, began)
+        learner = _trained(data, settings, run, observer, began, start)
         if settings.epochs is None and settings.minutes is None and not learner.stopped:
             observer.show(Note(f"An epoch of all layers would take about {in_words(learner.seconds_per_epoch())} here."))
         tell(learner, observer, began)
@@ -220,10 +245,12 @@ def tell(learner: "Learner", observer: Observer, began: float) -> None:
         observer.write(summary(learner, time.perf_counter() - began))
 
 
-def _trained(data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float) -> "Learner":
+def _trained(
+    data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float, start: str | None
+) -> "Learner":
     from headstart.learner import Learner
 
-    learner = Learner(data, settings, run=run, observer=observer, started=began)
+    learner = Learner(data, settings, from_run=start, run=run, observer=observer, started=began)
     if settings.method == "fit":
         return learner.fit(settings.epochs, minutes=settings.minutes)
     return learner.fine_tune(settings.epochs if settings.minutes else settings.epochs or 0, minutes=settings.minutes)

@@ -157,7 +157,7 @@ def auditing(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures
         files=tuple(reports),
         labels=labels,
         exact=exact,
-        conflicts=tuple(group for group in exact if len({labels[name] for name in group}) > 1),
+        conflicts=tuple(group for group in exact if len({labels[name] for name in group} - {None}) > 1),
         near=near,
         leaks=tuple(group for group in every if len({parts[name] for name in group if name in parts}) > 1),
         near_distance=distance,

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from headstart.core import Dataset, Part, Record
+from headstart.data import fixes
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, part_of, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
@@ -277,7 +278,7 @@ def from_origin(
         BadSetting: it was made with a function that is not given here.
     """
     settings = dict(origin)
-    kind = settings.pop("kind", None)
+    kind, applied = settings.pop("kind", None), settings.pop("fixes", ())
     if kind == "from_arrays":
         raise DataError(
             "this data set was made from arrays in memory, which are not kept. Make it again with from_arrays and pass it."
@@ -294,7 +295,10 @@ def from_origin(
     rules = {"group_by": group_by, "label": label} if kind == "image_folder" else {"group_by": group_by}
     settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
     settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
-    return image_folder(**settings) if kind == "image_folder" else image_csv(**settings)
+    dataset = image_folder(**settings) if kind == "image_folder" else image_csv(**settings)
+    for rows in applied:
+        dataset = fixes.apply(dataset, fixes.from_rows(rows))
+    return dataset
 
 
 def _rule(setting: str, stored: Any, function: Callable[[Path], Any] | None) -> Any:

@@ -13,6 +13,7 @@ from headstart.seeds import derive
 
 _Placed = list[tuple[list[Record], Part]]
 _DRAWN: tuple[Part, ...] = ("valid", "test")
+_STRICTEST: tuple[Part, ...] = ("test", "valid", "train")
 
 
 def check_shares(valid: float, test: float) -> None:
@@ -30,7 +31,8 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     """The parts of a data set: as given where it came divided, else random, stratified by class, with every class in train.
 
     Records of one `group`, and records with the same key in `tied` (duplicates), are never separated by a random split. Each
-    image's place in the draw hangs on the seed and its id alone, so a few more images move only a few others.
+    image's place in the draw hangs on the seed and its id alone, so a few more images move only a few others. Images that
+    `dataset.placed` names are where it says, and what is tied to them goes along; the shares are of the others.
 
     Args:
         usable: ids that may be used; the audit's quarantine is not among them.
@@ -43,7 +45,8 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     wanted = usable if isinstance(usable, set | frozenset | dict) else set(usable)
     labelled = [record for record in dataset.records if record.target is not None]
     records = [record for record in labelled if record.id in wanted]
-    parts: dict[str, Part] = {record.id: record.part or "train" for record in records}
+    settled = _settled(dataset.placed, records, tied)
+    parts: dict[str, Part] = {record.id: settled.get(record.id) or record.part or "train" for record in records}
     given: set[Part] = {record.part for record in records if record.part}
     given |= {record.part for record in labelled if record.part in _DRAWN}
     shares = {"valid": dataset.valid, "test": dataset.test}
@@ -55,16 +58,33 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
         raise DataError(
             f"none of the images given for validation in {quoted(dataset.name)} can be read. Mend or remove that part."
         )
-    units = _units(pool, tied)
-    if draw:
-        parts |= _Draw(pool, units, draw, dataset.seed).run(dataset.name)
+    free = [record for record in pool if record.id not in settled]
+    units = _units(free, tied)
+    if draw and free:
+        parts |= _Draw(free, units, draw, dataset.seed, "valid" in settled.values()).run(dataset.name)
+    elif "valid" in draw and "valid" not in parts.values():
+        raise _cannot_divide(dataset.name, pool, len(_units(pool, tied)))
     return Split(
         train=tuple(record.id for record in records if parts[record.id] == "train"),
         valid=tuple(record.id for record in records if parts[record.id] == "valid"),
         test=tuple(record.id for record in records if parts[record.id] == "test"),
         seed=dataset.seed,
-        rule=_rule(records, parts, given, draw, units, dataset.seed),
+        rule=_rule(records, parts, given, draw, units, dataset.seed, settled),
     )
+
+
+def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mapping[str, str]) -> dict[str, Part]:
+    """The part of every record that is placed or tied to one that is: what judges stays apart from what trains."""
+    if not placed:
+        return {}
+    found: dict[str, Part] = {}
+    for unit in _units(records, tied):
+        there: list[Part] = [placed[record.id] for record in unit if record.id in placed]
+        if there:
+            part = min(there, key=_STRICTEST.index)
+            for record in unit:
+                found[record.id] = part
+    return {**found, **{name: placed[name] for name in found if name in placed}}
 
 
 # ------------------------------------------------------------------------------------------------------ what ties records
@@ -102,6 +122,8 @@ class _Draw:
     units: Sequence[list[Record]]
     shares: Mapping[Part, float]
     seed: int
+    judged: bool = False
+    """Whether images that are not drawn validate already."""
     taken: dict[Part, Counter[str]] = field(default_factory=dict)
 
     def run(self, name: str) -> dict[str, Part]:
@@ -144,7 +166,7 @@ class _Draw:
                 self._move(placed, min(holders, key=lambda index: len(placed[index][0])), "train")
 
     def _something_validates(self, placed: _Placed, name: str) -> None:
-        if "valid" not in self.shares or self.taken["valid"].total():
+        if self.judged or "valid" not in self.shares or self.taken["valid"].total():
             return
         for index in sorted(range(len(placed)), key=lambda index: len(placed[index][0])):
             unit, part = placed[index]
@@ -203,14 +225,16 @@ def _check_enough(dataset: Dataset, labelled: Sequence[Record], records: Sequenc
         )
     if not pool:
         raise DataError(f"{name} has no image to train on: all are in valid or test. Add a part named train.")
-    readable, there = {record.target for record in pool}, _count(record for record in labelled if record.part in (None, "train"))
+    part_of = {**{record.id: record.part for record in labelled}, **dataset.placed}
+    readable = {record.target for record in pool}
+    there = _count(record for record in labelled if part_of[record.id] in (None, "train"))
     lost = sorted(label for label in there if label not in readable)
     if lost:
         what = f"class {quoted(lost[0])} has" if len(lost) == 1 else f"{len(lost)} classes (first: {quoted(lost[0])}) have"
         count = f"{counted(there[lost[0]], 'image')} of {quoted(lost[0])}"
         raise DataError(f"{what} no training image that can be read ({count} cannot). Mend these files or take the class out.")
     absent: dict[str, Part | None] = {
-        record.target or "": record.part for record in reversed(records) if record.target not in readable
+        record.target or "": part_of[record.id] or "valid" for record in reversed(records) if record.target not in readable
     }
     if absent:
         raise _never_trained(name, records, absent, sorted(label or "" for label in readable))
@@ -263,14 +287,16 @@ def _rule(
     draw: Mapping[Part, float],
     units: Sequence[Sequence[Record]],
     seed: int,
+    settled: Mapping[str, Part],
 ) -> str:
     """How the split came about, in words."""
-    words = []
+    words = [f"{counted(len(settled), 'image')} placed beforehand"] if settled else []
     if given:
         words.append("given: " + ", ".join(part for part in ("train", *_DRAWN) if part in given))
     if draw:
         drawn = " and ".join(f"{share:.0%} {part}" for part, share in draw.items())
-        words.append(f"{drawn} drawn at random from {'train' if given else 'all'}, stratified by class, seed {seed}")
+        source = "the others" if settled else "train" if given else "all"
+        words.append(f"{drawn} drawn at random from {source}, stratified by class, seed {seed}")
         kept = [unit for unit in units if len(unit) > 1]
         if kept:
             n_images = sum(map(len, kept))

@@ -12,6 +12,7 @@ import torch
 
 from headstart.backbones.choices import next_size
 from headstart.core import Changed, Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
+from headstart.data.earlier import from_json, noted
 from headstart.errors import DataError, StoreError
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
@@ -26,9 +27,10 @@ from headstart.train.course import Course, Snapshot
 from headstart.train.observers.rows import row_in_words
 
 
-def first_plan(dataset: Dataset, settings: Settings, task: Any) -> Plan:
-    """What is known before anything heavy is imported or read."""
-    return Plan(data={"name": dataset.name, "origin": dict(dataset.origin)}, task=task.state(), settings=settings)
+def first_plan(dataset: Dataset, settings: Settings, task: Any, start: Path | str | None = None) -> Plan:
+    """What is known before anything heavy is imported or read; `start` is the run or bundle that the training starts from."""
+    data = {"name": dataset.name, "origin": dict(dataset.origin)} | ({} if start is None else {"from": str(start)})
+    return Plan(data=data, task=task.state(), settings=settings)
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Books:
         if (self.run.path / "split.json").is_file():
             return
         self.run.write_split(begun.split)
-        self.run.write_audit(begun.audit.json())
+        note_images(self.run, begun)
         self._write_plan(begun)
 
     def happened(self, begun: Begun, event: Event, seconds: float) -> Sequence[str]:
@@ -152,11 +154,17 @@ class Books:
     def _write_plan(self, begun: Begun, finished: bool = False) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}
         state = begun.state
-        plan = first_plan(self.dataset, self.settings, state.task)
+        plan = first_plan(self.dataset, self.settings, state.task, self.run.plan().data.get("from"))
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
         self.run.write_plan(
             Plan(plan.data, plan.task, self.settings, begun.store.geometry, tuple(state.phases), engine, finished)
         )
+
+
+def note_images(run: Run, begun: Begun) -> None:
+    """Keeps what was found in the files, with the content and the label of each, by which they are known again."""
+    images = {name: list(known) for name, known in noted(begun.split, begun.audit).images.items()}
+    run.write_audit({**begun.audit.json(), "images": images})
 
 
 def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -> bundles.Bundle:
@@ -227,15 +235,10 @@ def _shown(path: Path) -> str:
 
 def require_same(run: Run, begun: Begun, changed_data: bool) -> None:
     """Raises `DataError` when the images that train and choose are no longer those the run began with, and says which."""
-    was, now = run.split(), begun.split
-    before = {name: part for part in ("train", "valid", "test") for name in getattr(was, part)}
-    after = {name: part for part in ("train", "valid", "test") for name in getattr(now, part)}
-    changes = {
-        "new": sorted(after.keys() - before.keys()),
-        "gone": sorted(before.keys() - after.keys()),
-        "in another part": sorted(name for name in before.keys() & after.keys() if before[name] != after[name]),
-    }
-    if run.plan().engine.get("pixels") == begun.store.key and not any(changes.values()):
+    was, now = from_json(run.split(), run.audit().get("images", {})), noted(begun.split, begun.audit)
+    changes = was.changes(now)
+    rewritten = not was.images and run.plan().engine.get("pixels") != begun.store.key
+    if not rewritten and not any(changes.values()):
         return
     told = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -243,9 +246,11 @@ def require_same(run: Run, begun: Begun, changed_data: bool) -> None:
         if names
     ]
     if changed_data:
-        run.write_split(now)
+        run.write_split(begun.split)
+        note_images(run, begun)
         return
     raise DataError(
         f"the images changed since the run began: {'; '.join(told) or 'files were written again or lie elsewhere'}. With other images the "
-        "training cannot end as it would have. To go on with what is there now: --changed-data (changed_data=True)."
+        "training cannot end as it would have, and rows do not compare. To go on with what is there now: --changed-data "
+        "(changed_data=True); or `headstart more RUN --data PATH`, which makes a run of its own."
     )

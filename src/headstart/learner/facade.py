@@ -13,13 +13,15 @@ from torch import nn
 
 from headstart import model as models
 from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, Settings, Task
-from headstart.data import pixels, sources
+from headstart.data import fixes, pixels, sources
 from headstart.data._paths import outside
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError, HeadstartError, Stopped
 from headstart.evaluate import views
 from headstart.evaluate.predict import predict
+from headstart.learner import onward
 from headstart.learner.books import Books, first_plan, make_bundle, require_same
+from headstart.learner.onward import Start, start_of
 from headstart.learner.presses import Presses, counted
 from headstart.metrics import Measured
 from headstart.modalities import image
@@ -60,6 +62,8 @@ class Learner:
         settings: all settings at once; single ones can be given by name: `size=160, batch_size=16`.
         backbone: a name, a path, a finished run, or your own `nn.Module`.
         metrics: names, or functions of (probs [batch, classes], targets [batch]).
+        labels: label files (path,label,action,part,reason) to apply to the data, one after another.
+        from_run: a finished run or bundle whose weights, backbone and head, the training starts from, in a run of its own.
         run: the run folder; by default the first free `runs/<data>-<n>`.
         observer: who is told what happens; by default the table that suits the terminal or notebook.
         started: the `time.perf_counter()` that the first `minutes` count from; by default the call of the verb.
@@ -75,6 +79,8 @@ class Learner:
         *,
         backbone: str | Path | nn.Module | None = None,
         metrics: Metric | Sequence[Metric] | None = None,
+        labels: str | Path | Sequence[str | Path] = (),
+        from_run: str | Path | Start | None = None,
         run: str | Path | None = None,
         observer: Observer | None = None,
         started: float | None = None,
@@ -85,18 +91,24 @@ class Learner:
             changes["backbone"] = "module" if isinstance(backbone, nn.Module) else str(backbone)
         self._metrics, changes["metrics"] = metric_names(settings.metrics if metrics is None else metrics)
         self.settings = changed(settings, changes)
+        self._module = backbone if isinstance(backbone, nn.Module) else None
         self.data = sources.open_path(data) if isinstance(data, str | Path) else data
+        for file in [labels] if isinstance(labels, str | Path) else labels:
+            self.data = fixes.apply_labels(self.data, file)
+        self._start = start_of(from_run, self._module) if isinstance(from_run, str | Path) else from_run
+        if self._start is not None:
+            self.data, self.settings = onward.adopted(self.data, self.settings, self._start)
         self.stopped = False
         """Whether the last verb was ended early by Ctrl-C or a notebook's stop button."""
         self._task: Task = SingleLabel(self.data.classes)
         self._task.metrics(self._metrics)  # a typo in a metric's name is told now, not after the first epoch
-        self._module = backbone if isinstance(backbone, nn.Module) else None
         self._observer, self._folder, self._started = observer, run, started
         self._model: models.Model | None = None
         self._run: Run | None = None
         self._begun: Begun | None = None
         self._earlier: list[Row] = []
-        self._frozen = False
+        self._before: dict[str, str] = {}
+        self._changed_data = self._frozen = False
 
     # ------------------------------------------------------------------------------------------------------- training
 
@@ -111,7 +123,7 @@ class Learner:
         settings, kept for later calls.
         """
         if restart:
-            self._model, self._begun, self._run, self._earlier = None, None, None, []
+            self._model, self._begun, self._run, self._start, self._earlier = None, None, None, None, []
         epochs, minutes = self._asked(epochs, minutes, changes, "fine_tune", least=0)
         return self._watched(lambda clock: self._two_steps(epochs, clock), minutes)
 
@@ -120,11 +132,27 @@ class Learner:
         epochs, minutes = self._asked(epochs, minutes, changes, "fit", least=1)
         return self._watched(lambda clock: self._one_step(epochs, clock), minutes)
 
-    def more(self, epochs: int | None = None, *, minutes: float | None = None, **changes: Any) -> "Learner":
+    def more(
+        self,
+        epochs: int | None = None,
+        *,
+        minutes: float | None = None,
+        data: Dataset | str | Path | None = None,
+        changed_data: bool = False,
+        **changes: Any,
+    ) -> "Learner":
         """This learner after further epochs or minutes of what it did last; the table, its numbering and the schedule go on.
 
-        Training goes on from where the learning rate began to fall, not from the finished model.
+        Training goes on from where the learning rate began to fall, not from the finished model. `data` is where the images
+        are now; with other images or new classes in it a run of its own starts from the weights of this one, and says what the
+        model lost and gained.
+
+        Raises:
+            DataError: when the images changed since the run began; `changed_data=True` goes on with what there is.
         """
+        if data is not None:
+            self._turn_to(onward.opened(data, self._run))
+        self._changed_data = changed_data
         verb = self.fit if self.settings.method == "fit" else self.fine_tune
         return verb(epochs, minutes=minutes, **changes)
 
@@ -236,6 +264,9 @@ class Learner:
         """The model as it is now."""
         if self._model is None:
             settings = self.settings
+            if self._start is not None:
+                self._model = onward.model_of(self._start, self._task.outputs, settings)
+                return self._model
             source = settings.backbone if self._module is None else self._module
             backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed)
             self._model = models.build(backbone, self._task.outputs, settings.head_kind, settings.seed)
@@ -305,7 +336,7 @@ class Learner:
         if begun.state.rows:
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
-            yield from solved.solve_head(begun.state, begun.features, self._again, clock)
+            yield from solved.solve_head(begun.state, begun.features, self._again, clock, self._start is not None)
         else:
             yield from recipes.train_head(begun.state, clock)
         if epochs != 0 and not (begun.state.hurry or begun.state.hurried):
@@ -331,12 +362,8 @@ class Learner:
             yield from steps(settings.epochs, clock)
             return
         self._earlier = []
-        begun = yield from self._beginning(False)
-        try:
-            require_same(self.run, begun, changed_data)
-        except DataError:
-            begun.store.close()
-            raise
+        self._changed_data = changed_data
+        begun = yield from self._continued(False)
         where = str(self.run.checkpoints)
         checkpoint.take_up(begun.state, found, where)
         self.run.write_rows(begun.state.rows)
@@ -355,7 +382,7 @@ class Learner:
 
         Beware: the books must see an event before the first step, or it is no news to them.
         """
-        begun = self._begun or (yield from self._beginning(with_features))
+        begun = self._begun or (yield from self._continued(with_features))
         if with_features and begun.features is None:
             begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
         self._begun = begun
@@ -363,15 +390,45 @@ class Learner:
         if sentence := classes_in_words(begun.state):
             yield Note(sentence)
 
+    def _turn_to(self, data: Dataset) -> None:
+        """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""
+        self._begun, self._earlier = None, self.history
+        if not onward.is_other(data, self._run, self.data.classes):
+            self.data = replace(data, classes=self.data.classes)
+            return
+        self._start = start_of(self.run.path, self._module, beside=True)
+        self.data, self.settings = onward.adopted(data, self.settings, self._start)
+        self._task = SingleLabel(self.data.classes)
+        self._model, self._run, self._folder, self._earlier = None, None, None, []
+
+    def _continued(self, with_features: bool) -> Generator[Event, None, Begun]:
+        """The data read and divided; where a run goes on, it must be what the run began with."""
+        begun = yield from self._beginning(with_features)
+        try:
+            if self._run is not None and onward.earlier_of(self._run) is not None:
+                require_same(self._run, begun, self._changed_data)
+        except DataError:
+            begun.store.close()
+            raise
+        return begun
+
     def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
         """Reads and divides the data; the run folder is there before that."""
         for sentence in self.data.notes:
             yield Note(sentence)
+        onward.require_known(self.data, tuple(self._task.state()["classes"]), self._run)
+        fresh = self._start if not self._earlier else None
+        earlier = (None if self._run is None else onward.earlier_of(self._run)) or (fresh.earlier if fresh else None)
+        wanted = with_features or (fresh is not None and fresh.classes != self.data.classes)
         device = self._device()
         store = pixels.start(self.data, self.geometry)
         try:
             model = self.model.to(device).to(memory_format=torch.channels_last)
-            begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, with_features)
+            begun = yield from begin(self.data, store, model, self._task, self.settings, self._metrics, device, wanted, earlier)
+            if fresh is not None:
+                self._before = onward.taken_over(begun, fresh)
+            for sentence in () if self._earlier else onward.told_fixes(begun, earlier):
+                yield Note(sentence)
         except BaseException:
             store.close()
             raise
@@ -399,8 +456,9 @@ class Learner:
         clock = Clock.start(sum_of_seconds(self.history) if before is None else before, minutes, self._already())
         created = self._run is None
         if self._run is None:
-            folder = None if self._folder is None else outside(self.data, self._folder)
-            plan = first_plan(self.data, self.settings, self._task)
+            chosen = self._folder or (self._start.folder() if self._start else None)
+            folder = None if chosen is None else outside(self.data, chosen)
+            plan = first_plan(self.data, self.settings, self._task, self._start.path if self._start else None)
             self._run = Run.create(plan, folder, self.data.name, place_of_runs(self.data))
         books = Books(self._run, self.data, self.settings)
         screen = choose() if self._observer is None else Guarded("The observer", self._observer, _to_stderr)
@@ -442,11 +500,11 @@ class Learner:
     def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
         noted = self._begun is not None
         if self._begun is not None:
-            books.began(self._begun)
+            self._began(self._begun, books)
         for event in events:
             if self._begun is not None:
                 if not noted:
-                    books.began(self._begun)
+                    self._began(self._begun, books)
                     noted = True
                 for sentence in books.happened(self._begun, event, clock.seconds()):
                     observer.show(Note(sentence))
@@ -468,6 +526,11 @@ class Learner:
                     "Press Ctrl-C again to stop at once and save what `resume` goes on from, a third time to quit."
                 )
             )
+
+    def _began(self, begun: Begun, books: Books) -> None:
+        books.began(begun)
+        if self._start is not None and not self.run.changes():
+            onward.note_before(self.run, self._start, self._before)
 
     def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
         self.stopped = True
@@ -491,7 +554,7 @@ class Learner:
         state = begun.state
         state.seconds = clock.seconds()
         state.restore(state.kept()["epoch"])
-        for line in books.finished(begun, self.stopped):
+        for line in (*onward.told_changes(self.run, begun), *books.finished(begun, self.stopped)):
             observer.show(Note(line))
 
 

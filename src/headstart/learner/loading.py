@@ -1,15 +1,17 @@
 """Learners from what is on disk: a finished run, an interrupted one, a bundle."""
 
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from headstart import model as models
-from headstart.core import Dataset, Observer, Settings
+from headstart.core import Dataset, Observer
 from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError
+from headstart.learner import onward
 from headstart.learner.facade import Learner
 from headstart.store import bundle as bundles
+from headstart.store import checkpoints
+from headstart.store.bundle import Bundle
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 
@@ -22,23 +24,36 @@ def load(
 ) -> Learner:
     """The learner of a run or bundle: it predicts at once, and trains on where its data is still there (or given as `data`).
 
+    Data with other images or classes than the run had starts a run of its own from this one's weights, which stays as it is:
+    every image keeps the part it had, and a new class gets a row in the head.
+
     Raises:
         NotARun: when there is none at `path`.
         NewerFormat: when a later headstart wrote it.
     """
-    run = _run_of(path)
+    run = onward.run_of(path)
     bundle = bundles.load(run.path if run else path)
-    ours = bundle.config["headstart"]
-    known = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: _plain(value) for name, value in ours.get("settings", {}).items() if name in known})
-    task = SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
-    if run is not None:
-        settings = run.plan().settings  # what was asked for last, which the bundle of an earlier row does not know
+    task = onward.task_of(bundle)
+    if data is not None:
+        data = onward.opened(data, run)
+        if onward.is_other(data, run, task.classes):
+            start = onward.start_of(path, beside=True)
+            return Learner(data, start.settings, from_run=start, observer=observer, started=started)
+    return _loaded(run, bundle, data, observer, started)
+
+
+def _loaded(
+    run: Run | None, bundle: Bundle, data: Dataset | str | Path | None, observer: Observer | None, started: float | None
+) -> Learner:
+    """The learner of what was saved, to be gone on with where it was."""
+    task = onward.task_of(bundle)
+    # what was asked for last, which the bundle of an earlier row does not know
+    settings = onward.settings_of(bundle) if run is None else run.plan().settings
     learner = Learner(_data_of(run, data, task.classes), settings, observer=observer, started=started)
     learner._model, learner._run, learner._earlier, learner._task = (
         models.load_bundle(bundle),
         run,
-        list(ours.get("rows", ())),
+        list(bundle.config["headstart"].get("rows", ())),
         task,
     )
     return learner
@@ -58,33 +73,35 @@ def resume(
         DataError: when the data is no longer what it was; `changed_data=True` goes on with what there is now.
     """
     run = Run.open(path)
-    try:
-        learner = load(run.path, data, observer, started)
-    except NotARun:  # interrupted before its first row
-        task = SingleLabel.from_state(dict(run.plan().task))
-        learner = Learner(_data_of(run, data, task.classes), run.plan().settings, observer=observer, started=started)
-        learner._run = run
+    start = run.plan().data.get("from")
+    if start is not None and checkpoints.newest(run.checkpoints)[0] is None and not run.plan().finished:
+        learner = _begun_anew(run, data, start, observer, started)
+    else:
+        try:
+            learner = _loaded(run, bundles.load(run.path), data, observer, started)
+        except NotARun:  # interrupted before its first row
+            learner = _begun_anew(run, data, None, observer, started)
     return learner.resume(changed_data)
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _run_of(path: str | Path) -> Run | None:
-    if str(path) == "last" or (Path(path) / "plan.json").is_file() or (Path(path).parent / "plan.json").is_file():
-        return Run.open(path)
-    return None
+def _begun_anew(
+    run: Run, data: Dataset | str | Path | None, start: str | None, observer: Observer | None, started: float | None
+) -> Learner:
+    """The learner that the run began with, whatever it has done since."""
+    task, settings = SingleLabel.from_state(dict(run.plan().task)), run.plan().settings
+    learner = Learner(_data_of(run, data, task.classes), settings, from_run=start, observer=observer, started=started)
+    learner._run = run
+    return learner
 
 
 def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[str, ...]) -> Dataset:
     """The data given, or that of the run if it is still there, or none: then training says what is missing."""
     if data is not None:
-        return sources.open_path(data) if isinstance(data, str | Path) else data
+        return replace(onward.opened(data, run), classes=classes)
     try:
         if run is not None:
-            return sources.from_origin(run.plan().data["origin"])
-        reason = "this is a bundle without a run"
+            return replace(sources.from_origin(run.plan().data["origin"]), classes=classes)
+        reason = "this is a bundle without a run."
     except (HeadstartError, StoreError) as error:
         reason = str(error)
     return Dataset(
@@ -92,5 +109,5 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[
         (),
         classes,
         None,
-        notes=(f"The data of this model is not at hand ({reason}); give it with hs.load(path, data=...).",),
+        notes=(f"The data of this model is not at hand: {reason} Give it: --data PATH, in Python hs.load(path, data=...).",),
     )

@@ -97,6 +97,14 @@ class Run:
         """Keeps `split`."""
         atomic.write_json(self.path / "split.json", {"format": FORMAT, **to_json(split)})
 
+    def audit(self) -> dict[str, Any]:
+        """What was found in the files, and what was noted of each image; empty before they were read."""
+        return self._read("audit.json")
+
+    def changes(self) -> dict[str, Any]:
+        """What a model that started from an earlier one lost and gained; empty for one that did not."""
+        return self._read("changes.json")
+
     def append_row(self, row: Row) -> None:
         """Adds a row to the history; it is on disk when this returns."""
         atomic.append_line(self.path / "history.jsonl", json.dumps(to_json(row, exact=False), ensure_ascii=False))
@@ -164,7 +172,7 @@ class Run:
 
     def discard(self) -> None:
         """Removes a run that came to nothing: only what headstart wrote into it, and the folder if it is then empty."""
-        for name in ("plan.json", "env.json", "split.json", "audit.json", "steps.jsonl", ".lock"):
+        for name in ("plan.json", "env.json", "split.json", "audit.json", "changes.json", "steps.jsonl", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
@@ -172,6 +180,11 @@ class Run:
     def _write(self, name: str, data: Mapping[str, Any]) -> None:
         atomic.write_json(self.path / name, {"format": FORMAT, **to_json(data, exact=False)})
 
+    def _read(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        return check_format(atomic.read_json(file), file) if file.is_file() else {}
+
+    write_changes = partialmethod(_write, "changes.json")
     write_audit = partialmethod(_write, "audit.json")
     write_env = partialmethod(_write, "env.json")
 

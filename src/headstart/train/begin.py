@@ -12,6 +12,7 @@ from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, S
 from headstart.data import balance, pixels
 from headstart.data.audit import Audit, auditing, require_usable
 from headstart.data.batches import Examples
+from headstart.data.earlier import PARTS, Earlier
 from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
 from headstart.engine.frozen import FrozenForward, choose_frozen
@@ -36,6 +37,7 @@ class Begun:
     audit: Audit
     split: Split
     features: Features | None
+    dataset: Dataset
 
 
 def begin(
@@ -47,9 +49,15 @@ def begin(
     metrics: Sequence[Any],
     device: torch.device,
     with_features: bool,
+    earlier: Earlier | None = None,
 ) -> Generator[Event, None, Begun]:
-    """Yields what happens, returns what training starts from. `store` may still be filling."""
-    make_split(dataset, store.ids, {})  # what cannot be divided is told before anything is read
+    """Yields what happens, returns what training starts from. `store` may still be filling.
+
+    Images that an `earlier` training knew keep the part they had in it.
+    """
+    make_split(
+        dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}
+    )  # what cannot be divided is told before anything is read
     features = (yield from engine_features(store, model, device)) if with_features else None
     for index in range(len(store)):
         store.wait(index)
@@ -59,14 +67,24 @@ def begin(
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
-    split = make_split(dataset, found.usable(), found.groups())
+    split = divided(dataset, found, earlier)
     targets = {record.id: record.target for record in dataset.records}
     places = {name: place for place, name in enumerate(store.ids)}
     parts = {
         part: _examples(store, [places[name] for name in ids], task, task.encode([targets[name] for name in ids]))
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
-    return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features)
+    return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features, dataset)
+
+
+def divided(dataset: Dataset, found: Audit, earlier: Earlier | None) -> Split:
+    """The split of the usable images; that of the earlier training itself where nothing has changed."""
+    if earlier is None:
+        return make_split(dataset, found.usable(), found.groups())
+    placed = earlier.placed(dataset, {file.id: file.digest for file in found.files})
+    split = make_split(placed, found.usable(), found.groups())
+    same = all(set(getattr(split, part)) == set(getattr(earlier.split, part)) for part in PARTS)
+    return earlier.split if same else split
 
 
 def _examples(store: PixelStore, indices: Sequence[int], task: Task, targets: Any) -> Examples:

@@ -69,7 +69,7 @@ def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.
 def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
     """What is left to do at the end when everything is evaluated: solve the head, save the model twice, leave."""
     solving = state.spent.get("solving", 0.0) if state.solves_again(phase) else 0.0
-    return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving
+    return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
 
 
 def too_short(state: TrainState, clock: Clock, ending: float) -> str:

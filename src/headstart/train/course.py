@@ -115,6 +115,6 @@ def _learning(model: Model, course: Course) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters()) | factors
 
 
-def weights_of(model: Model) -> dict[str, Tensor]:
-    """A copy of the model's state on the CPU."""
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the state of a model, or of a part of one, on the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.core import Event, Note, Outputs, Progress, RowDone
 from headstart.data import balance
@@ -16,6 +16,7 @@ from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
 from headstart.seeds import numpy_generator
 from headstart.train.budget import Clock
+from headstart.train.course import weights_of
 from headstart.train.features import Features
 from headstart.train.state import TrainState
 
@@ -25,11 +26,13 @@ CHECKED = 8
 Recompute = Callable[[], Generator[Event, None, Features]]
 
 
-def solve_head(state: TrainState, features: Features, recompute: Recompute, clock: Clock) -> Iterator[Event]:
+def solve_head(state: TrainState, features: Features, recompute: Recompute, clock: Clock, rival: bool = False) -> Iterator[Event]:
     """Step 1, solved: the head at the mode of its posterior on cached features; yields row 0.
 
-    Should the engine that computed the features lead to other outputs than torch does, they are computed again by torch.
+    With `rival` the head that the model comes with stays where the validation part says that it is the better one. Should the
+    engine that computed the features lead to other outputs than torch does, they are computed again by torch.
     """
+    came_with = weights_of(state.model.head)
     solved = _solve(state, features)
     difference = _disagreement(state, features)
     if difference > LOGITS_AGREE:
@@ -38,13 +41,33 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
         )
         features = yield from recompute()
         solved = _solve(state, features)
-    outputs = _from_features(state, features, "valid")
-    row = state.add_row(0, "head", solved.train_loss, outputs, None, clock.seconds())
-    yield Note(
-        f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
-        f"{solved.effective_parameters:.0f} of {solved.weight.size:,} numbers determined by the data."
-    )
+    outputs, train_loss, stays = _from_features(state, features, "valid"), solved.train_loss, False
+    if rival:
+        outputs, train_loss, stays = _better(state, features, came_with, outputs, train_loss)
+    row = state.add_row(0, "head", train_loss, outputs, None, clock.seconds())
+    if stays:
+        yield Note("The head stays as it came: solved on these images it would be no better on the validation part.")
+    else:
+        yield Note(
+            f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
+            f"{solved.effective_parameters:.0f} of {solved.weight.size:,} numbers determined by the data."
+        )
     yield RowDone(row)
+
+
+def _better(
+    state: TrainState, features: Features, came_with: dict[str, Tensor], outputs: Outputs, train_loss: float
+) -> tuple[Outputs, float, bool]:
+    """Of the head that the model came with and the solved one, which it has, the better: its outputs, its loss, if the first."""
+    solved = weights_of(state.model.head)
+    state.model.head.load_state_dict(came_with)
+    first = _from_features(state, features, "valid")
+    losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (first, outputs)]
+    if losses[0] <= losses[1]:
+        said = _from_features(state, features, "train").mean
+        return first, float(state.task.loss(said, state.parts["train"].targets).mean()), True
+    state.model.head.load_state_dict(solved)
+    return outputs, train_loss, False
 
 
 def _solve(state: TrainState, features: Features) -> Any:
@@ -62,9 +85,19 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
     train, which = state.parts["train"], slice(None) if which is None else which
+    targets = train.targets.numpy()[which]
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
     weights = None if state.settings.balance == "none" else balance.weights(train.groups)[which]
-    return head_solve.SOLVERS[state.task.solver](rows, train.targets.numpy()[which], state.task.outputs, weights=weights)
+    there = np.unique(targets)
+    solver = head_solve.SOLVERS[state.task.solver]
+    if len(there) == state.task.outputs:
+        return solver(rows, targets, state.task.outputs, weights=weights)
+    # a class that an earlier training knew and this one has no image of keeps its row: nothing is known against it
+    solved = solver(rows, np.searchsorted(there, targets), len(there), weights=weights)
+    kept = weights_of(state.model.head)
+    weight, bias = kept["weight"].double().numpy(), kept["bias"].double().numpy()
+    weight[there], bias[there] = solved.weight, solved.bias
+    return replace(solved, weight=weight, bias=bias)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:

@@ -1,0 +1,261 @@
+"""Going on from a finished run with other images: its weights, its parts and its answers, taken into a run of their own.
+
+The earlier run stays as it is: rows measured on another validation part do not compare, and a model that got worse must not
+take the place of one that was good (docs/decisions/0009).
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from headstart import model as models
+from headstart.core import Dataset, Settings
+from headstart.data import earlier as earlier_data
+from headstart.data import fixes, sources
+from headstart.data._scan import counted, quoted
+from headstart.data.earlier import Earlier
+from headstart.errors import BadSetting, DataError
+from headstart.evaluate import changes
+from headstart.model import Model
+from headstart.store import bundle as bundles
+from headstart.store.bundle import Bundle
+from headstart.store.runs import Run
+from headstart.tasks.single_label import SingleLabel
+from headstart.train import handover
+from headstart.train.begin import Begun
+from headstart.train.settings import changed
+
+Data = Dataset | str | Path
+
+
+@dataclass(frozen=True)
+class Start:
+    """The finished training that another one starts from; `run` is None for a bundle without its run folder."""
+
+    path: Path
+    model: Model
+    classes: tuple[str, ...]
+    settings: Settings
+    earlier: Earlier | None
+    run: Run | None
+    beside: bool = False
+    """Whether the new run folder takes its name from that run."""
+
+    def folder(self) -> Path | None:
+        """The first free folder called after the run, None where the new run is called after its data."""
+        if not self.beside or self.run is None:
+            return None
+        name, number = re.sub(r"-\d+$", "", self.run.path.name), 2
+        while (folder := self.run.path.with_name(f"{name}-{number}")).exists():
+            number += 1
+        return folder
+
+
+def start_of(path: str | Path, module: nn.Module | None = None, beside: bool = False) -> Start:
+    """What a training that starts from the run or bundle at `path` needs of it.
+
+    Raises:
+        NotARun, NewerFormat: as `load`.
+    """
+    run = run_of(path)
+    bundle = bundles.load(run.path if run else path)
+    where = run.path if run else Path(path).expanduser().absolute()
+    return Start(
+        where,
+        models.load_bundle(bundle, module),
+        task_of(bundle).classes,
+        run.plan().settings if run else settings_of(bundle),
+        None if run is None else earlier_of(run),
+        run,
+        beside,
+    )
+
+
+def run_of(path: str | Path) -> Run | None:
+    """The run that a path means, None for a bundle by itself."""
+    if str(path) == "last" or (Path(path) / "plan.json").is_file() or (Path(path).parent / "plan.json").is_file():
+        return Run.open(path)
+    return None
+
+
+def settings_of(bundle: Bundle) -> Settings:
+    """The settings a bundle was made with, as far as this version has them."""
+    known = {field.name for field in fields(Settings)}
+    kept = bundle.config["headstart"].get("settings", {})
+    return Settings(**{name: _plain(value) for name, value in kept.items() if name in known})
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def task_of(bundle: Bundle) -> SingleLabel:
+    """What the outputs of a bundle mean."""
+    return SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
+
+
+def earlier_of(run: Run) -> Earlier | None:
+    """What the run knew of its images, None before it has divided them."""
+    if not (run.path / "split.json").is_file():
+        return None
+    return earlier_data.from_json(run.split(), run.audit().get("images", {}))
+
+
+# -------------------------------------------------------------------------------------------------------- which data
+
+
+def opened(data: Data, run: Run | None) -> Dataset:
+    """The data given; a path is read as the run read its own (label rule, groups, shares, seed), where it is of the same kind."""
+    if isinstance(data, Dataset):
+        return data
+    origin = {} if run is None else run.plan().data.get("origin", {})
+    kind = "image_folder" if Path(data).expanduser().is_dir() else "image_csv"
+    if origin.get("kind") != kind:
+        shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
+        return sources.open_path(data, **shares)
+    try:
+        return sources.from_origin(origin, path=data)
+    except DataError as error:
+        if "fixes" not in origin:
+            raise
+        plain = sources.from_origin({name: value for name, value in origin.items() if name != "fixes"}, path=data)
+        return replace(plain, notes=(*plain.notes, f"The label file of the run does not fit these images any more: {error}"))
+
+
+def is_other(dataset: Dataset, run: Run | None, classes: tuple[str, ...]) -> bool:
+    """Whether the data set has other images, labels or classes than the run (or bundle) knew; nothing is read."""
+    earlier = None if run is None else earlier_of(run)
+    if earlier is None:
+        return not set(dataset.classes) <= set(classes)
+    return not earlier.same_names(dataset)
+
+
+def require_known(dataset: Dataset, classes: tuple[str, ...], run: Run | None) -> None:
+    """Raises `DataError` when the data is not at hand, or labels came up that the model has no output for."""
+    if not dataset.records and dataset.root is None and dataset.notes:
+        raise DataError(dataset.notes[0])
+    strange = sorted({record.target for record in dataset.records if record.target is not None} - set(classes))
+    if strange and run is not None:
+        raise DataError(
+            f"{counted(len(strange), 'class', 'classes')} of {quoted(dataset.name)} came up since the run began: "
+            f"{', '.join(map(quoted, strange[:5]))}. The model has no output for {'it' if len(strange) == 1 else 'them'}. "
+            f"To go on with what is there now, in a run of its own: headstart more {run.path} --data {dataset.root or 'PATH'} --epochs 3"
+        )
+
+
+def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset, Settings]:
+    """The data with the classes of the start first and new ones after them, the settings that the model of the start fixes.
+
+    Raises:
+        DataError: when the data cannot be the whole of what is to be learned.
+        BadSetting: when the settings name another model.
+    """
+    new = [name for name in dataset.classes if name not in start.classes]
+    gone = [name for name in start.classes if name not in dataset.classes]
+    missing = () if start.earlier is None else start.earlier.missing(dataset)
+    if len(dataset.classes) < 2:
+        lost = f" {counted(len(missing), 'image')} that the model was made with {'is' if len(missing) == 1 else 'are'} not in it."
+        raise DataError(
+            f"{quoted(dataset.name)} has {counted(len(dataset.classes), 'class', 'classes')}.{lost if missing else ''} "
+            "The data given must be all that the model shall know from now on, earlier images too: put the new images beside them."
+        )
+    notes = [f"This training starts from {start.path}, which stays as it is."]
+    if new:
+        notes.append(f"New to the model: {', '.join(map(quoted, new))}. The head gets a row for each, started from its images.")
+    if gone:
+        notes.append(
+            f"No image of {', '.join(map(quoted, gone))} is left: the head keeps what it knows of "
+            f"{'it' if len(gone) == 1 else 'them'}, but nothing measures it, and training on the others may make it forget."
+        )
+    if missing:
+        known = len(start.earlier.parts()) if start.earlier else 0
+        notes.append(
+            f"{len(missing):,} of the {known:,} images that the model was made with are not in {quoted(dataset.name)} "
+            f"(first: {quoted(missing[0])}): the model may forget what only they showed."
+        )
+    settings, told = _fixed(settings, start)
+    dataset = replace(dataset, classes=(*start.classes, *new), notes=(*dataset.notes, *notes, *told))
+    return dataset, settings
+
+
+def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
+    """The settings with the model that the start has, and what had to be changed for it."""
+    taken = start.settings
+    if settings.backbone not in (Settings().backbone, taken.backbone) or (taken.pretrained and not settings.pretrained):
+        raise BadSetting(
+            f"the model comes from {start.path} (backbone {taken.backbone}), so neither another backbone ({settings.backbone}) nor "
+            "random weights can be asked for. Leave one of the two out."
+        )
+    kind = start.model.head_kind
+    told, head = [], settings.head
+    if kind != "linear" and head == "solve":
+        head = "train"
+        told = [f"The head of that model is of the kind {kind}, which cannot be solved: it is trained by gradient steps."]
+    fixed = {"backbone": taken.backbone, "pretrained": taken.pretrained, "head_kind": kind, "head": head}
+    return changed(settings, {**fixed, "size": settings.size or taken.size}), told
+
+
+def model_of(start: Start, outputs: int, settings: Settings) -> Model:
+    """A model with the weights of the start and `outputs` outputs; new ones never win until they have been given rows."""
+    models.build_backbone(start.model.backbone, size=settings.size)
+    return handover.widened(start.model, outputs, settings.seed)
+
+
+# ------------------------------------------------------------------------------------------------ before and after
+
+
+def taken_over(begun: Begun, start: Start) -> dict[str, str]:
+    """Gives the new classes their rows; returns what the earlier model said of the validation images of classes it knew."""
+    began = time.perf_counter()
+    said = _answers(begun, start.classes)
+    begun.state.spent["changes"] = time.perf_counter() - began
+    if begun.features is not None and begun.state.task.outputs > len(start.classes):
+        handover.start_new_rows(begun.state, begun.features, len(start.classes))
+    return said
+
+
+def told_fixes(begun: Begun, earlier: Earlier | None) -> list[str]:
+    """What a label file changes in the parts that choose and judge, in sentences."""
+    return fixes.on_judges(begun.dataset, begun.split, earlier.parts() if earlier else {})
+
+
+def _answers(begun: Begun, classes: tuple[str, ...]) -> dict[str, str]:
+    """What the model says of each validation image that is of one of these classes."""
+    state = begun.state
+    valid = state.parts["valid"]
+    among = [place for place, name in enumerate(state.task.decode(valid.targets)) if name in classes]
+    if not among:
+        return {}
+    said = state.task.decode(state.outputs("valid").mean.argmax(1))
+    return {valid.ids[place]: said[place] for place in among}
+
+
+def note_before(run: Run, start: Start, before: Mapping[str, str]) -> None:
+    """Keeps in the run folder where the training comes from and what the model said then, so that it can be compared later."""
+    run.write_changes({"from": str(start.path), "before": dict(before), "classes": []})
+
+
+def told_changes(run: Run, begun: Begun) -> list[str]:
+    """What the model as it is now lost and gained, in sentences; `changes.json` has it in numbers. None where it began afresh."""
+    noted = run.changes()
+    before = noted.get("before", {})
+    state = begun.state
+    valid = state.parts["valid"]
+    among = [place for place, name in enumerate(valid.ids) if name in before]
+    if not among:
+        return []
+    said = state.task.decode(state.outputs("valid").mean.argmax(1))
+    truth = state.task.decode(valid.targets)
+    found = changes.compared(
+        [truth[place] for place in among],
+        np.array([before[valid.ids[place]] != truth[place] for place in among]),
+        np.array([said[place] != truth[place] for place in among]),
+    )
+    run.write_changes({**noted, "classes": [change.json() for change in found]})
+    return changes.in_words(found)

@@ -1,0 +1,52 @@
+"""A head that takes a new class: old rows stay, the new one stands on its prototype."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart import model as models
+from headstart.errors import BadSetting
+from headstart.tasks.single_label import _softmax as softmax
+from headstart.train.handover import last_layer, prototypes, widened
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_a_wider_head_says_of_the_known_classes_what_it_said(kind: str) -> None:
+    narrow = models.build(models.build_backbone("tiny"), 3, kind, seed=1).eval()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = narrow(x)
+        wide = widened(narrow, 5, seed=1).eval()
+        after = wide(x)
+    assert torch.allclose(after[:, :3], before, atol=1e-6)
+    assert (after.softmax(1)[:, 3:] == 0).all()
+    assert wide.backbone is narrow.backbone
+    assert widened(narrow, 3, seed=1) is narrow
+
+
+def test_a_head_that_does_not_end_in_a_linear_layer_says_so() -> None:
+    with pytest.raises(BadSetting, match="does not end in a linear layer"):
+        last_layer(torch.nn.Sequential(torch.nn.Linear(3, 2, device="meta"), torch.nn.Softmax(1)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_prototypes_have_the_scale_of_the_rows_and_the_share_of_their_class(seed: int, new: int) -> None:
+    draw = np.random.default_rng(seed)
+    known, width, n = 3, 6, 60
+    weight, bias = draw.normal(0, 2, (known, width)).astype(np.float32), draw.normal(0, 1, known).astype(np.float32)
+    targets = np.concatenate([np.arange(known + new), draw.integers(0, known + new, n)])
+    inputs = (draw.normal(0, 1, (len(targets), width)) + np.eye(known + new, width)[targets] * 3).astype(np.float32)
+    rows, offsets = prototypes(inputs, targets, weight, bias)
+    middle = weight.mean(0)
+    lengths = np.linalg.norm(rows - middle, axis=1)
+    assert lengths == pytest.approx([np.linalg.norm(weight - middle, axis=1).mean()] * new, rel=1e-4)
+    for place, row in enumerate(rows):  # slow twin: one class, one image at a time
+        mean = sum(x for x, y in zip(inputs, targets, strict=True) if y == known + place) / (targets == known + place).sum()
+        away = mean - inputs.mean(0)
+        assert np.dot(row - middle, away) == pytest.approx(np.linalg.norm(row - middle) * np.linalg.norm(away), rel=1e-4)
+    probs = softmax(inputs.astype(float) @ np.concatenate([weight, rows]).T + np.concatenate([bias, offsets]))
+    for place in range(new):
+        assert probs[:, known + place].mean() == pytest.approx((targets == known + place).mean(), rel=1e-5)
