@@ -76,7 +76,7 @@ def start(model: Model, phase: Phase, seed: int = 0) -> Course:
     norm_mode(model, phase.norms)  # decides which norms learn, so before the optimizer is made
     attached = adapters.attach(model, phase.adapters, seed)
     optimizer = make_optimizer(model, phase, attached)
-    return Course(phase, optimizer, Place(phase.first_epoch), attached, average.begun(model, phase.ema))
+    return Course(phase, optimizer, Place(phase.first_epoch), adapters=attached, average=average.begun(model, phase.ema))
 
 
 def snapshot(model: Model, course: Course) -> Snapshot:

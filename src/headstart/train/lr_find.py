@@ -8,9 +8,10 @@ from itertools import count
 
 from headstart.core import Batch, Phase
 from headstart.data.batches import training_batches
-from headstart.model import norm_mode, set_trainable
+from headstart.errors import HeadstartError
+from headstart.train import course as courses
 from headstart.train import precision
-from headstart.train.optim import make_optimizer, set_rates
+from headstart.train.optim import set_rates
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
@@ -40,14 +41,17 @@ def ramp(state: TrainState, phase: Phase) -> Ramp:
     """
     model = deepcopy(state.model)
     phase = replace(phase, precision=precision.choose(model, state.task, _batches(state, phase), phase, state.device))
-    set_trainable(model, phase.first_stage)
-    norm_mode(model, phase.norms)
-    optimizer = make_optimizer(model, phase)
+    course = courses.start(model, phase, state.settings.seed)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (place / (STEPS - 1)) for place in range(STEPS)]
     losses: list[float] = []
     for rate, batch in zip(rates, _batches(state, phase), strict=False):
-        set_rates(optimizer, rate / phase.lr)
-        losses.append(float(step(model, optimizer, batch, state.task, phase)))
+        set_rates(course.optimizer, rate / phase.lr)
+        loss = step(model, course.optimizer, batch, state.task, phase, course.adapters)
+        if loss is None:
+            raise HeadstartError(
+                f"memory does not suffice for a step of {len(batch.ids)} images in pieces of {phase.piece}. Give a smaller batch_size or size."
+            )
+        losses.append(float(loss))
         if ran_away(losses):
             break
     if not math.isfinite(losses[-1]):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,11 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     """The `SolvedHead` on the features of the training images, or of these of them."""
     from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
 
-    train, which = state.parts["train"], slice(None) if which is None else which
-    targets = train.targets.numpy()[which]
+    train = state.parts["train"]
+    chosen = np.arange(len(train)) if which is None else which
+    targets = train.targets.numpy()[chosen]
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
-    weights = None if state.settings.balance == "none" else balance.weights(train.groups)[which]
+    weights = None if state.settings.balance == "none" else balance.weights(train.groups)[chosen]
     there = np.unique(targets)
     solver = head_solve.SOLVERS[state.task.solver]
     if len(there) == state.task.outputs:
