@@ -189,7 +189,7 @@ def test_a_finished_run_has_nothing_to_resume(shapes: Path) -> None:
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(shapes: Path) -> None:
     broken = killed(shapes, 7, 2, checkpoint_seconds=0.0)
-    folders = sorted(broken.run.checkpoints.iterdir())
+    folders = sorted(folder for folder in broken.run.checkpoints.iterdir() if folder.name.isdecimal())
     assert len(folders) == checkpoints.KEPT
     cut = folders[-1] / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:1000])
@@ -304,10 +304,10 @@ def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     watcher = Watcher()
     learn = learner(shapes, watcher)
     began = time.perf_counter()
-    learn.fine_tune(minutes=0.5)
-    assert time.perf_counter() - began == pytest.approx(30.0, abs=2.0)
+    learn.fine_tune(minutes=0.2)
+    assert time.perf_counter() - began == pytest.approx(12.0, abs=1.0)
     steps = [event for event in watcher.events if isinstance(event, StepDone)]
-    assert len(steps) > 100
+    assert len(steps) > 30
     assert steps[-1].lr < 0.01 * max(event.lr for event in steps)
     assert learn.history[-1]["epoch"] >= 1
     assert learn.run.plan().phases[-1].seconds is not None

@@ -47,7 +47,8 @@ class FakeLearner:
     made: list["FakeLearner"] = []
     stop = False
 
-    def __init__(self, data: Any, settings: Settings, *, run: Any, observer: Any, started: float) -> None:
+    def __init__(self, data: Any, settings: Settings, *, run: Any, observer: Any, started: float, from_run: Any) -> None:
+        assert from_run is None
         self.data, self.settings, self.observer, self.asked = data, settings, observer, ("", -1)
         self.run = SimpleNamespace(path=Path(run or "runs/photos-1"))
         self.history, self.kept, self.stopped = [FIRST, LAST], 0, self.stop
