@@ -165,10 +165,11 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         ending = seconds_at_the_end(state, phase)
         if clock.left() < ending:
             yield Note(too_short(state, clock, ending))
-        phase = replace(phase, seconds=clock.left() + (trunk.place.seconds if trunk else 0.0))
-    state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
     start, seed = courses.start, state.settings.seed
     state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    if phase.seconds is not None:  # only now: the first optimizer of a process takes a second to be made
+        phase = state.course.phase = replace(phase, seconds=clock.left() + state.course.place.seconds)
+    state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
     if state.course.adapters:
         yield Note(adapters.in_words(state.model, state.course.adapters))
     yield from go_on(state, clock, ())
