@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, Settin
 from headstart.data import fixes, pixels, sources
 from headstart.data._paths import outside
 from headstart.engine import device as engine
-from headstart.errors import BadSetting, DataError, HeadstartError, Stopped
+from headstart.errors import BadSetting, DataError
 from headstart.evaluate import views
 from headstart.evaluate.predict import predict
 from headstart.learner import onward
 from headstart.learner.books import Books, first_plan, make_bundle, require_same
 from headstart.learner.onward import Start, start_of
-from headstart.learner.presses import Presses, counted
+from headstart.learner.presses import counted
+from headstart.learner.watching import Events, Watching
 from headstart.metrics import Measured
 from headstart.modalities import image
 from headstart.report import rates, results, summary
@@ -43,14 +43,12 @@ from headstart.train.begin import (
     torch_features,
 )
 from headstart.train.budget import Clock
-from headstart.train.course import snapshot
 from headstart.train.features import Features
 from headstart.train.forecast import Forecast, lay_out
 from headstart.train.observers import Together, choose
 from headstart.train.observers.guarded import Guarded
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
 
-Events = Generator[Event, None, None]
 Recipe = Callable[[Clock], Events]
 
 
@@ -472,17 +470,11 @@ class Learner:
             trackers = tracking.started(self.settings.track, self._run.path, plan, lambda text: screen.show(Note(text)))
             observer = Together((screen, trackers))
             with self._run.claimed(), engine.tuned_run(self._device()), counted(gentle) as presses:
+                watching = Watching(books, observer, clock, presses, lambda: self._begun, self._opened)
                 try:
-                    with closing(recipe(clock)) as events:  # one that is stopped gives the model back as it goes on
-                        self._drive(events, books, observer, presses, clock)
-                except KeyboardInterrupt:
-                    if presses.quits():
-                        raise
-                    self._stop(books, observer, clock)
-                except HeadstartError:
-                    self._finish(books, observer, clock)  # rows made before the error are not lost
-                    raise
-                self._finish(books, observer, clock)
+                    watching.through(recipe(clock))
+                finally:
+                    self.stopped = watching.stopped
         finally:
             if created and not self.history and not self._run.checkpoints.is_dir():
                 self._run.discard()
@@ -497,65 +489,10 @@ class Learner:
         began, self._started = self._started, None
         return 0.0 if began is None else time.perf_counter() - began
 
-    def _drive(self, events: Iterator[Event], books: Books, observer: Observer, presses: Presses, clock: Clock) -> None:
-        noted = self._begun is not None
-        if self._begun is not None:
-            self._began(self._begun, books)
-        for event in events:
-            if self._begun is not None:
-                if not noted:
-                    self._began(self._begun, books)
-                    noted = True
-                for sentence in books.happened(self._begun, event, clock.seconds()):
-                    observer.show(Note(sentence))
-            observer.show(event)
-            if presses.asks():
-                self._hurry(observer, presses)
-            presses.raise_if_any()
-
-    def _hurry(self, observer: Observer, presses: Presses) -> None:
-        """Hands on that the user asks for an early end; a press before the first step stops as it does without."""
-        begun = self._begun
-        if begun is None or begun.state.course is None:
-            presses.gentle = 0
-        elif not (begun.state.hurry or begun.state.hurried):
-            begun.state.hurry = True
-            observer.show(
-                Note(
-                    "Ending early: the learning rate falls to zero within a few steps, then the model is evaluated and saved. "
-                    "Press Ctrl-C again to stop at once and save what `resume` goes on from, a third time to quit."
-                )
-            )
-
-    def _began(self, begun: Begun, books: Books) -> None:
-        books.began(begun)
+    def _opened(self, _begun: Begun) -> None:
+        """Notes what the model that came says of the images that will judge the new one."""
         if self._start is not None and not self.run.changes():
             onward.note_before(self.run, self._start, self._before)
-
-    def _stop(self, books: Books, observer: Observer, clock: Clock) -> None:
-        self.stopped = True
-        begun = self._begun
-        if begun is None or not begun.state.rows:
-            raise Stopped(
-                "stopped before the first row, so there is no model yet. Run the same again: images already read and "
-                "features already computed are taken from the cache."
-            )
-        observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
-        state = begun.state
-        if state.course is not None:
-            if state.trunk is None or state.trunk.phase != state.course.phase:
-                state.trunk = snapshot(state.model, state.course)
-            books.stopped(begun, clock.seconds())
-
-    def _finish(self, books: Books, observer: Observer, clock: Clock) -> None:
-        begun = self._begun
-        if begun is None or not begun.state.rows:
-            return
-        state = begun.state
-        state.seconds = clock.seconds()
-        state.restore(state.kept()["epoch"])
-        for line in (*onward.told_changes(self.run, begun), *books.finished(begun, self.stopped)):
-            observer.show(Note(line))
 
 
 def place_of_runs(data: Dataset) -> Path | None:
