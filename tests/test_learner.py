@@ -500,3 +500,18 @@ def test_the_plan_keeps_how_the_engine_was_checked_also_when_features_come_from_
         told.append(json.loads((learn.run.path / "plan.json").read_text())["engine"])
     assert told[0] == told[1]
     assert told[0]["agreement"]["engine"] == told[0]["frozen"] and told[0]["agreement"]["cosine"] > 0.9999
+
+
+@pytest.mark.parametrize(("size", "words"), [(32, "is not smaller than the size of the images, 32"), (40, "Try train_size=22")])
+def test_a_training_size_must_be_smaller(shapes: Path, size: int, words: str) -> None:
+    learn, _ = learner(shapes, train_size=size)
+    with pytest.raises(BadSetting, match=words):
+        learn.fine_tune(1)
+    assert [row["epoch"] for row in learn.history] == [0]
+
+
+def test_a_smaller_training_size_is_in_the_phase_and_leaves_predictions_at_full_size(shapes: Path) -> None:
+    learn, _ = learner(shapes, train_size=20)
+    learn.fine_tune(2)
+    assert learn.run.plan().phases[-1].train_size == 20
+    assert learn.geometry.size == 32

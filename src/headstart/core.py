@@ -164,6 +164,8 @@ class Settings:
     head_kind: str = "linear"
     """A file in `heads/`; only a linear head can be solved."""
     size: int | None = None
+    train_size: int | None = None
+    """Side in pixels of the images that all layers learn from until the learning rate falls; None: `size`, as in the descent."""
     batch_size: int = 32
     augment: Literal["none", "flip", "dihedral", "light", "strong"] = "flip"
     seed: int = 0
@@ -193,6 +195,7 @@ class Settings:
         check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
+        check(self.train_size is None or 16 <= self.train_size <= 4096, "train_size", "from 16 to 4096 pixels")
         check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
         check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
@@ -260,6 +263,8 @@ class Phase:
     adapters: int = 0
     """Rank of the low-rank changes that the backbone's trainable stages learn; 0: they learn in full."""
     augment: str = "flip"
+    train_size: int = 0
+    """Side of the images in pixels until the rate falls; 0: full size."""
     batch_size: int = 32
     piece: int = 16
     """Images that go through the model at once; the gradients of a batch's pieces add up. Halved when memory runs out."""

@@ -90,3 +90,21 @@ def test_from_any_step_it_goes_on_to_the_same_end(stop: int) -> None:
     assert told == wanted
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+# ------------------------------------------------------------------------------------------------------- smaller images
+
+
+def test_images_are_smaller_until_the_rate_falls() -> None:
+    phase = Phase("all", 1, lr=1.0, train_size=20, cooldown=0.35)
+    inputs = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    given = Batch(inputs, torch.tensor([0, 1, 2]), ("a", "b", "c"))
+    assert loop.seen(given, phase, 0.64).inputs.shape == (3, 3, 20, 20)
+    assert loop.seen(given, phase, 0.66) is given
+    assert loop.seen(given, replace(phase, train_size=0), 0.1) is given
+    small = loop.seen(given, phase, 0.0)
+    assert small.targets is given.targets
+    assert small.inputs.mean().item() == pytest.approx(inputs.mean().item(), abs=0.01)
+    assert small.inputs.is_contiguous(memory_format=torch.channels_last)
+    flat = replace(given, inputs=torch.full((1, 3, 32, 32), 0.25), ids=("a",))
+    assert torch.allclose(loop.seen(flat, phase, 0.0).inputs, torch.tensor(0.25))

@@ -89,6 +89,12 @@ def train(
     augment: Annotated[
         str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
     ] = "flip",
+    train_size: Annotated[
+        int | None,
+        _option(
+            COURSE, "Side of the training images in pixels until the rate falls: faster epochs, coarser images.", default="size"
+        ),
+    ] = None,
     batch_size: Annotated[int, _option(COURSE, "Images per step. Smaller needs less memory.")] = 32,
     backbone: Annotated[str, _option(MODEL, "small, medium, large, any timm model, a weights file or a run.")] = "small",
     pretrained: Annotated[bool, _option(MODEL, "Start from pretrained weights, or from random ones.")] = True,
@@ -176,6 +182,7 @@ def train(
         pretrained=pretrained,
         head_kind=head_kind,
         size=size,
+        train_size=train_size,
         batch_size=batch_size,
         augment=_word("augment", augment),
         seed=seed,

@@ -186,7 +186,7 @@ class Learner:
                     self.data, self.geometry, self.model, self._task, settings, self._metrics, self._device()
                 )
             first_stage = len(self.model.stages()) - 1 if self._frozen else 0
-            prices, facts = pricing.prices(start, self.data.name, first_stage, already)
+            prices, facts = pricing.prices(start, self.data.name, first_stage, already, minutes is not None)
         return lay_out(prices, facts, epochs, minutes, lambda seconds: budget.time_of_day(seconds - already))
 
     def freeze(self) -> "Learner":

@@ -86,6 +86,15 @@ def window(pixels: UInt8[np.ndarray, "height width 3"], short: int, position: fl
     return pixels[top : top + short, left : left + short]
 
 
+def shrunk(inputs: Float[Any, "batch 3 height width"], size: int) -> Float[Any, "batch 3 size size"]:
+    """The same images at `size` x `size`, antialiased, in channels_last memory on their device."""
+    import torch
+    from torch.nn import functional
+
+    scaled = functional.interpolate(inputs, size=(size, size), mode="bilinear", antialias=True)
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
 def to_input(pixels: UInt8[Any, "batch size size 3"], geometry: Geometry) -> Float[Any, "batch 3 size size"]:
     """Bytes on the scale 0-1, less the mean, by the standard deviation: float32, channels_last in memory, on the same device."""
     return normalise(pixels.permute(0, 3, 1, 2), geometry)

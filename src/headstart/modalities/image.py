@@ -9,7 +9,7 @@ from PIL import Image
 from headstart.core import Geometry
 from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw, find_preset
 from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, area, decode, load, read_bytes
-from headstart.modalities._geometry import LONGEST, centre, fit_short, geometry, normalise, scale, to_input, window
+from headstart.modalities._geometry import LONGEST, centre, fit_short, geometry, normalise, scale, shrunk, to_input, window
 from headstart.modalities._show import sheet
 from headstart.modalities._signatures import shown
 
@@ -39,6 +39,7 @@ __all__ = [
     "scale",
     "sheet",
     "shown",
+    "shrunk",
     "to_input",
     "window",
 ]

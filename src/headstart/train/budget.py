@@ -12,6 +12,7 @@ from headstart.data.batches import centres, training_batches
 from headstart.evaluate import predict
 from headstart.train import course as courses
 from headstart.train import precision
+from headstart.train.loop import seen
 from headstart.train.observers.rows import duration
 from headstart.train.state import TrainState
 from headstart.train.step import step
@@ -93,16 +94,19 @@ def epoch_seconds(state: TrainState, phase: Phase) -> float:
 
 
 def training_seconds(state: TrainState, phase: Phase) -> float:
-    """About how long the steps of an epoch of the phase take here: two steps of a copy of the model tell."""
+    """About how long the steps of an epoch of the phase take here: two steps of a copy of the model tell, of each size of images."""
     train = state.parts["train"]
     model = deepcopy(state.model)
     batch = next(training_batches(train, phase, state.settings.seed, 1, 0, state.device))
-    course, seconds = courses.start(model, phase), []
-    for _ in range(2):
-        started = time.perf_counter()
-        step(model, course.optimizer, batch, state.task, phase, course.adapters)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds) / len(batch.ids) * len(train)
+    course, per_batch = courses.start(model, phase), 0.0
+    for progress, share in ((0.0, 1.0 - phase.cooldown), (1.0, phase.cooldown)) if phase.train_size else ((1.0, 1.0),):
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            step(model, course.optimizer, seen(batch, phase, progress), state.task, phase, course.adapters)
+            seconds.append(time.perf_counter() - started)
+        per_batch += share * min(seconds)
+    return per_batch / len(batch.ids) * len(train)
 
 
 def plan_in_words(state: TrainState, phase: Phase, per_step: float, event: StepDone) -> str:

@@ -3,10 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
-from headstart.core import Batch, Cooling, EpochDone, StepDone, Task
+from headstart.core import Batch, Cooling, EpochDone, Phase, StepDone, Task
+from headstart.modalities import image
 from headstart.model import Model, norm_mode
 from headstart.train import average
 from headstart.train import course as courses
@@ -43,7 +45,7 @@ def run(
                 cooling = True
                 yield Cooling()
             place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
-            loss = step(model, course.optimizer, batch, task, phase, course.adapters)
+            loss = step(model, course.optimizer, seen(batch, phase, progress), task, phase, course.adapters)
             if loss is None:
                 yield MemoryShort(len(batch.ids))
                 return
@@ -70,6 +72,17 @@ def run(
             yield EpochDone(place.epoch - place.rowless, train_loss, place.lr, last)
         # beware: the place moves on only now, so that a training that ends before the epoch's row will make it when it goes on
         place.epoch, place.batch, place.losses, place.counts, place.rowless = place.epoch + 1, 0, [], [], rowless
+
+
+def seen(batch: Batch, phase: Phase, progress: float) -> Batch:
+    """The batch as the model sees it at this progress: smaller until the rate falls where the phase says so.
+
+    Early layers are the dearest and learn little; what is fine in an image can be learned at the end (Touvron et al. 2019, "Fixing the
+    train-test resolution discrepancy": the last steps must see the size of prediction).
+    """
+    if not phase.train_size or progress >= 1.0 - phase.cooldown:
+        return batch
+    return replace(batch, inputs=image.shrunk(batch.inputs, phase.train_size))
 
 
 def read_at_once(loss: Tensor) -> bool:

@@ -27,6 +27,7 @@ from headstart.train.begin import begin, exhausted
 from headstart.train.budget import CLOSING_SECONDS, Clock
 from headstart.train.features import Features
 from headstart.train.forecast import ELSEWHERE, Facts, Line, Prices
+from headstart.train.sensitivity import without_idle_stages
 from headstart.train.solved import solve_head
 from headstart.train.state import TrainState
 
@@ -87,12 +88,12 @@ def of_state(state: TrainState) -> Start:
     return Start(replace(state, model=deepcopy(state.model), rows=list(state.rows), spent=dict(state.spent)), ())
 
 
-def prices(start: Start, name: str, first_stage: int, already: float) -> tuple[Prices, Facts]:
+def prices(start: Start, name: str, first_stage: int, already: float, by_clock: bool) -> tuple[Prices, Facts]:
     """What the rest of a training on the data `name` costs, and what it is; `already` seconds of its time are gone."""
     state, settings = start.state, start.state.settings
     going_on = bool(state.rows) and start.row is None
-    phase = recipes.base_phase(state, "fit" if settings.method == "fit" else "all", 1)
-    phase = replace(phase, first_stage=first_stage if settings.method == "fit" else 0)
+    whole = recipes.step_two(state, 1)
+    phase = replace(recipes.base_phase(state, "fit", 1), first_stage=first_stage) if settings.method == "fit" else whole
     budget.time_a_forward(state)
     row = state.spent["a forward"] * len(state.parts["valid"]) + state.spent.get("saving", SAVING_SECONDS)
     before = [Line("until now", already, "starting, finding the images")] if already else []
@@ -106,6 +107,10 @@ def prices(start: Start, name: str, first_stage: int, already: float) -> tuple[P
     chosen, probing = _precision(state, phase)
     phase = replace(phase, precision=chosen)
     trunk = state.trunk if state.trunk is not None and recipes.alike(state.trunk.phase, phase) else None
+    if by_clock and trunk is None and phase.name == "all":
+        phase, _ = without_idle_stages(
+            state.model, state.task, phase, training_batches(state.parts["train"], phase, settings.seed, 1, 0, state.device)
+        )
     found = Prices(
         before=tuple(before),
         probing=probing,

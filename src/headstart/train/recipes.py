@@ -43,6 +43,7 @@ def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:
         lr=settings.base_lr or SCRATCH_LR,
         first_stage=len(state.model.stages()) - 1,
         norms="frozen",
+        train_size=0,
         piece=_piece(state, "frozen"),
         first_epoch=0,
     )
@@ -102,6 +103,7 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         piece=_piece(state, norms),
         after_row=state.next_epoch - 1 if state.rows else -1,
         augment=settings.augment,
+        train_size=_train_size(state),
         batch_size=settings.batch_size,
         label_smoothing=settings.label_smoothing,
         weight_decay=settings.weight_decay,
@@ -114,6 +116,26 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
+
+
+def _train_size(state: TrainState) -> int:
+    """The smaller size that images are trained at, 0 for none.
+
+    Raises:
+        BadSetting: when it is not smaller, or the backbone takes one size only.
+    """
+    small, spec, size = state.settings.train_size, state.model.backbone.spec, state.parts["train"].store.geometry.size
+    if small is None:
+        return 0
+    if spec.fixed_size:
+        raise BadSetting(
+            f"the backbone {spec.name} takes images of {spec.size} pixels only, got train_size={small}. Leave train_size out."
+        )
+    if small >= size:
+        raise BadSetting(
+            f"train_size={small} is not smaller than the size of the images, {size} pixels. Try train_size={size * 5 // 7}."
+        )
+    return small
 
 
 def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
@@ -203,6 +225,8 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             if state.has_trunk():
                 continue
             state.trunk = courses.snapshot(state.model, course)
+            if phase.train_size:
+                state.spent["a step"] = 0.0  # beware: steps are larger from here on, and forwards are not
         yield event
         if isinstance(event, StepDone) and (change := ended_early(state, event, pacing)):
             return change
