@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+
+from drawn import shape_image
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,19 +33,14 @@ def untouched_randomness() -> Iterator[None]:
     assert after == before, "the test moved a global random generator"
 
 
-def shape_image(kind: str, number: int, side: int = 40) -> Image.Image:
-    """A light square or disc on a dark, noisy ground; the same for the same arguments."""
-    draw = np.random.default_rng(number * 7 + len(kind))
-    pixels = draw.integers(0, 60, (side, side + 8, 3), dtype=np.uint8)
-    y, x = np.mgrid[:side, : side + 8]
-    row, column, radius = side / 2 + draw.integers(-4, 5), side / 2 + 4 + draw.integers(-4, 5), side / 4
-    inside = {
-        "disc": (y - row) ** 2 + (x - column) ** 2 < radius**2,
-        "square": (abs(y - row) < radius) & (abs(x - column) < radius),
-        "stripe": (y // 5) % 2 == 0,
-    }[kind]
-    pixels[inside] = pixels[inside] // 2 + np.array([150, 170, 190], np.uint8)
-    return Image.fromarray(pixels)
+@pytest.fixture
+def plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No curve and no probing of the precision, which take as long as a tiny training, where many of these are compared.
+
+    The probe is a matter of time: trainings with caches of their own may come to other precisions, and are not equal then.
+    """
+    monkeypatch.setattr("headstart.report.curve.save", lambda *_: None)
+    monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,17 @@ def test_fine_tune_writes_one_table_and_a_bundle_that_answers_the_same(shapes: P
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert [row["stage"] for row in rows] == ["head", "all", "all"]
     assert rows == seen.rows() == learn.run.rows()
-    assert set(rows[1]) == {"epoch", "stage", "train_loss", "valid_loss", "error_rate", "error_rate_95", "lr", "seconds"}
+    assert set(rows[1]) == {
+        "epoch",
+        "stage",
+        "train_loss",
+        "valid_loss",
+        "error_rate",
+        "error_rate_95",
+        "lr",
+        "seconds",
+        "beyond_noise",
+    }
     assert rows[0]["lr"] is None
     assert rows[1]["lr"] > rows[2]["lr"] > 0
     assert rows[0]["seconds"] < rows[1]["seconds"] < rows[2]["seconds"]

@@ -21,6 +21,7 @@ from headstart.store import checkpoints
 from headstart.store.runs import Run
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 
 class Killed(BaseException):
@@ -105,17 +106,46 @@ COURSES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("course", COURSES)
-@pytest.mark.parametrize("step", [1, 4, 11])
-def test_a_killed_training_resumes_to_the_same_weights_and_rows(shapes: Path, course: str, step: int) -> None:
-    settings = COURSES[course]
-    broken = killed(shapes, step, 3, checkpoint_seconds=1000.0, **settings)
-    assert_resumes_to(learner(shapes, **settings).fine_tune(3), broken)
+QUICK = {
+    ("fine_tune", 1),
+    ("fine_tune", 11),
+    ("adapting norms", 4),
+    ("head by gradient", 1),
+    ("head by gradient", 11),
+    ("keeping the best", 4),
+    ("averaged adapters on small images", 4),
+}
+
+
+@pytest.fixture(scope="module")
+def straight(shapes: Path) -> Callable[[str, int], hs.Learner]:
+    """The learner after so many epochs of a course, without an interruption; trained once, and not to be changed."""
+    made: dict[tuple[str, int], hs.Learner] = {}
+
+    def trained(course: str, epochs: int) -> hs.Learner:
+        if (course, epochs) not in made:
+            made[course, epochs] = learner(shapes, **COURSES[course]).fine_tune(epochs)
+        return made[course, epochs]
+
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("course", "step"),
+    [
+        pytest.param(course, step, marks=() if (course, step) in QUICK else pytest.mark.slow)
+        for course in COURSES
+        for step in (1, 4, 11)
+    ],
+)
+def test_a_killed_training_resumes_to_the_same_weights_and_rows(shapes: Path, straight: Any, course: str, step: int) -> None:
+    broken = killed(shapes, step, 3, checkpoint_seconds=1000.0, **COURSES[course])
+    assert_resumes_to(straight(course, 3), broken)
 
 
 @pytest.mark.parametrize("step", [4, 5, 8])
-def test_a_checkpoint_after_the_last_step_of_an_epoch_makes_its_row(shapes: Path, step: int) -> None:
-    assert_resumes_to(learner(shapes).fine_tune(2), killed(shapes, step, 2, checkpoint_seconds=0.0))
+def test_a_checkpoint_after_the_last_step_of_an_epoch_makes_its_row(shapes: Path, straight: Any, step: int) -> None:
+    assert_resumes_to(straight("fine_tune", 2), killed(shapes, step, 2, checkpoint_seconds=0.0))
 
 
 def test_a_checkpoint_that_cannot_be_saved_is_told_once_and_stops_nothing(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +160,14 @@ def test_a_checkpoint_that_cannot_be_saved_is_told_once_and_stops_nothing(shapes
 
 
 @pytest.mark.parametrize("kind", [RowDone, Cooling])
-def test_a_training_killed_at_a_row_or_as_the_rate_falls_resumes(shapes: Path, kind: type) -> None:
+def test_a_training_killed_at_a_row_or_as_the_rate_falls_resumes(shapes: Path, straight: Any, kind: type) -> None:
     seen = []
 
     def second(event: Event, _steps: int) -> bool:
         seen.extend([event] if isinstance(event, kind) else [])
         return len(seen) == (2 if kind is RowDone else 1)
 
-    assert_resumes_to(learner(shapes).fine_tune(2), killed(shapes, second, 2, checkpoint_seconds=0.0))
+    assert_resumes_to(straight("fine_tune", 2), killed(shapes, second, 2, checkpoint_seconds=0.0))
 
 
 def test_a_training_killed_before_its_first_checkpoint_starts_again_in_its_folder(shapes: Path) -> None:
@@ -216,7 +246,6 @@ def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves by a hundredth of a second whenever it is read, so that a busy machine changes nothing."""
     ticks = count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
-    monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
 
 
 @pytest.mark.usefixtures("ticking")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import headstart as hs
-from conftest import shape_image
+from drawn import shape_image
 from headstart.cli.main import main
 from headstart.core import Event, Note, RowDone, StepDone
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun

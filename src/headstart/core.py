@@ -17,7 +17,8 @@ FORMAT = 1
 
 Part = Literal["train", "valid", "test"]
 Row = dict[str, Any]
-"""One row of the table: epoch, stage, train_loss, valid_loss, <metric>, <metric>_95, lr, seconds."""
+"""One row of the table: epoch, stage, train_loss, valid_loss, <metric>, <metric>_95, lr, seconds, beyond_noise (whether it is better
+than the first row by more than chance; None in the first)."""
 
 
 # ------------------------------------------------------------------------------------------------------------- data

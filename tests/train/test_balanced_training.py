@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import headstart as hs
-from conftest import shape_image
+from drawn import shape_image
 from headstart.core import Note
 from headstart.data import batches
 from headstart.train import recipes

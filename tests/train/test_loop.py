@@ -1,6 +1,7 @@
 """The loop: which events come when, what they say, and where it goes on from."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest

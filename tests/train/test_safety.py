@@ -23,6 +23,7 @@ from headstart.train import recipes
 from headstart.train import step as steps
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
 Gradients = Callable[..., torch.Tensor]
 STEPS = 4  # of an epoch: 26 training images in batches of 8, that is of 7, 7, 6 and 6
 REAL: Gradients = steps.gradients
@@ -197,7 +198,13 @@ def at_lower_rate(folder: Path) -> hs.Learner:
 
 
 @pytest.mark.parametrize(
-    ("call", "fault", "at_once"), [(5, no_number, True), (5, no_number, False), (7, no_number, True), (8, bad_gradient, False)]
+    ("call", "fault", "at_once"),
+    [
+        pytest.param(5, no_number, True, marks=pytest.mark.slow),
+        pytest.param(5, no_number, False, marks=pytest.mark.slow),
+        (7, no_number, True),
+        (8, bad_gradient, False),
+    ],
 )
 def test_the_training_steps_back_to_where_its_epoch_began_and_goes_on_at_a_lower_rate(
     shapes: Path, call: int, fault: Any, at_once: bool, monkeypatch: pytest.MonkeyPatch
@@ -218,7 +225,15 @@ def test_the_training_steps_back_to_where_its_epoch_began_and_goes_on_at_a_lower
     assert learn.run.plan().phases[-1].lr == pytest.approx(0.3 * recipes.SOLVED_LR)
 
 
-@pytest.mark.parametrize("at", [5, lambda event: isinstance(event, Changed), 7, 9])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(5, marks=pytest.mark.slow),
+        lambda event: isinstance(event, Changed),
+        7,
+        pytest.param(9, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_killed_around_a_step_back_resumes_to_the_same_weights(
     shapes: Path, at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +274,7 @@ def test_by_the_clock_a_step_back_takes_no_time_back_and_the_log_begins_anew(
     fails(monkeypatch, lambda call, _: no_number if call == 7 else None)
     broken = learner(shapes, Watcher(8), checkpoint_seconds=1000.0)
     with pytest.raises(Killed):
-        broken.fine_tune(minutes=0.5)
+        broken.fine_tune(minutes=0.2)
     logged = broken.run.steps()
     assert [entry[0] for entry in logged] == [5, 6]
     assert logged[0][2] > 6 / 100  # time went on: more ticks have passed than the steps that count

@@ -24,7 +24,8 @@ from headstart.train import checkpoint
 from headstart.train.average import holding
 from headstart.train.begin import Begun
 from headstart.train.course import Course, Snapshot
-from headstart.train.observers.rows import row_in_words
+from headstart.train.observers.rows import number, row_in_words
+from headstart.train.state import TrainState
 
 
 def first_plan(dataset: Dataset, settings: Settings, task: Any, start: Path | str | None = None) -> Plan:
@@ -117,7 +118,7 @@ class Books:
         if trunk is None:
             checkpoints.remove(self.run.stable)
             return ()
-        return self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_snapshot(trunk)))
+        return self._tried(partial(checkpoints.save, self.run.stable, checkpoint.of_trunk(begun.state)))
 
     def _changed(self, begun: Begun, seconds: float) -> Sequence[str]:
         """The phase as it now is, everywhere; what was logged of steps by the clock is past."""
@@ -211,8 +212,7 @@ def _counts(begun: Begun, dataset: Dataset) -> dict[str, dict[str, int]]:
 def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
     """Four lines: what is kept, where it is, how to predict with it, how to go on."""
     kept, folder = begun.state.kept(), _shown(run.path)
-    best_is_head = kept["epoch"] == 0 and len(begun.state.rows) > 1
-    plainly = " Row 0, the head alone, was the best: training all layers did not improve on it." if best_is_head else ""
+    plainly = why_the_first(begun.state) if kept is begun.state.rows[0] and len(begun.state.rows) > 1 else ""
     bigger = next_size(begun.state.settings.backbone)
     size = f"    A larger backbone:  --backbone {bigger.name}" if bigger else ""
     go_on = f"Finish it:  headstart resume {folder}" if stopped else f"Train more:  headstart more {folder} --epochs 3"
@@ -222,6 +222,17 @@ def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
         f"Predict:  headstart predict {folder} IMAGE...",
         f"{go_on}    Judge it:  headstart evaluate {folder}{size}",
     ]
+
+
+def why_the_first(state: TrainState) -> str:
+    """Why the first row is kept although there are others."""
+    lowest, named = state.lowest(), "Row 0, the head alone," if state.rows[0]["epoch"] == 0 else "The first row"
+    if lowest is state.rows[0]:
+        return f" {named} was the best: training all layers did not improve on it."
+    return (
+        f" {named} is kept: the valid_loss of row {lowest['epoch']} ({number(lowest['valid_loss'])}) is lower by no more than chance, with "
+        f"{len(state.parts['valid']):,} validation images. To keep the last row: --keep last."
+    )
 
 
 def _shown(path: Path) -> str:

@@ -434,6 +434,7 @@ class Learner:
         begun.state.seconds = sum_of_seconds(self._earlier)
         if self._run is not None and (stable := checkpoints.load(self._run.stable)) is not None:
             begun.state.trunk = checkpoint.to_snapshot(stable, str(self._run.stable))
+            checkpoint.take_up_losses(begun.state, stable)
         return begun
 
     def _again(self) -> Generator[Event, None, Features]:

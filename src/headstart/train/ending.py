@@ -11,7 +11,7 @@ FEW_STEPS = 3
 
 def rows_without_best(state: TrainState, phase: Phase) -> int:
     """How many rows of the phase, since it was last prolonged, came after the best row of all."""
-    best = max(state.best()["epoch"], phase.after_row)
+    best = max(state.lowest()["epoch"], phase.after_row)
     return sum(row["epoch"] > best for row in state.rows)
 
 

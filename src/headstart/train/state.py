@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Outputs, Phase, Row, Settings, Task
@@ -45,6 +46,8 @@ class TrainState:
     """Spent in training verbs before the current one."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that a forward, solving the head and saving the model took last: what must be left at a deadline."""
+    first_losses: Float[Tensor, " valid"] | None = None
+    """The loss of each validation image in the first row, with which those of later rows are compared."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
 
@@ -81,9 +84,21 @@ class TrainState:
         if rows:
             self.weights[self.kept()["epoch"]] = weights_of(self.model)
 
-    def best(self) -> Row:
+    def lowest(self) -> Row:
         """The row with the lowest monitored value; the earlier one of two equals."""
         return min(self.rows, key=lambda row: _order(row, self.settings.monitor))
+
+    def best(self) -> Row:
+        """The row with the lowest monitored value among the first and those that are better than it beyond noise.
+
+        With few validation images the lowest of many rows is low by chance. A row counts when its valid_loss is below the first
+        row's by more than the standard error of that difference (the one-standard-error rule: Hastie, Tibshirani & Friedman
+        2009, "The Elements of Statistical Learning", section 7.10). Another column that is monitored is taken as it is.
+        """
+        if self.settings.monitor != "valid_loss":
+            return self.lowest()
+        sound = [row for row in self.rows if row is self.rows[0] or row.get("beyond_noise") is not False]
+        return min(sound, key=lambda row: _order(row, "valid_loss"))
 
     def kept(self) -> Row:
         """The row whose weights the run keeps."""
@@ -116,9 +131,20 @@ class TrainState:
                 continue
             row[name] = value.value
             row[f"{name}_95"] = None if value.low is None else [value.low, value.high]
-        self.rows.append(row | {"lr": lr, "seconds": seconds})
+        self.rows.append(row | {"lr": lr, "seconds": seconds, "beyond_noise": self._beyond_noise(outputs)})
         self._remember()
         return self.rows[-1]
+
+    def _beyond_noise(self, outputs: Outputs) -> bool | None:
+        """Whether these validation outputs are better than the first row's by more than the standard error; None for the first."""
+        losses = self.task.loss(outputs.mean, self.parts["valid"].targets).double().cpu()
+        if not self.rows:
+            self.first_losses = losses
+            return None
+        if self.first_losses is None or len(self.first_losses) != len(losses) or len(losses) < 2:
+            return float(losses.mean()) < self.rows[0]["valid_loss"]
+        gain = self.first_losses - losses
+        return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
 
     def restore(self, epoch: int) -> None:
         """Gives the model the weights it had at the row `epoch`, which must be the best or the last."""
