@@ -414,3 +414,53 @@ def test_killed_processes_resume_to_the_same_weights(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["equal"], found["unreadable"]) == (4, 0)
+
+
+# --------------------------------------------------------------------------------------------------------- the seams
+
+
+@pytest.mark.usefixtures("ticking")
+def test_stages_left_out_by_the_clock_learn_again_in_a_phase_of_its_own(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.train.sensitivity.shares_of_gain", lambda *_: [0.01, 0.4, 0.4, 0.19])
+    learn = learner(shapes).fine_tune(minutes=0.2)
+    assert learn.run.plan().phases[-1].first_stage == 1
+    assert learn._begun is not None and learn._begun.state.trunk is not None
+    learn.more(1)
+    assert learn.run.plan().phases[-1].first_stage == 1  # the same phase, made longer
+    learn.more(1, batch_size=4)
+    assert learn.run.plan().phases[-1].first_stage == 0
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_head_by_gradient_that_was_killed_under_the_clock_is_resumed_and_goes_on_to_all_layers(shapes: Path) -> None:
+    settings: dict[str, Any] = {"head": "train", "checkpoint_seconds": 0.0}
+    broken = learner(shapes, Watcher(after_step(2)), **settings)
+    with pytest.raises(Killed):
+        broken.fine_tune(minutes=0.2)
+    began = time.perf_counter()
+    resumed = hs.resume(broken.run.path, observer=Watcher())
+    assert [row["stage"] for row in resumed.history][:2] == ["head", "all"]
+    assert resumed.run.plan().finished
+    assert time.perf_counter() - began < 15
+
+
+def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: Path) -> None:
+    whole = learner(shapes, keep="best").fine_tune(1)
+    head = learner(shapes, keep="best").fine_tune(0)
+    more = hs.load(head.run.path, observer=Watcher()).more(1)
+    assert [row["beyond_noise"] for row in more.history] == [row["beyond_noise"] for row in whole.history]
+    assert more._begun is not None and more._begun.state.first_losses is not None
+
+
+def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:
+    def press(event: Event, steps: int) -> bool:
+        if isinstance(event, StepDone) and steps == 2:
+            raise KeyboardInterrupt
+        return False
+
+    stopped = learner(shapes, Watcher(press)).fine_tune(2)
+    assert stopped.stopped
+    with pytest.raises(BadSetting):
+        stopped.more(1, train_size=999)
+    assert stopped.run.checkpoints.is_dir()
+    assert not stopped.run.plan().finished

@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md")))
 RUN = ("python", "bash")
-SKIPPED = ("text",)
+SKIPPED = ("text", "csv")
 NOT_RUN = ("pip install", "pytest")
 """Commands that change the environment or start the tests again: looked at, never run."""
 SHORTENED = {
@@ -79,7 +79,8 @@ def attributes_of(tree: ast.AST, name: str) -> set[str]:
 
 
 def make_data(here: Path) -> None:
-    """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, and `labels.csv`."""
+    """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, and `fixes.csv` with
+    corrections."""
     rows = ["image,label,is_valid"]
     for number in range(1, 13):
         for label in ("cat", "dog"):
@@ -92,6 +93,8 @@ def make_data(here: Path) -> None:
     _picture(here / "new_photos" / "what_is_this.jpg", "cat", 40)
     _picture(here / "new_photos" / "and_this.jpg", "dog", 41)
     (here / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    fixes = "path,label,action,part,reason\ncat/1.jpg,dog,relabel,,is a dog\ndog/7.jpg,,drop,,blurred\ndog/8.jpg,,move,train,\n"
+    (here / "fixes.csv").write_text(fixes, encoding="utf-8")
 
 
 def _picture(path: Path, label: str, number: int) -> None:

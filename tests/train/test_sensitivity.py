@@ -1,5 +1,8 @@
 """Which early stages may stay as they are when time is short: by what the first steps would gain through each."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +34,7 @@ def test_a_stage_gains_its_rate_times_its_gradient() -> None:
     """The slow twin: the sum of two batches' mean losses, differentiated at once."""
     model = models.build(models.build_backbone("tiny"), 2)
     shares = sensitivity.shares_of_gain(model, TASK, PHASE, iter(batches()))
+    assert shares is not None
     twin = models.build(models.build_backbone("tiny"), 2).eval()
     loss = sum(nn.functional.cross_entropy(twin(each.inputs), each.targets) for each in batches()[:2])
     assert isinstance(loss, torch.Tensor)
@@ -44,12 +48,22 @@ def test_a_stage_gains_its_rate_times_its_gradient() -> None:
     assert sum(shares) == pytest.approx(1.0)
 
 
-def test_the_model_is_left_as_it_was() -> None:
+@pytest.mark.parametrize("norms", ["frozen", "adapt", "train"])
+def test_the_model_is_left_as_it_was(norms: Any) -> None:
     model = models.build(models.build_backbone("tiny"), 2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    sensitivity.shares_of_gain(model, TASK, PHASE, iter(batches()))
+    sensitivity.shares_of_gain(model, TASK, replace(PHASE, norms=norms), iter(batches()))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_without_memory_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(sensitivity, "gradients", short)
+    model = models.build(models.build_backbone("tiny"), 2)
+    assert sensitivity.without_idle_stages(model, TASK, PHASE, iter(batches())) == (PHASE, None)
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def train(
             for file in labels:
                 data = apply_labels(data, file)
         if plan:
-            show_plan(data, settings, began, json, stdout)
+            show_plan(data, settings, began, json, stdout, start)
             return
         learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began, start)
     if learner.stopped:
@@ -237,12 +237,12 @@ def train_dataset(
         observer.close()
 
 
-def show_plan(data: Dataset, settings: Settings, began: float, json: bool, stdout: Stream) -> None:
+def show_plan(data: Dataset, settings: Settings, began: float, json: bool, stdout: Stream, start: str | None) -> None:
     """Writes what the training would be: a small table, or one JSON object."""
     from headstart.learner import Learner
 
     epochs = settings.epochs if settings.minutes else settings.epochs or 0
-    forecast = Learner(data, settings, started=began).plan(epochs, minutes=settings.minutes)
+    forecast = Learner(data, settings, from_run=start, started=began).plan(epochs, minutes=settings.minutes)
     write_line(stdout, to_line(forecast.json()) if json else repr(forecast))
 
 

@@ -165,8 +165,10 @@ class Learner:
             (self._observer or choose()).show(Note("There is nothing to resume: this run is finished. `more` trains it further."))
             return self
         found, troubles = checkpoints.newest(self.run.checkpoints)
-        minutes = self.settings.minutes if found is None else None
         before = 0.0 if found is None else float(found.state["seconds"])
+        minutes = self.settings.minutes if found is None else None
+        if found is not None and self.settings.minutes is not None and found.state["phase"]["name"] == "head":
+            minutes = self.settings.minutes - before / 60  # step 2 is still to come; none may be left, which it will say
         return self._watched(lambda clock: self._resumed(found, troubles, changed_data, clock), minutes, before)
 
     def plan(self, epochs: int | None = None, *, minutes: float | None = None) -> Forecast:
@@ -331,7 +333,9 @@ class Learner:
         begun = self._ready()
         if epochs != 0:
             recipes.require_pairs(begun.state)
+        begun.state.first_stage = 0  # freezing was for the next fit
         if begun.state.rows:
+            begun.state.know_first_losses()
             yield Note(f"Going on after {len(begun.state.rows)} rows; restart=True would start over.")
         elif solve and begun.features is not None:
             yield from solved.solve_head(begun.state, begun.features, self._again, clock, self._start is not None)
@@ -345,6 +349,7 @@ class Learner:
             yield from self._begin_anew(False)
         state = self._ready().state
         recipes.require_pairs(state)
+        state.know_first_losses()
         state.first_stage = len(state.model.stages()) - 1 if self._frozen else 0
         yield from recipes.fit(state, epochs, clock)
 
@@ -370,6 +375,7 @@ class Learner:
         assert state.course is not None, "a checkpoint is one of a course"
         state.course.good = checkpoint.good_of(self.run.epoch, state.course.place)
         logged = checkpoint.logged_after(self.run.steps(), state.course.place.step)
+        state.spent["a step"] = 0.0  # beware: the first steps of a process are slow, and would be taken for a busy machine
         yield Note(f"Resumed in epoch {state.course.place.epoch}, after {state.course.place.step} steps.")
         yield from recipes.go_on(state, clock, logged)
         if state.course.phase.name == "head" and settings.epochs != 0 and not (state.hurry or state.hurried):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from headstart.core import Event, Note, Observer
+from headstart.core import Event, Note, Observer, RowDone, StepDone
 from headstart.errors import HeadstartError, Stopped
 from headstart.learner import onward
 from headstart.learner.books import Books
@@ -27,6 +27,8 @@ class Watching:
     begun: Callable[[], Begun | None]
     opened: Callable[[Begun], None]
     stopped: bool = False
+    moved: bool = False
+    """Whether anything was trained, so that there is something to keep."""
 
     def through(self, events: Events) -> None:
         """Runs the recipe to its end, or to where the user stops it, and keeps what there is; a press after that quits.
@@ -43,7 +45,10 @@ class Watching:
                 raise
             self._stop()
         except HeadstartError:
-            self._finish()
+            if self.moved:
+                self._finish()
+            else:
+                self._give_back()
             raise
         self._finish()
 
@@ -57,6 +62,7 @@ class Watching:
                 for sentence in self.books.happened(begun, event, self.clock.seconds()):
                     self.observer.show(Note(sentence))
             self.observer.show(event)
+            self.moved = self.moved or isinstance(event, StepDone | RowDone)
             if self.presses.asks():
                 self._hurry()
             self.presses.raise_if_any()
@@ -94,6 +100,12 @@ class Watching:
             if state.trunk is None or state.trunk.phase != state.course.phase:
                 state.trunk = snapshot(state.model, state.course)
             self.books.stopped(begun, self.clock.seconds())
+
+    def _give_back(self) -> None:
+        """The model as it was kept: a verb that was refused leaves a run as it found it."""
+        begun = self.begun()
+        if begun is not None and begun.state.rows:
+            begun.state.restore(begun.state.kept()["epoch"])
 
     def _finish(self) -> None:
         begun = self.begun()

@@ -216,7 +216,7 @@ class Replayed:
 
     def stepped(self, place: Place, seconds: float) -> None:
         number = place.step - 1 - self._first
-        if number < len(self._logged):
+        if 0 <= number < len(self._logged):
             place.seconds = self._logged[number].seconds
         else:
             self._by_clock(place).stepped(place, seconds)
@@ -230,7 +230,7 @@ class Replayed:
 
     def _entry(self, place: Place) -> Logged | None:
         number = place.step - self._first
-        return self._logged[number] if number < len(self._logged) else None
+        return self._logged[number] if 0 <= number < len(self._logged) else None
 
     def _by_clock(self, place: Place) -> ByClock:
         self._clock = self._clock or self._then(place)

@@ -31,6 +31,7 @@ PIECE = 16
 ADAPTED_RATE = 10.0
 """Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
+LEAST_COOLDOWN = 1e-3
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
 
@@ -53,7 +54,12 @@ def train_head(state: TrainState, clock: Clock) -> Iterator[Event]:
 def train_all(state: TrainState, epochs: int | None, clock: Clock) -> Iterator[Event]:
     """Step 2: every stage, later ones faster, for `epochs` complete passes or until the clock's deadline; starts gently."""
     phase = step_two(state, epochs)
-    if phase.norms == "adapt" and state.settings.head == "solve" and not _goes_on(state, phase):
+    if (
+        phase.norms == "adapt"
+        and state.settings.head == "solve"
+        and not _goes_on(state, phase)
+        and _time_to_adapt(state, phase, clock)
+    ):
         yield from _adapt_norms(state, phase)
     yield from run_phase(state, phase, clock)
 
@@ -63,15 +69,25 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
     settings = state.settings
     solved = settings.head == "solve"
     stages = len(state.model.stages())
-    return replace(
+    phase = replace(
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
         head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved else 0.0,
-        # a phase that is prolonged leaves out the stages that it has left out so far
-        first_stage=state.trunk.phase.first_stage if state.trunk and state.trunk.phase.name == "all" else state.first_stage,
+        first_stage=state.first_stage,
     )
+    # a phase that is prolonged leaves out the stages that it has left out so far
+    prolonged = phase if state.trunk is None else replace(phase, first_stage=state.trunk.phase.first_stage)
+    return prolonged if _goes_on(state, prolonged) else phase
+
+
+def _time_to_adapt(state: TrainState, phase: Phase, clock: Clock) -> bool:
+    """Whether two forwards of the training images fit into the time before what must follow them."""
+    if phase.seconds is None:
+        return True
+    time_a_forward(state)
+    return clock.left() > 2 * len(state.parts["train"]) * state.spent["a forward"] + seconds_at_the_end(state, phase)
 
 
 def _adapt_norms(state: TrainState, phase: Phase) -> Iterator[Event]:
@@ -190,11 +206,19 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     start, seed = courses.start, state.settings.seed
     state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
     if phase.seconds is not None:  # only now: the first optimizer of a process takes a second to be made
-        phase = state.course.phase = replace(phase, seconds=clock.left() + state.course.place.seconds)
+        phase = state.course.phase = _timed(phase, state.course.place.seconds, clock.left())
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
     if state.course.adapters:
         yield Note(adapters.in_words(state.model, state.course.adapters))
     yield from go_on(state, clock, ())
+
+
+def _timed(phase: Phase, done: float, left: float) -> Phase:
+    """The phase with so many seconds left after those that are done; the rate falls in its share of what is left, so that a trunk
+    that is prolonged by little moves on too."""
+    whole = done + max(left, 0.0)
+    cooldown = phase.cooldown if done == 0 or whole <= 0 else max(phase.cooldown * max(left, 0.0) / whole, LEAST_COOLDOWN)
+    return replace(phase, seconds=done + left, cooldown=cooldown)
 
 
 def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator[Event]:
@@ -208,8 +232,8 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
     while change := (yield from _until_changed(state, clock, pacing)):
         phase, words = change
         state.becomes(phase)
-        yield Note(words)
         yield Changed()
+        yield Note(words)
 
 
 def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator[Event, None, tuple[Phase, str] | None]:
@@ -235,7 +259,8 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             if phase.seconds is not None:
                 time_a_forward(state, pacing.step_seconds(place))
             yield Note(plan_in_words(state, phase, per_step, event))
-        if isinstance(event, EpochDone) and (event.epoch > before or (event.last and place.step > first)):
+        due = isinstance(event, EpochDone) and event.last and (place.step > first or before <= phase.after_row)
+        if isinstance(event, EpochDone) and (event.epoch > before or due):
             row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), pacing.step_seconds(place), clock)
             if change := ended_early(state, row, pacing):
                 return change

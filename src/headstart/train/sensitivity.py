@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 
 from headstart.core import Batch, Phase, Task
+from headstart.engine import memory
 from headstart.model import Model, norm_mode, set_trainable, stage_of_parameters
 from headstart.train.optim import stage_rates
 from headstart.train.step import gradients
@@ -23,8 +24,9 @@ LAST_STAGES = 3
 """Always learn: the head and the two stages before it."""
 
 
-def shares_of_gain(model: Model, task: Task, phase: Phase, batches: Iterator[Batch]) -> list[float]:
-    """The share of each stage, from the input on, in what a first step at the phase's rates would gain; together one.
+def shares_of_gain(model: Model, task: Task, phase: Phase, batches: Iterator[Batch]) -> list[float] | None:
+    """The share of each stage, from the input on, in what a first step at the phase's rates would gain; together one. None where no
+    stage gains anything, or memory does not suffice: the first step will tell what to do about it.
 
     Adam's first step moves every weight by its rate against the sign of its gradient, so to first order a stage gains
     rate * |gradient|_1. The model keeps its weights; its gradients are cleared.
@@ -32,23 +34,28 @@ def shares_of_gain(model: Model, task: Task, phase: Phase, batches: Iterator[Bat
     set_trainable(model, 0)
     norm_mode(model, phase.norms)
     sums: dict[str, torch.Tensor] = {}
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]  # norms that learn move with each forward
     for batch in islice(batches, PROBED_BATCHES):
-        gradients(model, batch, task, phase)
+        enough = memory.tried(lambda batch=batch: gradients(model, batch, task, phase)) is not None
         for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None and enough:
                 sums[name] = parameter.grad + sums[name] if name in sums else parameter.grad
     model.zero_grad(set_to_none=True)
+    for buffer, kept in before:
+        buffer.copy_(kept)
     depths, rates = stage_of_parameters(model), stage_rates(len(model.stages()), phase)
     gains = torch.zeros(len(rates), dtype=torch.float64)
     for name, total in sums.items():
         gains[depths[name]] += rates[depths[name]] * total.abs().sum().double().cpu()
-    return (gains / gains.sum()).tolist() if gains.sum() > 0 else [1.0 / len(rates)] * len(rates)
+    return (gains / gains.sum()).tolist() if gains.sum() > 0 else None
 
 
 def without_idle_stages(model: Model, task: Task, phase: Phase, batches: Iterator[Batch]) -> tuple[Phase, str | None]:
     """The phase with the longest row of first stages left out that would gain next to nothing together, and what to say of it."""
     shares = shares_of_gain(model, task, phase, batches)
     first = 0
+    if shares is None:
+        return phase, None
     while first < len(shares) - LAST_STAGES and sum(shares[: first + 1]) <= NEGLIGIBLE:
         first += 1
     if first == 0:

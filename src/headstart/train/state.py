@@ -135,6 +135,12 @@ class TrainState:
         self._remember()
         return self.rows[-1]
 
+    def know_first_losses(self) -> None:
+        """The losses of the first row, where they are not known and the model still has its weights."""
+        if self.rows and self.first_losses is None and self.kept() is self.rows[0]:
+            said = self.outputs("valid").mean
+            self.first_losses = self.task.loss(said, self.parts["valid"].targets).double().cpu()
+
     def _beyond_noise(self, outputs: Outputs) -> bool | None:
         """Whether these validation outputs are better than the first row's by more than the standard error; None for the first."""
         losses = self.task.loss(outputs.mean, self.parts["valid"].targets).double().cpu()
