@@ -34,11 +34,13 @@ def untouched_randomness() -> Iterator[None]:
 
 
 @pytest.fixture
-def plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No curve and no probing of the precision, which take as long as a tiny training, where many of these are compared.
+def plain_training(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No curve and no probing of the precision, which take as long as a tiny training, but where a test is marked as `whole`.
 
     The probe is a matter of time: trainings with caches of their own may come to other precisions, and are not equal then.
     """
+    if request.node.get_closest_marker("whole"):
+        return
     monkeypatch.setattr("headstart.report.curve.save", lambda *_: None)
     monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
 

@@ -23,6 +23,7 @@ from headstart.store.runs import Run
 from headstart.train import features
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 
 class Recorder:
@@ -55,6 +56,7 @@ def shapes(make_shapes: Make) -> Path:
     return make_shapes(16)
 
 
+@pytest.mark.whole
 def test_fine_tune_writes_one_table_and_a_bundle_that_answers_the_same(shapes: Path) -> None:
     learn, seen = learner(shapes)
     learn.fine_tune(2)

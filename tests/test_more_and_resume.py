@@ -243,9 +243,9 @@ def test_changed_images_are_named_and_need_a_word(make_shapes: Make, tmp_path: P
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that moves by a hundredth of a second whenever it is read, so that a busy machine changes nothing."""
+    """A clock that moves by a thirtieth of a second whenever it is read, so that a busy machine changes nothing."""
     ticks = count()
-    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 100)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 30)
 
 
 @pytest.mark.usefixtures("ticking")
@@ -336,7 +336,7 @@ def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     learn.fine_tune(minutes=0.2)
     assert time.perf_counter() - began == pytest.approx(12.0, abs=1.0)
     steps = [event for event in watcher.events if isinstance(event, StepDone)]
-    assert len(steps) > 30
+    assert len(steps) > 12
     assert steps[-1].lr < 0.01 * max(event.lr for event in steps)
     assert learn.history[-1]["epoch"] >= 1
     assert learn.run.plan().phases[-1].seconds is not None

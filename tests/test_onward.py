@@ -17,6 +17,7 @@ from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
 from headstart.store.runs import Run
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 
 class Killed(BaseException):

@@ -18,6 +18,8 @@ from headstart.train.state import TrainState
 from headstart.train.step import step
 
 STEPS_WORTH_MAKING = 10
+SOLVED_AGAIN_SHARE = 0.3
+"""Of a phase by the clock, that the forwards for solving the head again may take."""
 CLOSING_SECONDS = 1.0
 """For the curve, the card and leaving, beside what is measured."""
 
@@ -59,12 +61,15 @@ def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
 def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.0) -> float:
     """What evaluation, the head and saving will take after the last step, while a step takes so long (0: as when last timed).
 
-    A machine that gets busy slows steps and forwards alike, and steps are timed all the time.
+    A machine that gets busy slows steps and forwards alike, and steps are timed all the time. The forwards for the head take at
+    most their share of a phase by the clock: it can be solved on fewer images, and steps are worth more.
     """
     spent = state.spent
-    images = len(state.parts["valid"]) + (len(state.parts["train"]) if state.solves_again(phase) else 0)
     busier = step_seconds / spent["a step"] if step_seconds and spent.get("a step") else 1.0
-    return busier * spent["a forward"] * images + seconds_after_forwards(state, phase)
+    forward = busier * spent["a forward"]
+    again = forward * len(state.parts["train"]) if state.solves_again(phase) else 0.0
+    most = float("inf") if phase.seconds is None else SOLVED_AGAIN_SHARE * phase.seconds
+    return forward * len(state.parts["valid"]) + min(again, most) + seconds_after_forwards(state, phase)
 
 
 def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
@@ -73,15 +78,18 @@ def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
     return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
 
 
-def too_short(state: TrainState, clock: Clock, ending: float) -> str:
-    """What to say when the minutes are over before a step of all layers could be made: the least that there must be."""
+def too_short(state: TrainState, phase: Phase, clock: Clock) -> str | None:
+    """What to say when the time left is not worth a phase by the clock: the least that there must be. None where it is."""
     assert clock.allowed is not None, "only a clock with a deadline can be too short"
-    steps = STEPS_WORTH_MAKING * 3 * state.spent["a forward"] * state.settings.batch_size  # a step is about three forwards
-    least = math.ceil((clock.allowed - clock.left() + ending + steps) / 6) / 10
+    least = seconds_at_the_end(state, replace(phase, seconds=0.0))
+    least += STEPS_WORTH_MAKING * 3 * state.spent["a forward"] * phase.batch_size  # a step is about three forwards
+    if clock.left() >= least:
+        return None
+    gone = clock.allowed - clock.left()
     return (
         f"There is no time left to train further layers: what there is so far is kept. {clock.allowed / 60:g} minutes were asked for, "
-        f"of which {duration(clock.allowed - clock.left())} are gone; the least with which more than the head is trained here "
-        f"is about {least:.1f} minutes."
+        f"of which {duration(gone)} are gone; the least with which more than the head is trained here "
+        f"is about {math.ceil((gone + least) / 6) / 10:.1f} minutes."
     )
 
 

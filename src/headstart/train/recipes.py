@@ -189,20 +189,20 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
         yield Note(_taken_up_in_words(state, trunk, again))
+    if phase.seconds is not None:  # before anything is probed, which takes time too
+        time_a_forward(state)
+        if (sentence := too_short(state, phase, clock)) is not None:
+            yield Note(sentence)
+            return
     batches = _feed(state, phase)
     yield Progress("choosing the precision", 0, 1)
     phase = replace(
         phase, precision=precision.choose(state.model, state.task, batches(phase.first_epoch, 0), phase, state.device)
     )
     yield Progress("choosing the precision", 1, 1)
-    if phase.seconds is not None:
-        time_a_forward(state)
-        if trunk is None and phase.name == "all":
-            phase, words = without_idle_stages(state.model, state.task, phase, batches(phase.first_epoch, 0))
-            yield from () if words is None else (Note(words),)
-        ending = seconds_at_the_end(state, phase)
-        if clock.left() < ending:
-            yield Note(too_short(state, clock, ending))
+    if phase.seconds is not None and trunk is None and phase.name == "all":
+        phase, words = without_idle_stages(state.model, state.task, phase, batches(phase.first_epoch, 0))
+        yield from () if words is None else (Note(words),)
     start, seed = courses.start, state.settings.seed
     state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
     if phase.seconds is not None:  # only now: the first optimizer of a process takes a second to be made
