@@ -17,7 +17,7 @@ from headstart.train.observers.rows import duration
 from headstart.train.state import TrainState
 from headstart.train.step import step
 
-STEPS_WORTH_MAKING = 10
+STEPS_WORTH_MAKING = 3
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
 CLOSING_SECONDS = 1.0

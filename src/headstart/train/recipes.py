@@ -203,6 +203,9 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     if phase.seconds is not None and trunk is None and phase.name == "all":
         phase, words = without_idle_stages(state.model, state.task, phase, batches(phase.first_epoch, 0))
         yield from () if words is None else (Note(words),)
+        if (sentence := too_short(state, phase, clock)) is not None:
+            yield Note(sentence)
+            return
     start, seed = courses.start, state.settings.seed
     state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
     if phase.seconds is not None:  # only now: the first optimizer of a process takes a second to be made
