@@ -8,15 +8,14 @@ zero after re-encoding, scaling, recolouring, small cuts or text, and strangers 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from PIL import Image
 
 from headstart.core import Progress
-
-T = TypeVar("T")
+from headstart.data._steps import exhausted
 
 SIDE = 32
 LOW = 12
@@ -71,16 +70,7 @@ def thumbnail(image: Image.Image) -> UInt8[np.ndarray, "side side"]:
 
 def copies(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None) -> Copies:
     """All pairs that show the same: as it is, mirrored, or one the middle of the other. `among` says which images are asked."""
-    return finished(search(pictures, among))
-
-
-def finished(steps: Generator[Any, None, T]) -> T:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhausted(search(pictures, among))
 
 
 def search(pictures: Pictures, among: Bool[np.ndarray, " images"] | None = None) -> Generator[Progress, None, Copies]:

@@ -7,9 +7,10 @@ from statistics import median
 from typing import Any, Literal
 
 from headstart.core import Dataset, Progress
-from headstart.data._fingerprint import Pictures, finished
+from headstart.data._fingerprint import Pictures
 from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._scan import counted
+from headstart.data._steps import exhausted
 from headstart.errors import DataError
 from headstart.modalities.image import shown
 
@@ -138,7 +139,7 @@ class Audit:
 
 def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Audit:
     """What is wrong with a data set, from what was found in each of its files and a small grey picture of each."""
-    return finished(auditing(dataset, reports, pictures))
+    return exhausted(auditing(dataset, reports, pictures))
 
 
 def auditing(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Generator[Progress, None, Audit]:

@@ -14,6 +14,7 @@ from headstart import model as models
 from headstart.core import Dataset, Event, Geometry, Note, Observer, Row, Settings, Task
 from headstart.data import fixes, pixels, sources
 from headstart.data._paths import outside
+from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.evaluate import views
@@ -38,7 +39,6 @@ from headstart.train.begin import (
     classes_in_words,
     engine_features,
     evaluated,
-    exhausted,
     sizes_in_words,
     torch_features,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from headstart.train.features import Features
 from headstart.train.state import TrainState
 
 CHECKED_IMAGES = 32
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,15 +89,6 @@ def divided(dataset: Dataset, found: Audit, earlier: Earlier | None) -> Split:
 def _examples(store: PixelStore, indices: Sequence[int], task: Task, targets: Any) -> Examples:
     ids = tuple(store.ids[index] for index in indices)
     return Examples(store, np.array(indices, np.int64), targets, ids, task.groups(targets))
-
-
-def exhausted(events: Generator[Event, None, T]) -> T:
-    """What a generator of events returns, its events unseen."""
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            return end.value
 
 
 def sizes_in_words(split: Split) -> str:

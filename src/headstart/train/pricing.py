@@ -14,6 +14,7 @@ import torch
 
 from headstart.core import Dataset, Event, Geometry, Phase, Row, Settings, Task
 from headstart.data import pixels
+from headstart.data._steps import exhausted
 from headstart.data.batches import Examples, training_batches
 from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
@@ -23,7 +24,7 @@ from headstart.model import Model
 from headstart.seeds import numpy_generator
 from headstart.train import budget, precision, recipes
 from headstart.train import features as cached
-from headstart.train.begin import begin, exhausted
+from headstart.train.begin import begin
 from headstart.train.budget import CLOSING_SECONDS, Clock
 from headstart.train.features import Features
 from headstart.train.forecast import ELSEWHERE, Facts, Line, Prices
