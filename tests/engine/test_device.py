@@ -51,12 +51,16 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         device.choose("mps")
 
 
-def test_threads_are_set_for_the_run_and_given_back_after_an_error() -> None:
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2), ("0", None), ("all", None), (None, None)])
+def test_threads_are_set_for_the_run_and_given_back_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, threads: int | None
+) -> None:
     before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS") if asked is None else monkeypatch.setenv("OMP_NUM_THREADS", asked)
     torch.set_num_threads(1)
     try:
         with pytest.raises(ZeroDivisionError), device.tuned_run(CPU):
-            assert torch.get_num_threads() == device.physical_cores()
+            assert torch.get_num_threads() == (threads or device.physical_cores())
             raise ZeroDivisionError
         assert torch.get_num_threads() == 1
     finally:

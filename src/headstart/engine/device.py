@@ -56,7 +56,7 @@ def tuned_run(device: torch.device) -> Iterator[None]:
     threads = torch.get_num_threads()
     libc = _glibc() if device.type == "cpu" else None
     if device.type == "cpu":
-        torch.set_num_threads(physical_cores())
+        torch.set_num_threads(threads_to_use())
     _set_allocator(libc, RUNNING)
     try:
         yield
@@ -88,6 +88,12 @@ def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int
     if libc is not None:
         for option, values in options:
             any(libc.mallopt(option, value) for value in values)
+
+
+def threads_to_use() -> int:
+    """Threads of a run on the CPU: what OMP_NUM_THREADS says, as everywhere in torch, else one for each physical core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else physical_cores()
 
 
 def physical_cores() -> int:
