@@ -41,7 +41,9 @@ def kind(name: str) -> str:
     return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other operations")
 
 
-def epoch(data: Path, options: Mapping[str, Any], trace: Path | None) -> tuple[float, float, dict[str, float], list[list[object]]]:
+def epoch(
+    data: Path, options: Mapping[str, Any], trace: Path | None
+) -> tuple[float, float, dict[str, float], list[list[object]]]:
     """Seconds of an epoch without and with the profiler, seconds of each kind, and the longest operations."""
     import torch
 
@@ -94,7 +96,9 @@ def main() -> None:
         os.chdir(place)
         plain, seconds, spent, longest = epoch(data, options, args.trace)
     rest = seconds - sum(spent.values())
-    lines = [[name, f"{value:.1f}", f"{100 * value / seconds:.1f} %"] for name, value in {**spent, "between operations": rest}.items()]
+    lines = [
+        [name, f"{value:.1f}", f"{100 * value / seconds:.1f} %"] for name, value in {**spent, "between operations": rest}.items()
+    ]
     lines.append(["the epoch under the profiler", f"{seconds:.1f}", f"{plain:.1f} s without it"])
     print(markdown(["kind of work", "seconds", "share"], lines))
     print(markdown(["operation", "calls", "seconds"], longest))

@@ -16,6 +16,7 @@ import torch
 
 import headstart as hs
 from headstart.core import Cooling, Event, Note, Progress, RowDone, StepDone
+from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError, StoreError
 from headstart.store import checkpoints
 from headstart.store.runs import Run
@@ -261,6 +262,28 @@ def test_a_training_by_the_clock_is_replayed_as_it_was(shapes: Path) -> None:
         hs.resume(broken.run.path, observer=again)
     steps = [event for event in again.events if isinstance(event, StepDone)]
     assert [[event.step, event.progress] for event in steps] == [entry[:2] for entry in logged[8:]]
+
+
+@pytest.mark.usefixtures("ticking")
+def test_fewer_threads_beside_other_programs_are_those_of_a_resumption_too(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 0.01, 1.0))
+    used = []
+
+    def third_step(event: Event, steps: int) -> bool:
+        used.extend([torch.get_num_threads()] if isinstance(event, StepDone) else [])
+        return isinstance(event, StepDone) and steps == 3
+
+    watcher = Watcher(third_step)
+    broken = learner(shapes, watcher, checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        broken.fine_tune(minutes=0.2)
+    assert "1 of 2 threads are used" in watcher.notes()
+    assert broken.run.plan().phases[-1].threads == 1
+    monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(2, 0.01, 2.0))
+    hs.resume(broken.run.path, observer=Watcher(lambda event, steps: third_step(event, 0)))
+    assert len(used) > 3
+    assert set(used) == {1}
 
 
 # -------------------------------------------------------------------------------------------------------------- more

@@ -68,14 +68,21 @@ def test_slower_steps_end_the_descent_at_the_same_time() -> None:
 
 
 def test_a_row_fits_only_where_time_is_left_for_it() -> None:
+    """It takes three seconds: a third of nine, and less than what two steps leave of three and a half."""
     watch, place = Watch(), Place(1)
     pacing = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), place, 3.0, now=watch)
     place.step = 1
     pacing.stepped(place, 0.5)
+    watch.time += 0.9
     assert pacing.row_fits(place)
-    watch.time += 6.5
+    watch.time += 0.2
+    assert pacing.left(place) == pytest.approx(8.9)
     assert not pacing.row_fits(place)
-    assert pacing.left(place) == pytest.approx(3.5)
+    watch.time += 5.4
+    assert not pacing.row_fits(place)
+    slow = ByClock(Phase("all", 1, lr=1.0, seconds=10.0), Place(1), 3.0, now=Watch())
+    slow.stepped(Place(1, step=1), 4.0)
+    assert not slow.row_fits(place)
 
 
 def test_what_follows_the_last_step_is_part_of_the_phase_and_slows_down_with_the_steps() -> None:

@@ -1,14 +1,14 @@
 """What a training costs and what time it has: the clock of a verb, the reserve at its end, the price of an epoch."""
 
 import math
-import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from headstart.core import Phase, StepDone
 from headstart.data.batches import centres, training_batches
+from headstart.engine import threads
 from headstart.evaluate import predict
 from headstart.train import course as courses
 from headstart.train import precision
@@ -49,13 +49,29 @@ class Clock:
 
 def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
     """Notes how long the model takes for an image when it predicts, on the first validation images, while a step takes so long."""
+    work, images = _forward(state)
+    state.forward_took(threads.timed(work).seconds / images, step_seconds)
+
+
+def fit_threads(state: TrainState) -> tuple[int, int]:
+    """As `time_a_forward`; sets the number of threads that is fastest beside what else the processor does now, and tells it and
+    how many the run has.
+
+    On two cores of which another program keeps one busy, two threads take 2.5 times as long for a step as one (docs/log.md).
+    """
+    most = threads.whole() if state.device.type == "cpu" else 1
+    work, images = _forward(state)
+    found = threads.fastest(work) if most > 1 else threads.timed(work)
+    state.forward_took(found.seconds / images, 0.0)
+    if most > 1:
+        threads.use(found.threads)
+    return min(found.threads, most), most
+
+
+def _forward(state: TrainState) -> tuple[Callable[[], object], int]:
+    """Predicts the first validation images; how many they are."""
     pixels = next(centres(state.parts["valid"]))
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry)
-        seconds.append((time.perf_counter() - started) / len(pixels))
-    state.forward_took(statistics.median(seconds), step_seconds)
+    return lambda: predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry), len(pixels)
 
 
 def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.0) -> float:

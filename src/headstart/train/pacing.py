@@ -12,6 +12,8 @@ from headstart.train.schedule import warmup_stable_cooldown
 
 LAST_SHARE = 0.005
 """Of the cool-down that is left for the last step by the clock: a rate of zero would waste it."""
+ROW_SHARE = 1 / 3
+"""Of the time left, that a row in between may take: evaluation must not eat the descent, after which a row tells much more."""
 WHOLE_STEPS = 20
 """From so many steps on before the end they are counted one by one."""
 
@@ -155,7 +157,8 @@ class ByClock:
         return max(0.0, self._left())
 
     def row_fits(self, place: Place) -> bool:
-        return self._left() > self._row_seconds + 2 * self._step
+        left = self._left()
+        return self._row_seconds < min(ROW_SHARE * left, left - 2 * self._step)
 
     def stepped(self, place: Place, seconds: float) -> None:
         elapsed = self._elapsed()

@@ -7,11 +7,20 @@ from typing import Literal
 
 from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, Progress, RowDone, Settings, StepDone
 from headstart.data.batches import training_batches
+from headstart.engine import threads
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
 from headstart.train import adapters, average, loop, norms, precision
 from headstart.train import course as courses
-from headstart.train.budget import Clock, plan_in_words, seconds_after_forwards, seconds_at_the_end, time_a_forward, too_short
+from headstart.train.budget import (
+    Clock,
+    fit_threads,
+    plan_in_words,
+    seconds_after_forwards,
+    seconds_at_the_end,
+    time_a_forward,
+    too_short,
+)
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
 from headstart.train.pacing import ByClock, ByEpochs, Logged, Pacing, Replayed
@@ -190,7 +199,8 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
         yield Note(_taken_up_in_words(state, trunk, again))
     if phase.seconds is not None:  # before anything is probed, which takes time too
-        time_a_forward(state)
+        phase, words = beside_others(state, phase)
+        yield from () if words is None else (Note(words),)
         if (sentence := too_short(state, phase, clock)) is not None:
             yield Note(sentence)
             return
@@ -224,6 +234,15 @@ def _timed(phase: Phase, done: float, left: float) -> Phase:
     return replace(phase, seconds=done + left, cooldown=cooldown)
 
 
+def beside_others(state: TrainState, phase: Phase) -> tuple[Phase, str | None]:
+    """The phase with the threads that are fastest beside other programs, which are set; what to say where they are fewer."""
+    fewer, most = fit_threads(state)
+    if fewer == most:
+        return phase, None
+    words = f"{fewer} of {most} threads are used: beside what else this machine does, that is faster at present."
+    return replace(phase, threads=fewer), words
+
+
 def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator[Event]:
     """Trains the course of `state` to its end and yields a row per epoch that the table does not have yet.
 
@@ -231,6 +250,7 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
         logged: the steps that come first, which an interrupted run by the clock has made already.
     """
     assert state.course is not None, "go_on continues a course"
+    threads.use(state.course.phase.threads)  # a resumed run has those that it began with, and so the same bits
     pacing = _pacing(state, state.course.phase, state.course.place, logged)
     while change := (yield from _until_changed(state, clock, pacing)):
         phase, words = change
