@@ -15,7 +15,12 @@ from typing import Any
 from harness import ROOT, Table, last_json, measure
 from sets import Divided
 
-PEERS = {"fastai": ROOT / "benchmarks/peers/fastai_fine_tune.py", "bare": ROOT / "benchmarks/peers/bare_loop.py"}
+PEERS = {
+    name: ROOT / "benchmarks/peers" / script
+    for name, script in (("fastai", "fastai_fine_tune.py"), ("bare", "bare_loop.py"), ("trainer", "hf_trainer.py"))
+}
+MINUTES = {"fastai": 30.0, "bare": 3.0, "trainer": 30.0}
+"""What each peer is given for the table of quality, where nothing else is asked."""
 OURS = ROOT / "benchmarks/peers/headstart_run.py"
 
 
@@ -51,6 +56,26 @@ def flat(said: dict[str, Any]) -> dict[str, Any]:
     """The same with the wrong images of the test part as a key of their own, and those of the others forgotten."""
     short = {part: {key: said[part][key] for key in said[part] if key != "wrong"} for part in ("test", "valid") if part in said}
     return {**said, "wrong": said["test"]["wrong"], **short}
+
+
+def theirs(name: str, minutes: float) -> str:
+    """The name of a peer given so many minutes, in rows."""
+    return f"{name} {minutes:g} min"
+
+
+def parse_minutes(given: list[str]) -> dict[str, float]:
+    """NAME=MINUTES of peers over what they are given by default.
+
+    Raises:
+        ValueError: for a name that is no peer, or a number that is none.
+    """
+    found = dict(MINUTES)
+    for word in given:
+        name, _, minutes = word.partition("=")
+        if name not in PEERS:
+            raise ValueError(f"--peer-minutes {word}: the peers are {', '.join(PEERS)}.")
+        found[name] = float(minutes)
+    return found
 
 
 # ------------------------------------------------------------------------------------------ how long a peer's epochs take

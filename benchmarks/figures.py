@@ -1,6 +1,6 @@
 """Pictures of quality against time, from the rows of `quality.py`: docs/figures/quality_<set>.png.
 
-    python benchmarks/figures.py [--results FOLDER] [--out FOLDER] [--minutes 3] [--fastai-minutes 30] [--sets NAME ...]
+    python benchmarks/figures.py [--results FOLDER] [--out FOLDER] [--minutes 3] [--peer-minutes fastai=30] [--sets NAME ...]
 
 One panel for the NLL, one for the errors. Thin lines are single seeds, thick ones their median. Of headstart: the rows on valid
 of the run by the clock, and on test the kept row of every budget that was run (row 0 first), each at the time its process took.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import quality
+from entrants import parse_minutes, theirs
 from harness import RESULTS, ROOT, Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ from sets import SETS
 
 Row = dict[str, Any]
 Point = tuple[float, float]
-COLOURS = {"headstart": "#1f6fb4", "fastai": "#c2571a", "bare": "#6b7076"}
+COLOURS = {"headstart": "#1f6fb4", "fastai": "#c2571a", "bare": "#6b7076", "trainer": "#3f8f5b"}
 QUIET, INK = "#6b7076", "#22262b"
 COLUMNS = (("valid_loss", "test_loss", "nll", "NLL (nats)"), ("error_rate", "test_error_rate", "error_rate", "error rate"))
 
@@ -80,7 +81,7 @@ def figure(name: str, rows: Sequence[Row], minutes: float, peers: dict[str, floa
         draw(axes, [curve(row, valid) for row in main_runs], COLOURS["headstart"], f"headstart {minutes:g} min, valid", True)
         draw(axes, budgets(rows, kept), COLOURS["headstart"], "headstart, kept row of each budget, test", False)
         for peer, budget in peers.items():
-            runs = [row for row in rows if row["entrant"] == quality.theirs(peer, budget)]
+            runs = [row for row in rows if row["entrant"] == theirs(peer, budget)]
             draw(axes, [curve(row, valid) for row in runs], COLOURS[peer], f"{peer}, valid", True)
             draw(axes, [curve(row, test) for row in runs], COLOURS[peer], f"{peer}, test", False)
             ends = [(row["minutes_at_pace"], row["test"][kept]) for row in runs]
@@ -114,8 +115,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "figures")
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--fastai-minutes", type=float, default=30.0)
-    parser.add_argument("--bare-minutes", type=float, default=3.0)
+    parser.add_argument("--peer-minutes", nargs="+", default=[], metavar="NAME=MINUTES")
     parser.add_argument("--sets", nargs="+")
     asked = parser.parse_args()
     rows = [row for row in Table("quality", asked.results).rows() if not row["entrant"].endswith(" pace")]
@@ -124,8 +124,7 @@ def main() -> None:
         if any(row["entrant"] == quality.ours(asked.minutes) for row in of):
             asked.out.mkdir(parents=True, exist_ok=True)
             target = asked.out / f"quality_{name}.png"
-            peers = {"fastai": asked.fastai_minutes, "bare": asked.bare_minutes}
-            figure(name, of, asked.minutes, peers).savefig(target, dpi=120)
+            figure(name, of, asked.minutes, parse_minutes(asked.peer_minutes)).savefig(target, dpi=120)
             print(target)
 
 

@@ -2,13 +2,13 @@
 
     python benchmarks/quality.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...]
         [--seeds 3] [--minutes 3] [--also-minutes 1 10] [--peer-python PYTHON_WITH_FASTAI]
-        [--only headstart|fastai|bare ...] [--report]
+        [--only headstart|fastai|bare|trainer ...] [--peer-minutes fastai=30 ...] [--report]
     python benchmarks/quality.py ... --time fastai       first, on the idle machine: how long fastai's epochs take
 
 solar_cells and textile come from the packages elpv-dataset and conformal-clip-data, of this Python or of the peer's. Each seed
 is a new split: 60 % train, 20 % choose the row, 20 % judge; every entrant gets the very same three folders. Whole processes,
-one after another, each with an empty cache. fastai knows no deadline: it trains for as many epochs as fit into --fastai-minutes
-(30) at the pace that `--time fastai` measured, so it may run beside other work, or at a low priority, without changing its
+one after another, each with an empty cache. fastai knows no deadline: it trains for as many epochs as fit into its minutes
+(30; so do the others) at the pace that `--time fastai` measured, so it may run beside other work, or at a low priority, without changing its
 figures. `--report` runs nothing. Rows already in results/quality.jsonl are not run again; a failed entrant is told and left out.
 """
 
@@ -33,11 +33,6 @@ def ours(minutes: float) -> str:
     return f"headstart {minutes:g} min"
 
 
-def theirs(name: str, minutes: float) -> str:
-    """The name of a peer given so many minutes."""
-    return f"{name} {minutes:g} min"
-
-
 # ------------------------------------------------------------------------------------------------------------- running
 
 
@@ -49,13 +44,13 @@ def run_set(table: Table, split: Divided, asked: argparse.Namespace) -> None:
         for minutes in (asked.minutes, *asked.also_minutes):
             run = partial(entrants.headstart, split, "--minutes", f"{minutes:g}", settings=asked.set)
             once(ours(minutes), run=run)
-    for name, minutes in (("fastai", asked.fastai_minutes), ("bare", asked.bare_minutes)):
-        if name in asked.only and entrants.PEERS[name].is_file():
+    for name, minutes in entrants.parse_minutes(asked.peer_minutes).items():
+        if name in asked.only:
             pace = entrants.pace(table, name, split)
             if pace is None:
                 print(f"{name}: its pace is not known; run --time {name} on the idle machine first.", flush=True)
                 continue
-            once(theirs(name, minutes), run=partial(_peer_row, name, pace, minutes, split, asked))
+            once(entrants.theirs(name, minutes), run=partial(_peer_row, name, pace, minutes, split, asked))
 
 
 def _peer_row(name: str, pace: entrants.Pace, minutes: float, split: Divided, asked: argparse.Namespace) -> Row:
@@ -133,10 +128,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--also-minutes", type=float, nargs="*", default=[], help="further runs for the curves")
-    parser.add_argument("--only", nargs="+", choices=["headstart", "fastai", "bare"], default=["headstart", "fastai", "bare"])
-    parser.add_argument("--time", nargs="+", choices=["fastai", "bare"], default=[], help="measure the pace, run nothing else")
-    parser.add_argument("--fastai-minutes", type=float, default=30.0)
-    parser.add_argument("--bare-minutes", type=float, default=3.0)
+    parser.add_argument("--only", nargs="+", choices=["headstart", *entrants.PEERS], default=["headstart", *entrants.PEERS])
+    parser.add_argument("--time", nargs="+", choices=list(entrants.PEERS), default=[], help="measure the pace, run nothing else")
+    parser.add_argument("--peer-minutes", nargs="+", default=[], metavar="NAME=MINUTES", help=f"by default {entrants.MINUTES}")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--peer-options", default="", help="for the peers' scripts, e.g. '--workers 0'")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of headstart, in JSON")
@@ -159,9 +153,9 @@ def main() -> None:
     rows, main_run = table.rows(), ours(asked.minutes)
     names = [name for name in dict.fromkeys((*SETS, *(row["case"] for row in rows))) if name in asked.sets]
     print(report(rows, HEAD, main_run, names, "goal: at most 0.85"))
-    for name, minutes in (("fastai", asked.fastai_minutes), ("bare", asked.bare_minutes)):
-        if any(row["entrant"] == theirs(name, minutes) for row in rows):
-            print(report(rows, theirs(name, minutes), main_run, names, "below 1: headstart is better"))
+    for name, minutes in entrants.parse_minutes(asked.peer_minutes).items():
+        if any(row["entrant"] == entrants.theirs(name, minutes) for row in rows):
+            print(report(rows, entrants.theirs(name, minutes), main_run, names, "below 1: headstart is better"))
 
 
 if __name__ == "__main__":

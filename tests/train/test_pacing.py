@@ -61,6 +61,15 @@ def test_the_last_step_by_the_clock_has_under_a_hundredth_of_the_peak() -> None:
         assert descent == sorted(descent, reverse=True)
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.floats(4, 40), st.lists(st.floats(0.85, 1.15), min_size=45, max_size=45))
+def test_a_few_uneven_steps_end_with_the_descent_too(seconds: float, steps: list[float]) -> None:
+    """A step that was expected and does not fit any more would leave the rate where it was."""
+    rates, ended = by_clock(seconds, steps)
+    assert rates[-1] < 0.01
+    assert abs(ended - seconds) < 1.0
+
+
 def test_slower_steps_end_the_descent_at_the_same_time() -> None:
     rates, ended = by_clock(100.0, [0.5] * 60 + [2.0])
     assert abs(ended - 100.0) <= 1.1

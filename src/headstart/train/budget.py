@@ -20,6 +20,8 @@ from headstart.train.step import step
 STEPS_WORTH_MAKING = 3
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
+TIMED_IMAGES = 32
+"""How many images a timed forward predicts."""
 CLOSING_SECONDS = 1.0
 """For the curve, the card and leaving, beside what is measured."""
 
@@ -70,7 +72,7 @@ def fit_threads(state: TrainState) -> tuple[int, int]:
 
 def _forward(state: TrainState) -> tuple[Callable[[], object], int]:
     """Predicts the first validation images; how many they are."""
-    pixels = next(centres(state.parts["valid"]))
+    pixels = next(centres(state.parts["valid"], TIMED_IMAGES))
     return lambda: predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry), len(pixels)
 
 

@@ -16,6 +16,9 @@ ROW_SHARE = 1 / 3
 """Of the time left, that a row in between may take: evaluation must not eat the descent, after which a row tells much more."""
 WHOLE_STEPS = 20
 """From so many steps on before the end they are counted one by one."""
+FULL_STEP = 0.2
+"""What may be missing of a step to come, for it to be expected. Half a step is made where it comes to that, but the descent must not wait
+for it: a step that takes a little longer than the last would leave no time for it, and a further step at the lowest rate does no harm."""
 
 
 Ending = Callable[[float], float]
@@ -145,7 +148,7 @@ class ByClock:
         left, length = self._left(), max(self._length(), 1e-9)
         if self._step > 0:
             steps = left / self._step
-            left = (steps if steps > WHOLE_STEPS else int(steps + 0.5)) * self._step - self._step
+            left = (steps if steps > WHOLE_STEPS else int(steps + FULL_STEP)) * self._step - self._step
         least = LAST_SHARE * self._phase.cooldown * length
         self._most = min(1.0, max(self._most, 1.0 - max(left, least) / length))
         return self._most

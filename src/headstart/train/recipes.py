@@ -13,6 +13,7 @@ from headstart.model import learns_statistics
 from headstart.train import adapters, average, loop, norms, precision
 from headstart.train import course as courses
 from headstart.train.budget import (
+    TIMED_IMAGES,
     Clock,
     fit_threads,
     plan_in_words,
@@ -40,6 +41,8 @@ PIECE = 16
 ADAPTED_RATE = 10.0
 """Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
+TIMES_WORTH_TIMING = 20
+"""Forwards that must fit into the time left, for it to be worth timing them once more beside the steps."""
 LEAST_COOLDOWN = 1e-3
 MOST_EPOCHS = 1_000_000
 """Of a phase that the clock ends."""
@@ -279,7 +282,7 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             return change
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
-            if phase.seconds is not None:
+            if event.left is not None and event.left > TIMES_WORTH_TIMING * state.spent["a forward"] * TIMED_IMAGES:
                 time_a_forward(state, pacing.step_seconds(place))
             yield Note(plan_in_words(state, phase, per_step, event))
         due = isinstance(event, EpochDone) and event.last and (place.step > first or before <= phase.after_row)
