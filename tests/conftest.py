@@ -1,4 +1,4 @@
-"""What every test stands on: a cache and a working folder of its own, one thread, no network, no moved global randomness."""
+"""What every test stands on: a cache and a working folder of its own, no network, no moved global randomness."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +10,8 @@ import pytest
 from drawn import shape_image
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: a second thread would wait for its turn at every step
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 

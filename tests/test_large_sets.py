@@ -57,8 +57,8 @@ def test_every_stage_of_a_large_set_tells_how_far_it_is_and_each_file_is_decoded
         assert done == sorted(done)
         assert seen.stages[what][-1][0] == seen.stages[what][-1][1]
     assert len(seen.stages["looking for copies"]) >= 4
-    assert learn._begun is not None
-    assert learn._begun.store.decoded == len(data.records)
+    assert learn._session.begun is not None
+    assert learn._session.begun.store.decoded == len(data.records)
 
 
 @pytest.mark.parametrize("stage", ["reading images", "looking for copies"])

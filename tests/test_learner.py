@@ -156,13 +156,13 @@ def test_images_are_decoded_once_and_go_through_the_backbone_once_for_the_head(
     learn, _ = learner(shapes)
     learn.fine_tune(5)
     assert [store.decoded for store in stores] == [32]
-    assert learn._begun is not None and learn._begun.features is not None
-    assert learn._begun.features.forwards == 32
+    assert learn._session.begun is not None and learn._session.begun.features is not None
+    assert learn._session.begun.features.forwards == 32
     again, _ = learner(shapes)
     again.fine_tune(0)
     assert stores[-1].decoded == 0
-    assert again._begun is not None and again._begun.features is not None
-    assert again._begun.features.forwards == 0
+    assert again._session.begun is not None and again._session.begun.features is not None
+    assert again._session.begun.features.forwards == 0
     assert again.history[0]["valid_loss"] == pytest.approx(learn.history[0]["valid_loss"], abs=1e-9)
 
 
@@ -377,7 +377,18 @@ def test_pictures_and_summary(shapes: Path) -> None:
     assert "head" in text
     lines = learn.unfreeze().summary().lines
     assert sum(line.parameters for line in lines) == sum(parameter.numel() for parameter in learn.model.parameters())
-    assert all(line.trainable for line in lines)
+    assert all(line.learning == line.parameters for line in lines)
+    assert all(line.learning == 0 for line in learn.freeze().summary().lines[:-1])
+
+
+def test_the_summary_counts_what_adapters_learn(shapes: Path) -> None:
+    """The first convolution of `tiny` is 16 x (3 * 3 * 3): two directions are 2 * (16 + 27) numbers."""
+    learn, watcher = learner(shapes, adapters=2)
+    lines = learn.summary().lines
+    assert lines[0].learning == 2 * (16 + 27)
+    assert lines[-1].learning == lines[-1].parameters
+    learn.fine_tune(1)
+    assert f"{sum(line.learning for line in lines[:-1]):,} numbers learn in place of" in watcher.notes()
 
 
 def test_the_price_of_an_epoch_leaves_the_model_as_it_was(shapes: Path) -> None:

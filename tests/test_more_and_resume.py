@@ -316,8 +316,8 @@ def test_the_trunk_lies_before_the_descent_where_the_rate_is_level(shapes: Path)
     for epochs in (2, 4):
         watcher = Watcher()
         learn = learner(shapes, watcher, head="train").fine_tune(epochs)
-        assert learn._begun is not None
-        kept[epochs] = learn._begun.state.trunk
+        assert learn._session.begun is not None
+        kept[epochs] = learn._session.begun.state.trunk
     assert kept[2].place.step < kept[4].place.step
     steps = [event for event in watcher.events if isinstance(event, StepDone) and event.steps == 4 * STEPS]
     assert {event.lr for event in steps if 0.2 <= event.progress < 0.65} == {1e-3}
@@ -408,8 +408,8 @@ def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
 
 def test_the_bundle_of_a_row_holds_the_average_and_training_goes_on_without(shapes: Path) -> None:
     broken = killed(shapes, lambda event, _: isinstance(event, RowDone) and event.row["epoch"] == 1, 2, ema=0.9)
-    assert broken._begun is not None
-    saved, judged = weights(hs.load(broken.run.bundle, observer=Watcher())), broken._begun.state.weights[1]
+    assert broken._session.begun is not None
+    saved, judged = weights(hs.load(broken.run.bundle, observer=Watcher())), broken._session.begun.state.weights[1]
     assert_equal(judged, saved)
     assert not torch.equal(judged["head.weight"], weights(broken)["head.weight"])
 
@@ -447,7 +447,7 @@ def test_stages_left_out_by_the_clock_learn_again_in_a_phase_of_its_own(shapes: 
     monkeypatch.setattr("headstart.train.sensitivity.shares_of_gain", lambda *_: [0.01, 0.4, 0.4, 0.19])
     learn = learner(shapes).fine_tune(minutes=0.2)
     assert learn.run.plan().phases[-1].first_stage == 1
-    assert learn._begun is not None and learn._begun.state.trunk is not None
+    assert learn._session.begun is not None and learn._session.begun.state.trunk is not None
     learn.more(1)
     assert learn.run.plan().phases[-1].first_stage == 1  # the same phase, made longer
     learn.more(1, batch_size=4)
@@ -472,7 +472,7 @@ def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: 
     head = learner(shapes, keep="best").fine_tune(0)
     more = hs.load(head.run.path, observer=Watcher()).more(1)
     assert [row["beyond_noise"] for row in more.history] == [row["beyond_noise"] for row in whole.history]
-    assert more._begun is not None and more._begun.state.first_losses is not None
+    assert more._session.begun is not None and more._session.begun.state.first_losses is not None
 
 
 def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:

@@ -113,13 +113,13 @@ def test_classes_keep_their_numbers_and_new_ones_are_appended(make_shapes: Make,
 def test_a_head_that_is_not_solved_starts_the_new_class_from_its_prototype(two: Path, three: Path, kind: str) -> None:
     learn = trained(two, 1, head="train", head_kind=kind)
     again = hs.load(learn.run.path, data=three, observer=Watcher())
-    again._ready()
+    again._session.ready()
     last = again.model.head if kind == "linear" else again.model.head[-1]
     old = learn.model.head if kind == "linear" else learn.model.head[-1]
     assert torch.equal(last.weight[:2], old.weight)
     assert torch.equal(last.bias[:2], old.bias)
-    outputs = again._ready().state.outputs("train").mean
-    targets = again._ready().state.parts["train"].targets
+    outputs = again._session.ready().state.outputs("train").mean
+    targets = again._session.ready().state.parts["train"].targets
     assert float(outputs.softmax(1)[:, 2].mean()) == pytest.approx(float((targets == 2).double().mean()), rel=0.05)
     assert again.more(1).history[-1]["epoch"] == 1
 
@@ -209,7 +209,7 @@ def test_a_run_that_started_from_another_resumes_to_the_same_weights(two: Path, 
     broken = hs.load(
         old, data=three, observer=Watcher(lambda event: isinstance(event, kind) and next(count) == (0, 5)[kind is StepDone])
     )
-    broken.settings = broken.settings.__class__(**{**_fields(broken.settings), "checkpoint_seconds": 0.0})
+    broken._session.settings = broken.settings.__class__(**{**_fields(broken.settings), "checkpoint_seconds": 0.0})
     with pytest.raises(Killed):
         broken.more(2)
     resumed = hs.resume(broken.run.path, observer=Watcher())

@@ -91,8 +91,8 @@ def test_rows_and_bundle_are_those_of_the_average(make_shapes: Callable[..., Pat
         hs.image_folder(make_shapes(12)), backbone="tiny", observer=Quiet(), ema=0.9, batch_size=8, keep="last", head="train"
     )
     learn.fine_tune(1)
-    assert learn._begun is not None and learn._begun.state.course is not None
-    for name, tensor in learn._begun.state.course.average.items():
+    assert learn._session.begun is not None and learn._session.begun.state.course is not None
+    for name, tensor in learn._session.begun.state.course.average.items():
         assert torch.equal(tensor, learn.model.state_dict()[name]), name
     assert learn.evaluate()["nll"].value == learn.history[-1]["valid_loss"]
     loaded = hs.load(learn.run.bundle).model.state_dict()

@@ -46,7 +46,7 @@ def learner(folder: Path, **settings: Any) -> tuple[hs.Learner, Notes]:
 
 def losses(learn: hs.Learner, balanced: bool) -> float:
     """The mean loss of the training images as they are, by a loop; each class with half of the whole weight where balanced."""
-    state = learn._ready().state
+    state = learn._session.ready().state
     train = state.parts["train"]
     each = state.task.loss(state.outputs("train").mean, train.targets).tolist()
     sizes = Counter(train.targets.tolist())
@@ -78,7 +78,7 @@ def test_a_training_by_weighted_steps_reports_the_weighted_loss(uneven: Path) ->
 
 def test_drawn_batches_are_even_and_a_repeated_image_is_changed_anew(uneven: Path) -> None:
     learn, _ = learner(uneven, balance="sample", augment="light")
-    state = learn._ready().state
+    state = learn._session.ready().state
     phase = recipes.base_phase(state, "all", 1)
     train = state.parts["train"]
     found = list(batches.training_batches(train, phase, 0, 1, 0, torch.device("cpu")))

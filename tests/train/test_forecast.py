@@ -168,7 +168,7 @@ def test_planning_writes_nothing_trains_nothing_and_changes_nothing(shapes: Path
         assert torch.equal(tensor, learn.model.state_dict()[name]), "the training is the one it would have been"
 
     before, weights = files(), {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
-    further, state = learn.plan(2), learn._ready().state
+    further, state = learn.plan(2), learn._session.ready().state
     assert further.rows == (3, 4) and any("again" in line.what for line in further.lines)
     assert files() == before and len(state.rows) == 3
     assert all(torch.equal(tensor, weights[name]) for name, tensor in learn.model.state_dict().items())
@@ -221,7 +221,7 @@ def test_the_command_line_prints_it_and_trains_nothing(shapes: Path, capsys: pyt
 def test_a_training_prints_its_plan(shapes: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(budget, "time_of_day", lambda seconds: f"start + {seconds:.0f}")
     monkeypatch.setattr(budget, "seconds_at_the_end", lambda state, phase: 7.0)
-    state = learner(shapes)._ready().state  # two steps an epoch
+    state = learner(shapes)._session.ready().state  # two steps an epoch
     phase = recipes.base_phase(state, "all", 3)
     by_clock = plan_in_words(state, phase, 10.0, StepDone(1, 4, 30, None, 1e-3, 0.1, left=50.0))
     assert by_clock == (

@@ -40,7 +40,7 @@ def learner(folder: Path, observer: Notes | None = None, **settings: Any) -> hs.
 
 
 def state_of(learn: hs.Learner) -> TrainState:
-    return learn._ready().state
+    return learn._session.ready().state
 
 
 def inputs(state: TrainState, rows: Any) -> Tensor:

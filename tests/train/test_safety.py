@@ -218,9 +218,9 @@ def test_the_training_steps_back_to_where_its_epoch_began_and_goes_on_at_a_lower
     assert watcher.notes().count("steps back to where that epoch began") == 1
     assert [phase.setbacks for phase in learn.run.plan().phases] == [1]
     assert_same(learn, wanted)
-    assert learn._begun is not None and learn._begun.state.trunk is not None
-    assert learn._begun.state.trunk.place.step == 5
-    assert all(tensor.isfinite().all() for tensor in learn._begun.state.trunk.model.values())
+    assert learn._session.begun is not None and learn._session.begun.state.trunk is not None
+    assert learn._session.begun.state.trunk.place.step == 5
+    assert all(tensor.isfinite().all() for tensor in learn._session.begun.state.trunk.model.values())
     learn.more(1)
     assert learn.run.plan().phases[-1].lr == pytest.approx(0.3 * recipes.SOLVED_LR)
 
@@ -299,8 +299,8 @@ def test_patience_lets_the_rate_fall_and_ends_the_phase(shapes: Path) -> None:
     shares = [event.lr / recipes.SOLVED_LR for event in seen[STEPS:]]
     assert shares == pytest.approx([5 / 6, 3 / 6, 1 / 6])
     assert learn.run.plan().finished
-    assert learn._begun is not None and learn._begun.state.trunk is not None
-    assert learn._begun.state.trunk.place.step == STEPS
+    assert learn._session.begun is not None and learn._session.begun.state.trunk is not None
+    assert learn._session.begun.state.trunk.place.step == STEPS
     assert_same(learn, hs.resume(killed(shapes, 6, 5, checkpoint_seconds=0.0, **settings).run.path, observer=Watcher()))
     learn.more(2)
     assert [row["epoch"] for row in learn.history] == [0, 1, 2, 3, 4]  # at row 3 the rate falls already
@@ -313,7 +313,7 @@ def test_a_press_anneals_a_second_stops_a_third_quits(
     shapes: Path, presses: int, rows: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr("headstart.learner.facade.counted", lambda gentle: pressed(gentle, made))
+    monkeypatch.setattr("headstart.learner.verbs.counted", lambda gentle: pressed(gentle, made))
     watcher = Watcher(lambda event: press(event, made[0], presses))
     learn = learner(shapes, watcher, interrupt="anneal")
     if presses == 3:
@@ -349,7 +349,7 @@ def press(event: Event, presses: Presses, times: int) -> bool:
 
 def test_with_a_head_trained_by_gradient_an_early_end_ends_all(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr("headstart.learner.facade.counted", lambda gentle: pressed(gentle, made))
+    monkeypatch.setattr("headstart.learner.verbs.counted", lambda gentle: pressed(gentle, made))
     watcher = Watcher(lambda event: press(event, made[0], 1))
     learn = learner(shapes, watcher, interrupt="anneal", head="train", freeze_epochs=5).fine_tune(5)
     assert [(row["epoch"], row["stage"]) for row in learn.history] == [(0, "head"), (1, "head")]
@@ -369,12 +369,12 @@ def test_a_batch_of_one_image_does_not_reach_norms_that_learn(shapes: Path, batc
             learn.fit(1)
         assert not learn.history
     else:
-        recipes.require_pairs(learn._ready().state)
+        recipes.require_pairs(learn._session.ready().state)
     learn.fine_tune(0)  # the head alone asks for nothing
 
 
 def test_an_odd_number_of_images_in_pairs_leaves_one_alone(shapes: Path) -> None:
-    state = learner(shapes, batch_size=2, norms="train")._ready().state
+    state = learner(shapes, batch_size=2, norms="train")._session.ready().state
     recipes.require_pairs(state)
     train = state.parts["train"]
     state.parts = {"train": train.at(np.arange(5))}

@@ -30,10 +30,10 @@ def shapes(make_shapes: Callable[..., Path]) -> Path:
 def state_of(folder: Path) -> TrainState:
     """A training after row 0 on 96 images, whose head was then spoiled, as mixing does."""
     learn = Learner(hs.image_folder(folder), backbone="tiny", observer=Silent()).fine_tune(0)
-    assert learn._begun is not None
+    assert learn._session.begun is not None
     with torch.no_grad():
         learn.model.head.weight.mul_(0.01)
-    return learn._begun.state
+    return learn._session.begun.state
 
 
 def finished(events: Generator[Any, None, Outputs]) -> tuple[Outputs, str]:

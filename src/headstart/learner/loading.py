@@ -50,12 +50,7 @@ def _loaded(
     # what was asked for last, which the bundle of an earlier row does not know
     settings = onward.settings_of(bundle) if run is None else run.plan().settings
     learner = Learner(_data_of(run, data, task.classes), settings, observer=observer, started=started)
-    learner._model, learner._run, learner._earlier, learner._task = (
-        models.load_bundle(bundle),
-        run,
-        list(bundle.config["headstart"].get("rows", ())),
-        task,
-    )
+    learner._session.take_up(run, task, models.load_bundle(bundle), bundle.config["headstart"].get("rows", ()))
     return learner
 
 
@@ -90,7 +85,7 @@ def _begun_anew(
     """The learner that the run began with, whatever it has done since."""
     task, settings = SingleLabel.from_state(dict(run.plan().task)), run.plan().settings
     learner = Learner(_data_of(run, data, task.classes), settings, from_run=start, observer=observer, started=started)
-    learner._run = run
+    learner._session.run = run
     return learner
 
 

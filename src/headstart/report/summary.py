@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from headstart.core import Settings
 from headstart.model import Model
+from headstart.train import adapters
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,8 @@ class Line:
 
     stage: str
     parameters: int
-    trainable: bool
+    learning: int
+    """How many numbers learn: all parameters, none, or those of low-rank adapters in their place."""
     share: float
 
 
@@ -26,29 +30,33 @@ class Summary:
 
     def __repr__(self) -> str:
         total = sum(line.parameters for line in self.lines)
-        trainable = sum(line.parameters for line in self.lines if line.trainable)
-        rows = [f"{self.backbone} at {self.size} px: {total:,} parameters, {trainable:,} trainable", ""]
-        rows.append(f"{'stage':24} {'parameters':>12}  {'trains':6}  learning rate")
+        learning = sum(line.learning for line in self.lines)
+        rows = [f"{self.backbone} at {self.size} px: {total:,} parameters, {learning:,} numbers learn", ""]
+        rows.append(f"{'stage':24} {'parameters':>12}  {'learning':>12}  learning rate")
         for line in self.lines:
-            rows.append(
-                f"{line.stage[:24]:24} {line.parameters:12,}  {'yes' if line.trainable else 'frozen':6}  x {line.share:.3g}"
-            )
+            learns = f"{line.learning:,}" if line.learning else "frozen"
+            rows.append(f"{line.stage[:24]:24} {line.parameters:12,}  {learns:>12}  x {line.share:.3g}")
         return "\n".join(rows)
 
 
 def of(model: Model, settings: Settings, frozen: bool) -> Summary:
     """The summary of a model as `fine_tune` would train it, or with its body frozen."""
-    stages = model.stages()
-    decay = settings.lr_mult ** (-1 / max(1, len(stages) - 2))
-    lines = []
-    for place, (name, stage) in enumerate(stages):
-        head = place == len(stages) - 1
-        lines.append(
-            Line(
-                name,
-                sum(p.numel() for p in stage.parameters()),
-                head or not frozen,
-                1.0 if head else decay ** (len(stages) - 2 - place),
-            )
-        )
-    return Summary(model.backbone.spec.name, model.backbone.spec.size, tuple(lines))
+    *body, (head, last) = model.stages()
+    decay = settings.lr_mult ** (-1 / max(1, len(body) - 1))
+    lines = [
+        Line(name, count(stage), learning(stage, settings.adapters, frozen), decay ** (len(body) - 1 - place))
+        for place, (name, stage) in enumerate(body)
+    ]
+    return Summary(model.backbone.spec.name, model.backbone.spec.size, (*lines, Line(head, count(last), count(last), 1.0)))
+
+
+def count(stage: nn.Module) -> int:
+    """The parameters of a stage."""
+    return sum(parameter.numel() for parameter in stage.parameters())
+
+
+def learning(stage: nn.Module, rank: int, frozen: bool) -> int:
+    """How many numbers learn in a stage of the body."""
+    if frozen:
+        return 0
+    return adapters.size(stage, rank) if rank else count(stage)

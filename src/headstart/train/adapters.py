@@ -51,11 +51,16 @@ def attach(model: Model, rank: int, seed: int) -> tuple[Adapter, ...]:
     if rank == 0:
         return ()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    layers = [layer for layer in model.backbone.modules() if isinstance(layer, nn.Linear | nn.Conv2d) and _adaptable(layer)]
-    chosen = {names[id(layer.weight)]: layer.weight for layer in layers if layer.weight.requires_grad}
+    chosen = {names[id(weight)]: weight for weight in _adaptable(model.backbone) if weight.requires_grad}
     for name, parameter in model.backbone.named_parameters(prefix="backbone"):
         parameter.requires_grad_(name in chosen)
     return tuple(_adapter(name, weight, rank, seed) for name, weight in chosen.items())
+
+
+def size(module: nn.Module, rank: int) -> int:
+    """How many numbers the adapters of a module's weights have."""
+    shapes = [weight.flatten(1).shape for weight in _adaptable(module)]
+    return sum(min(rank, *shape) * sum(shape) for shape in shapes)
 
 
 def gradients(adapters: Sequence[Adapter]) -> None:
@@ -99,8 +104,10 @@ def in_words(model: Model, adapters: Sequence[Adapter]) -> str:
     )
 
 
-def _adaptable(layer: nn.Linear | nn.Conv2d) -> bool:
-    return isinstance(layer, nn.Linear) or layer.groups == 1
+def _adaptable(module: nn.Module) -> list[Tensor]:
+    """The weights of linear layers and of convolutions of one group."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return [layer.weight for layer in layers if isinstance(layer, nn.Linear) or layer.groups == 1]
 
 
 def _adapter(name: str, weight: Tensor, rank: int, seed: int) -> Adapter:

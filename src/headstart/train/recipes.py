@@ -242,7 +242,7 @@ def beside_others(state: TrainState, phase: Phase) -> tuple[Phase, str | None]:
     fewer, most = fit_threads(state)
     if fewer == most:
         return phase, None
-    words = f"{fewer} of {most} threads are used: beside what else this machine does, that is faster at present."
+    words = f"{fewer} of {most} threads are used, which is faster at present: other programs seem to keep cores busy."
     return replace(phase, threads=fewer), words
 
 

@@ -1,0 +1,210 @@
+"""What a learner works with: data, settings, model and run folder, and the images once they have been read."""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from headstart import model as models
+from headstart.core import Dataset, Event, Geometry, Note, Row, Settings, Task
+from headstart.data import pixels
+from headstart.data._steps import exhausted
+from headstart.engine import device as engine
+from headstart.errors import BadSetting, DataError
+from headstart.learner import onward
+from headstart.learner.books import require_same
+from headstart.learner.onward import Start, start_of
+from headstart.modalities import image
+from headstart.store import checkpoints
+from headstart.store.runs import Run
+from headstart.tasks.single_label import SingleLabel
+from headstart.train import checkpoint
+from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
+from headstart.train.settings import changed, course_of, metric_names
+
+
+@dataclass
+class Session:
+    """The state of a learner between its verbs."""
+
+    data: Dataset
+    settings: Settings
+    task: Task
+    metrics: Sequence[Any]
+    module: nn.Module | None = None
+    """The backbone, where it is the user's own."""
+    start: Start | None = None
+    """The finished training that this one starts from."""
+    folder: str | Path | None = None
+    """Where the run folder shall be, if the user has said so."""
+    started: float | None = None
+    """When the clock of the first verb began, where that was before its call."""
+    run: Run | None = None
+    begun: Begun | None = None
+    """The images, read and divided, with all that training changes."""
+    earlier: list[Row] = field(default_factory=list)
+    """The rows of the run before this process."""
+    changed_data: bool = False
+    frozen: bool = False
+    stopped: bool = False
+    """Whether the last verb was ended early by the user."""
+    _model: models.Model | None = None
+    _before: dict[str, str] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------------------------------------ what it works with
+
+    @property
+    def model(self) -> models.Model:
+        """The model as it is now; made when it is first asked for."""
+        if self._model is None:
+            settings = self.settings
+            if self.start is not None:
+                self._model = onward.model_of(self.start, self.task.outputs, settings)
+                return self._model
+            source = settings.backbone if self.module is None else self.module
+            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed)
+            self._model = models.build(backbone, self.task.outputs, settings.head_kind, settings.seed)
+        return self._model
+
+    @property
+    def geometry(self) -> Geometry:
+        """From decoded pixels to the model's input."""
+        return image.geometry(self.model.backbone.spec, self.settings.size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return engine.choose(self.settings.device)
+
+    @property
+    def history(self) -> list[Row]:
+        """The rows of the table so far."""
+        return list(self.begun.state.rows if self.begun else self.earlier)
+
+    @property
+    def first_stage(self) -> int:
+        """The first stage that learns in `fit`."""
+        return len(self.model.stages()) - 1 if self.frozen else 0
+
+    def folder_of_run(self) -> Run:
+        """The run folder.
+
+        Raises:
+            BadSetting: before the first training.
+        """
+        if self.run is None:
+            raise BadSetting("this learner has no run folder yet: fine_tune or fit makes it.")
+        return self.run
+
+    def already(self) -> float:
+        """Seconds since the time that `minutes` counts from, the first time this is asked; then none."""
+        began, self.started = self.started, None
+        return 0.0 if began is None else time.perf_counter() - began
+
+    # -------------------------------------------------------------------------------------------------- what changes it
+
+    def asked(
+        self, epochs: int | None, minutes: float | None, changes: dict[str, Any], verb: str, least: int
+    ) -> tuple[int | None, float | None]:
+        """What the user wants, epochs or minutes, which the settings then say too."""
+        if self.run is not None and self.begun is None and not self.run.plan().finished:
+            raise BadSetting(f"this run was interrupted; finish it first: headstart resume {self.run.path}, or learn.resume().")
+        if "metrics" in changes:
+            self.metrics, changes["metrics"] = metric_names(changes["metrics"])
+        epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
+        self.settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        if self.begun is not None:
+            self.begun.state.settings = self.settings
+        return epochs, minutes
+
+    def take_up(self, run: Run | None, task: Task, model: models.Model, rows: Sequence[Row]) -> None:
+        """Goes on from what was saved."""
+        self.run, self.task, self._model, self.earlier = run, task, model, list(rows)
+
+    def forget(self) -> None:
+        """As it was before the first verb, the settings excepted, with the pretrained weights."""
+        self.run, self.begun, self.start, self._model, self.earlier = None, None, None, None, []
+
+    def turn_to(self, data: Dataset) -> None:
+        """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""
+        self.begun, self.earlier = None, self.history
+        if not onward.is_other(data, self.run, self.data.classes):
+            self.data = replace(data, classes=self.data.classes)
+            return
+        self.start = start_of(self.folder_of_run().path, self.module, beside=True)
+        self.data, self.settings = onward.adopted(data, self.settings, self.start)
+        self.task = SingleLabel(self.data.classes)
+        self._model, self.run, self.folder, self.earlier = None, None, None, []
+
+    # -------------------------------------------------------------------------------------------------- reading the data
+
+    def ready(self) -> Begun:
+        """The data read and divided, without training."""
+        if self.begun is None:
+            self.begun = exhausted(self._beginning(False))
+        return self.begun
+
+    def begin_anew(self, with_features: bool) -> Iterator[Event]:
+        """Reads and divides the data, where a look at it has not done so.
+
+        Beware: the books must see an event before the first step, or it is no news to them.
+        """
+        begun = self.begun or (yield from self.continued(with_features))
+        if with_features and begun.features is None:
+            begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
+        self.begun = begun
+        yield Note(sizes_in_words(begun.split))
+        if sentence := classes_in_words(begun.state):
+            yield Note(sentence)
+
+    def continued(self, with_features: bool) -> Generator[Event, None, Begun]:
+        """The data read and divided; where a run goes on, it must be what the run began with."""
+        begun = yield from self._beginning(with_features)
+        try:
+            if self.run is not None and onward.earlier_of(self.run) is not None:
+                require_same(self.run, begun, self.changed_data)
+        except DataError:
+            begun.store.close()
+            raise
+        return begun
+
+    def opened(self, _begun: Begun) -> None:
+        """Notes what the model that came says of the images that will judge the new one."""
+        if self.start is not None and self.run is not None and not self.run.changes():
+            onward.note_before(self.run, self.start, self._before)
+
+    def _beginning(self, with_features: bool) -> Generator[Event, None, Begun]:
+        """Reads and divides the data; the run folder is there before that."""
+        for sentence in self.data.notes:
+            yield Note(sentence)
+        onward.require_known(self.data, tuple(self.task.state()["classes"]), self.run)
+        fresh = self.start if not self.earlier else None
+        earlier = (None if self.run is None else onward.earlier_of(self.run)) or (fresh.earlier if fresh else None)
+        wanted = with_features or (fresh is not None and fresh.classes != self.data.classes)
+        device = self.device
+        store = pixels.start(self.data, self.geometry)
+        try:
+            model = self.model.to(device).to(memory_format=torch.channels_last)
+            begun = yield from begin(self.data, store, model, self.task, self.settings, self.metrics, device, wanted, earlier)
+            if fresh is not None:
+                self._before = onward.taken_over(begun, fresh)
+            for sentence in () if self.earlier else onward.told_fixes(begun, earlier):
+                yield Note(sentence)
+        except BaseException:
+            store.close()
+            raise
+        begun.state.take_up(self.earlier)
+        begun.state.seconds = sum_of_seconds(self.earlier)
+        if self.run is not None and (stable := checkpoints.load(self.run.stable)) is not None:
+            begun.state.trunk = checkpoint.to_snapshot(stable, str(self.run.stable))
+            checkpoint.take_up_losses(begun.state, stable)
+        return begun
+
+
+def sum_of_seconds(rows: Sequence[Row]) -> float:
+    """Seconds of training behind these rows."""
+    return float(rows[-1]["seconds"]) if rows else 0.0
