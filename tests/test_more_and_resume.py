@@ -279,11 +279,36 @@ def test_fewer_threads_beside_other_programs_are_those_of_a_resumption_too(shape
     with pytest.raises(Killed):
         broken.fine_tune(minutes=0.2)
     assert "1 of 2 threads are used" in watcher.notes()
-    assert broken.run.plan().phases[-1].threads == 1
+    assert {entry[4] for entry in broken.run.steps()} == {1}
     monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(2, 0.01, 2.0))
     hs.resume(broken.run.path, observer=Watcher(lambda event, steps: third_step(event, 0)))
     assert len(used) > 3
     assert set(used) == {1}
+
+
+@pytest.mark.usefixtures("ticking")
+def test_threads_are_fitted_again_at_a_row_and_replayed_as_they_were(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread in the first epoch, two from its row on; what comes after the checkpoint of that row is made with two again."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("headstart.train.recipes.SECONDS_BEFORE_FITTING", 0.0)
+    answers = iter([1, 2])
+    monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(next(answers), 0.01, 1.0))
+    used: list[int] = []
+
+    def noted(event: Event, _steps: int) -> bool:
+        used.extend([torch.get_num_threads()] if isinstance(event, StepDone) else [])
+        return len(used) == STEPS + 3
+
+    watcher = Watcher(noted)
+    broken = learner(shapes, watcher, checkpoint_seconds=1000.0)
+    with pytest.raises(Killed):
+        broken.fine_tune(minutes=0.2)
+    assert "All threads are used again" in watcher.notes()
+    assert used == [entry[4] for entry in broken.run.steps()] == [1] * STEPS + [2] * 3
+    used.clear()
+    monkeypatch.setattr("headstart.train.recipes.SECONDS_BEFORE_FITTING", 1000.0)
+    hs.resume(broken.run.path, observer=Watcher(lambda event, steps: noted(event, steps) and False))
+    assert set(used) == {2}
 
 
 # -------------------------------------------------------------------------------------------------------------- more

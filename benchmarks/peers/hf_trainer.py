@@ -81,7 +81,7 @@ def settings(folder: str, epochs: int, workers: int) -> TrainingArguments:
         gradient_accumulation_steps=4,
         per_device_eval_batch_size=16,
         num_train_epochs=epochs,
-        warmup_ratio=0.1,
+        warmup_steps=0.1,  # below one: a share of all steps
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -112,7 +112,8 @@ def main() -> None:
         ]
     )
     train_set, valid_set = ImageFolder(args.train, changed), ImageFolder(args.valid, plain)
-    net = build(len(train_set.classes)).to(device)
+    # as the tutorial has them: safetensors saves no weights in channels_last
+    net = build(len(train_set.classes)).to(device, memory_format=torch.contiguous_format)
     tested = DataLoader(ImageFolder(args.test, plain), 64, num_workers=args.workers)
     watch = Watch(net, tested, device)
     with tempfile.TemporaryDirectory() as folder:

@@ -275,8 +275,6 @@ class Phase:
     """How often the loss was no number, so that the training stepped back and went on at a lower rate."""
     after_row: int = -1
     """The last epoch in the table when the phase began or was prolonged; -1: none."""
-    threads: int = 0
-    """Threads on the CPU, where other programs left room for fewer when the phase began; 0: as many as the run has."""
 
     def __post_init__(self) -> None:
         from headstart.errors import BadSetting

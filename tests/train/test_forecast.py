@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import headstart as hs
 from headstart.cli.main import main
 from headstart.core import Note, StepDone
+from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError
 from headstart.store import cache
 from headstart.train import budget, recipes
@@ -232,6 +233,32 @@ def test_a_training_prints_its_plan(shapes: Path, monkeypatch: pytest.MonkeyPatc
     assert by_epochs.endswith(f"an epoch takes about 20.0 s, and 1.5 are to come; done at about start + {30 + rows:.0f}.")
     assert layers_in_words([("a", 0)] * 9, 8) == "the head trains"
     assert layers_in_words([("a", 0)] * 9, 6) == "the last 3 of 9 stages train"
+
+
+def test_threads_are_set_to_what_is_fastest_and_the_forward_is_noted_as_it_was_with_them(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+):
+    state, before = learner(shapes)._session.ready().state, torch.get_num_threads()
+    images = len(state.parts["valid"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    try:
+        monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 0.5 * images, 1.0))
+        count, words = budget.fit_threads(state)
+        assert (count, torch.get_num_threads(), state.spent["a forward"]) == (1, 1, 0.5)
+        assert words is not None and "1 of 2 threads are used" in words
+        monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(2, 0.3 * images, 2.0))
+        assert budget.fit_threads(state) == (2, None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_machine_that_got_busy_shows_in_its_steps(shapes: Path):
+    state = learner(shapes)._session.ready().state
+    assert not budget.got_slower(state, 100.0), "nothing is known yet"
+    state.forward_took(0.01, 2.0)
+    assert not budget.got_slower(state, 2.7)
+    assert budget.got_slower(state, 2.9)
 
 
 def test_the_bar_of_a_stage_that_the_clock_ends_follows_the_clock():

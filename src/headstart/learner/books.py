@@ -105,7 +105,8 @@ class Books:
             if begun.state.trunk is None:
                 checkpoints.remove(self.run.stable)  # of an earlier phase, which this one does not prolong
         if course.phase.seconds is not None:
-            self.run.log_step((event.step, event.progress, course.place.seconds, course.place.rowless))
+            place = course.place
+            self.run.log_step((event.step, event.progress, place.seconds, place.rowless, place.threads))
         troubles: Sequence[str] = ()
         if fresh or time.perf_counter() - self._saved >= self.settings.checkpoint_seconds:
             troubles = self._checkpoint(begun, seconds)

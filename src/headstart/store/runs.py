@@ -134,7 +134,7 @@ class Run:
         atomic.write_text(self.path / "history.jsonl", "".join(lines))
 
     def log_step(self, entry: Sequence[float | int]) -> None:
-        """Adds what set the learning rate of a step by the clock; it outlives the process, not the machine."""
+        """Adds what set a step by the clock (see `Logged`); it outlives the process, not the machine."""
         with (self.path / "steps.jsonl").open("a", encoding="ascii") as file:
             file.write(json.dumps(list(entry)) + "\n")
 
@@ -144,7 +144,7 @@ class Run:
         for line in file.read_text(encoding="ascii", errors="replace").splitlines() if file.is_file() else ():
             with suppress(ValueError):
                 found.append(json.loads(line))
-        return [entry for entry in found if isinstance(entry, list) and len(entry) == 4]
+        return [entry for entry in found if isinstance(entry, list) and len(entry) == 5]
 
     def forget_steps(self) -> None:
         """Empties the log of steps."""

@@ -20,6 +20,8 @@ from headstart.train.step import step
 STEPS_WORTH_MAKING = 3
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
+SLOWER = 1.4
+"""How much longer a step takes where a machine has become busy; other reasons change it by a tenth or two."""
 TIMED_IMAGES = 32
 """How many images a timed forward predicts."""
 CLOSING_SECONDS = 1.0
@@ -55,19 +57,22 @@ def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
     state.forward_took(threads.timed(work).seconds / images, step_seconds)
 
 
-def fit_threads(state: TrainState) -> tuple[int, int]:
-    """As `time_a_forward`; sets the number of threads that is fastest beside what else the processor does now, and tells it and
-    how many the run has.
+def fit_threads(state: TrainState) -> tuple[int, str | None]:
+    """As `time_a_forward`; sets the number of threads that is fastest beside what else the processor does now, and returns it (0 on
+    another device), and what to say where the run has more.
 
     On two cores of which another program keeps one busy, two threads take 2.5 times as long for a step as one (docs/log.md).
     """
-    most = threads.whole() if state.device.type == "cpu" else 1
+    if state.device.type != "cpu":
+        time_a_forward(state)
+        return 0, None
+    most = threads.whole()
     work, images = _forward(state)
-    found = threads.fastest(work) if most > 1 else threads.timed(work)
+    found = threads.fastest(work)
+    threads.use(found.threads)
     state.forward_took(found.seconds / images, 0.0)
-    if most > 1:
-        threads.use(found.threads)
-    return min(found.threads, most), most
+    fewer = f"{found.threads} of {most} threads are used, which is faster at present: other programs seem to keep cores busy."
+    return found.threads, fewer if found.threads < most else None
 
 
 def _forward(state: TrainState) -> tuple[Callable[[], object], int]:
@@ -88,6 +93,12 @@ def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.
     again = forward * len(state.parts["train"]) if state.solves_again(phase) else 0.0
     most = float("inf") if phase.seconds is None else SOLVED_AGAIN_SHARE * phase.seconds
     return forward * len(state.parts["valid"]) + min(again, most) + seconds_after_forwards(state, phase)
+
+
+def got_slower(state: TrainState, step_seconds: float) -> bool:
+    """Whether a step takes much longer than it did when forwards were last timed beside one."""
+    before = state.spent.get("a step", 0.0)
+    return before > 0 and step_seconds > SLOWER * before
 
 
 def seconds_after_forwards(state: TrainState, phase: Phase) -> float:

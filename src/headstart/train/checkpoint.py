@@ -20,7 +20,7 @@ from headstart.train.state import TrainState
 def of_snapshot(snapshot: Snapshot, extra: Mapping[str, Any] | None = None, kept: Mapping[str, Any] | None = None) -> Checkpoint:
     """The checkpoint of a snapshot, with further numbers."""
     place = snapshot.place
-    numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "lr", "counts", "rowless")}
+    numbers = {name: getattr(place, name) for name in ("epoch", "batch", "step", "seconds", "lr", "counts", "rowless", "threads")}
     state = {"phase": snapshot.phase, "place": {**numbers, "losses": [float(loss) for loss in place.losses]}, **(extra or {})}
     return Checkpoint(
         snapshot.model, snapshot.moments, to_json(state), kept or {}, adapters=snapshot.adapters, average=snapshot.average
@@ -109,7 +109,7 @@ def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> None:
 def logged_after(entries: list[list[float | int]], step: int) -> list[Logged]:
     """The steps of a run by the clock that were made after `step`, as far as the log has them without a gap."""
     wanted: list[Logged] = []
-    for number, progress, seconds, rowless in entries:
+    for number, progress, seconds, rowless, threads in entries:
         if int(number) == step + len(wanted) + 1:
-            wanted.append(Logged(progress, seconds, int(rowless)))
+            wanted.append(Logged(progress, seconds, int(rowless), int(threads)))
     return wanted

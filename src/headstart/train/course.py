@@ -19,7 +19,8 @@ class Place:
 
     `lr` is the largest rate of the last step; `losses` and `counts` are those of the epoch's batches so far, from which its
     training loss will be made. `rowless` is 1 when the epoch before ended too close to a deadline for a row of its own: the
-    few steps after it share its row.
+    few steps after it share its row. `threads` are those of the next step by the clock, on a CPU that other programs use too; 0:
+    as many as the run has.
     """
 
     epoch: int
@@ -30,6 +31,7 @@ class Place:
     losses: list[Tensor] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     rowless: int = 0
+    threads: int = 0
 
     def copy(self) -> "Place":
         """An equal place that does not move on."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from headstart.core import Batch, Cooling, EpochDone, Phase, StepDone, Task
+from headstart.engine import threads
 from headstart.modalities import image
 from headstart.model import Model, norm_mode
 from headstart.train import average
@@ -40,7 +41,8 @@ def run(
             course.good = courses.snapshot(model, course)
         started = time.perf_counter()
         for batch in () if pacing.over(place) else feed(place.epoch, place.batch):
-            progress = pacing.progress(place)
+            progress, place.threads = pacing.progress(place), pacing.threads(place)
+            threads.use(place.threads)
             if progress >= level and not cooling:
                 cooling = True
                 yield Cooling()

@@ -29,11 +29,13 @@ Fall = Callable[[float, float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One step of a run by the clock: what set its rate, the phase's seconds after it, and `Place.rowless` while it was made."""
+    """One step of a run by the clock: what set its rate, the phase's seconds after it, `Place.rowless` and `Place.threads` while it was
+    made."""
 
     progress: float
     seconds: float
     rowless: int
+    threads: int = 0
 
 
 @runtime_checkable
@@ -66,6 +68,10 @@ class Pacing(Protocol):
 
     def step_seconds(self, place: Place) -> float:
         """What a step takes at present, 0 before that is known."""
+        ...
+
+    def threads(self, place: Place) -> int:
+        """Threads of the step to come; 0: as many as there are."""
         ...
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
@@ -102,6 +108,9 @@ class ByEpochs:
 
     def step_seconds(self, place: Place) -> float:
         return place.seconds / place.step if place.step else 0.0
+
+    def threads(self, place: Place) -> int:
+        return place.threads
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         left = self.total - place.step
@@ -175,6 +184,9 @@ class ByClock:
     def step_seconds(self, place: Place) -> float:
         return self._step
 
+    def threads(self, place: Place) -> int:
+        return place.threads
+
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         done, left = self._elapsed(), self._left()
         seconds = fall(done, left, self._step)
@@ -229,6 +241,10 @@ class Replayed:
 
     def step_seconds(self, place: Place) -> float:
         return 0.0 if self._clock is None else self._clock.step_seconds(place)
+
+    def threads(self, place: Place) -> int:
+        entry = self._entry(place)
+        return place.threads if entry is None else entry.threads
 
     def end_early(self, place: Place, phase: Phase, fall: Fall) -> Phase:
         self._logged = self._logged[: place.step - self._first]

@@ -8,6 +8,7 @@ from typing import Literal
 from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, Progress, RowDone, Settings, StepDone
 from headstart.data.batches import training_batches
 from headstart.engine import threads
+from headstart.engine.device import threads_to_use
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
 from headstart.train import adapters, average, loop, norms, precision
@@ -16,6 +17,7 @@ from headstart.train.budget import (
     TIMED_IMAGES,
     Clock,
     fit_threads,
+    got_slower,
     plan_in_words,
     seconds_after_forwards,
     seconds_at_the_end,
@@ -41,6 +43,8 @@ PIECE = 16
 ADAPTED_RATE = 10.0
 """Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
+SECONDS_BEFORE_FITTING = 30.0
+"""Between two questions of how many threads are fastest, which take a second or a few."""
 TIMES_WORTH_TIMING = 20
 """Forwards that must fit into the time left, for it to be worth timing them once more beside the steps."""
 LEAST_COOLDOWN = 1e-3
@@ -201,8 +205,9 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
         phase = _longer(state, phase, trunk)
         again = phase.first_epoch + phase.epochs - 1 if phase.seconds is None else None
         yield Note(_taken_up_in_words(state, trunk, again))
+    count = 0
     if phase.seconds is not None:  # before anything is probed, which takes time too
-        phase, words = beside_others(state, phase)
+        count, words = fit_threads(state)
         yield from () if words is None else (Note(words),)
         if (sentence := too_short(state, phase, clock)) is not None:
             yield Note(sentence)
@@ -221,6 +226,7 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
             return
     start, seed = courses.start, state.settings.seed
     state.course = start(state.model, phase, seed) if trunk is None else courses.taken_up(state.model, trunk, phase)
+    state.course.place.threads = count
     if phase.seconds is not None:  # only now: the first optimizer of a process takes a second to be made
         phase = state.course.phase = _timed(phase, state.course.place.seconds, clock.left())
     state.phases = [*(old for old in state.phases if trunk is None or old != trunk.phase), phase]
@@ -237,15 +243,6 @@ def _timed(phase: Phase, done: float, left: float) -> Phase:
     return replace(phase, seconds=done + left, cooldown=cooldown)
 
 
-def beside_others(state: TrainState, phase: Phase) -> tuple[Phase, str | None]:
-    """The phase with the threads that are fastest beside other programs, which are set; what to say where they are fewer."""
-    fewer, most = fit_threads(state)
-    if fewer == most:
-        return phase, None
-    words = f"{fewer} of {most} threads are used, which is faster at present: other programs seem to keep cores busy."
-    return replace(phase, threads=fewer), words
-
-
 def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator[Event]:
     """Trains the course of `state` to its end and yields a row per epoch that the table does not have yet.
 
@@ -253,7 +250,7 @@ def go_on(state: TrainState, clock: Clock, logged: Sequence[Logged]) -> Iterator
         logged: the steps that come first, which an interrupted run by the clock has made already.
     """
     assert state.course is not None, "go_on continues a course"
-    threads.use(state.course.phase.threads)  # a resumed run has those that it began with, and so the same bits
+    threads.use(state.course.place.threads)  # a resumed run has those that it was stopped with, and so the same bits
     pacing = _pacing(state, state.course.phase, state.course.place, logged)
     while change := (yield from _until_changed(state, clock, pacing)):
         phase, words = change
@@ -268,6 +265,7 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
     assert course is not None, "there is a course to go on with"
     phase, place = course.phase, course.place
     first, before, started = place.step, state.rows[-1]["epoch"] if state.rows else -1, time.perf_counter()
+    fitted = started
     for event in loop.run(state.model, course, _feed(state, phase), state.task, pacing):
         if isinstance(event, MemoryShort | Diverged):
             return event.mended(state)
@@ -287,9 +285,15 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             yield Note(plan_in_words(state, phase, per_step, event))
         due = isinstance(event, EpochDone) and event.last and (place.step > first or before <= phase.after_row)
         if isinstance(event, EpochDone) and (event.epoch > before or due):
+            slower = got_slower(state, pacing.step_seconds(place))  # asked before the row notes the pace of now
             row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), pacing.step_seconds(place), clock)
             if change := ended_early(state, row, pacing):
                 return change
+            fewer = 0 < place.threads < threads_to_use()
+            if not event.last and place.threads and (slower or fewer) and time.perf_counter() - fitted > SECONDS_BEFORE_FITTING:
+                fitted, was = time.perf_counter(), place.threads
+                place.threads, words = fit_threads(state)
+                yield from () if place.threads == was else (Note(words or "All threads are used again."),)
     return None
 
 
