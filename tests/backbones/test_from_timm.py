@@ -18,6 +18,12 @@ def own_randomness(untouched_randomness: None) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("tinny", "tiny"), ("smal", "small"), ("medum", "medium")])
+def test_the_short_names_are_among_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(UnknownName, match=f'Did you mean "{meant}"'):
+        from_timm.build(typed, pretrained=False)
+
+
 def test_an_unknown_name_gets_the_nearest_and_the_other_ways() -> None:
     with pytest.raises(UnknownName, match=r'there is no backbone "resnet81"\. Did you mean .*"resnet18".*weight file') as caught:
         from_timm.build("resnet81", pretrained=False)

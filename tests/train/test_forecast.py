@@ -249,6 +249,14 @@ def test_threads_are_set_to_what_is_fastest_and_the_forward_is_noted_as_it_was_w
         monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(2, 0.3 * images, 2.0))
         assert budget.fit_threads(state) == (2, None)
         assert torch.get_num_threads() == 2
+        state.forward_took(0.5, 1.0)  # as it was with one thread
+        for seconds, then in ((0.49, 1), (0.4, 2)):
+            torch.set_num_threads(1)
+            monkeypatch.setattr(
+                "headstart.engine.threads.timed", lambda _work, runs=3, took=seconds * images: Timing(2, took, 2.0)
+            )
+            assert budget.try_all_threads(state, 1)[0] == torch.get_num_threads() == then
+        assert state.spent["a forward"] == pytest.approx(0.4)
     finally:
         torch.set_num_threads(before)
 

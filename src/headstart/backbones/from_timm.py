@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from headstart.backbones import choices
 from headstart.backbones._wrapped import Wrapped, dry_run, fitting, pooled, seeded
 from headstart.core import BackboneSpec
 from headstart.errors import BadSetting, UnknownName, WeightsUnavailable
@@ -89,7 +90,8 @@ def check_name(name: str) -> None:
             return
         raise UnknownName(f'timm has no weights "{tag}" for {architecture}. There are: {", ".join(tagged) or "none"}.')
     names = timm.list_models()
-    close = get_close_matches(architecture, names, n=3, cutoff=0.5)
+    known = ["tiny", *(size.name for size in choices.SIZES), *names]
+    close = get_close_matches(architecture, known, n=3, cutoff=0.5)
     hint = " Did you mean " + " or ".join(f'"{each}"' for each in close) + "?" if close else ""
     raise UnknownName(
         f'there is no backbone "{name}".{hint} A backbone is "small", "medium", "large", one of timm\'s {len(names)} names '

@@ -18,6 +18,8 @@ from headstart.train.state import TrainState
 from headstart.train.step import step
 
 STEPS_WORTH_MAKING = 3
+PROBING_STEPS = 8
+"""Which the probes of precision and of stages take, and the optimizer to be made."""
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
 SLOWER = 1.4
@@ -75,6 +77,19 @@ def fit_threads(state: TrainState) -> tuple[int, str | None]:
     return found.threads, fewer if found.threads < most else None
 
 
+def try_all_threads(state: TrainState, fewer: int) -> tuple[int, str | None]:
+    """The number of threads from now on, which is set, and what to say where it is all of them again: where one forward with all takes
+    less time than the last ones took with `fewer`."""
+    most = threads.whole()
+    work, images = _forward(state)
+    seconds = threads.timed(work, runs=1).seconds / images
+    if seconds * threads.FASTER < state.spent["a forward"]:
+        state.forward_took(seconds, 0.0)
+        return most, "All threads are used again."
+    threads.use(fewer)
+    return fewer, None
+
+
 def _forward(state: TrainState) -> tuple[Callable[[], object], int]:
     """Predicts the first validation images; how many they are."""
     pixels = next(centres(state.parts["valid"], TIMED_IMAGES))
@@ -107,11 +122,15 @@ def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
     return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
 
 
-def too_short(state: TrainState, phase: Phase, clock: Clock) -> str | None:
-    """What to say when the time left is not worth a phase by the clock: the least that there must be. None where it is."""
+def too_short(state: TrainState, phase: Phase, clock: Clock, to_come: int = 0) -> str | None:
+    """What to say when the time left is not worth a phase by the clock: the least that there must be. None where it is.
+
+    `to_come` tells how many steps' time will be spent before the first one that counts.
+    """
     assert clock.allowed is not None, "only a clock with a deadline can be too short"
     least = seconds_at_the_end(state, replace(phase, seconds=0.0))
-    least += STEPS_WORTH_MAKING * 3 * state.spent["a forward"] * phase.batch_size  # a step is about three forwards
+    steps = STEPS_WORTH_MAKING + to_come
+    least += steps * 3 * state.spent["a forward"] * phase.batch_size  # a step is about three forwards
     if clock.left() >= least:
         return None
     gone = clock.allowed - clock.left()

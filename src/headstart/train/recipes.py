@@ -14,6 +14,7 @@ from headstart.model import learns_statistics
 from headstart.train import adapters, average, loop, norms, precision
 from headstart.train import course as courses
 from headstart.train.budget import (
+    PROBING_STEPS,
     TIMED_IMAGES,
     Clock,
     fit_threads,
@@ -23,6 +24,7 @@ from headstart.train.budget import (
     seconds_at_the_end,
     time_a_forward,
     too_short,
+    try_all_threads,
 )
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
@@ -209,7 +211,7 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     if phase.seconds is not None:  # before anything is probed, which takes time too
         count, words = fit_threads(state)
         yield from () if words is None else (Note(words),)
-        if (sentence := too_short(state, phase, clock)) is not None:
+        if (sentence := too_short(state, phase, clock, 0 if trunk else PROBING_STEPS)) is not None:
             yield Note(sentence)
             return
     batches = _feed(state, phase)
@@ -291,9 +293,9 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
                 return change
             fewer = 0 < place.threads < threads_to_use()
             if not event.last and place.threads and (slower or fewer) and time.perf_counter() - fitted > SECONDS_BEFORE_FITTING:
-                fitted, was = time.perf_counter(), place.threads
-                place.threads, words = fit_threads(state)
-                yield from () if place.threads == was else (Note(words or "All threads are used again."),)
+                fitted = time.perf_counter()
+                place.threads, words = try_all_threads(state, place.threads) if fewer else fit_threads(state)
+                yield from () if words is None else (Note(words),)
     return None
 
 
