@@ -19,7 +19,7 @@ from headstart.report import curve
 from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
-from headstart.store.runs import Run, environment
+from headstart.store.runs import Run, versions
 from headstart.train import checkpoint
 from headstart.train.average import holding
 from headstart.train.begin import Begun
@@ -188,7 +188,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
             quarantined=len(begun.audit.quarantine),
             base_model=base_model(state.model),
             timm_loads=config["architecture"] is not None,
-            versions=environment()["versions"],
+            versions=versions(),
         )
     )
     config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}

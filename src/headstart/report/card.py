@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from headstart.core import BackboneSpec, Geometry, Row, Settings
@@ -48,19 +49,7 @@ class CardFacts:
 
 def card(facts: CardFacts) -> str:
     """The text of README.md: YAML front matter, then what the model is, how it was made, how to use it and its limits."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("headstart.report", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["yaml"] = _yaml
-    environment.filters["cell"] = _cell
-    environment.filters["thousands"] = lambda value: f"{value:,}"
-    return environment.get_template("card.md.j2").render(
+    return _template().render(
         facts=facts,
         licence=_licence(facts.backbone.licence),
         kept=_kept(facts),
@@ -73,6 +62,24 @@ def card(facts: CardFacts) -> str:
         listed=facts.classes[:MOST_CLASSES_LISTED],
         sentences=_sentences(facts),
     )
+
+
+@cache
+def _template() -> Any:
+    """Read and compiled once: a card is written at every row that is kept."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("headstart.report", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = _yaml
+    environment.filters["cell"] = _cell
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    return environment.get_template("card.md.j2")
 
 
 def _yaml(value: Any) -> str:

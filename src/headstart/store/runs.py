@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partialmethod
+from functools import cache, partialmethod
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -189,17 +190,23 @@ class Run:
     write_env = partialmethod(_write, "env.json")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, system and processor: what a number depends on besides the plan. Imports nothing heavy, starts no process."""
-    versions = {}
+@cache
+def versions() -> Mapping[str, str | None]:
+    """Of the packages that numbers depend on, None for one that is not installed; looked up once."""
+    found = {}
     for package in PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = None
+            found[package] = None
+    return MappingProxyType(found)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, system and processor: what a number depends on besides the plan. Imports nothing heavy, starts no process."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return {
-        "versions": versions,
+        "versions": dict(versions()),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),

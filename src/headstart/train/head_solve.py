@@ -11,12 +11,13 @@ data is looked at.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import linalg, optimize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from headstart.curvature import SoftmaxCurvature, log_evidence, softmax, softmax_curvature
 
@@ -169,6 +170,52 @@ def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
     return _Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
 
 
+@dataclass(frozen=True)
+class _Objective:
+    """The penalised loss and its gradient, in coordinates in which the curvature is near one."""
+
+    rows: Float[np.ndarray, "batch rank"]
+    targets: Int[np.ndarray, " batch"]
+    weights: Float[np.ndarray, " batch"]
+    alpha: float
+    stretch: Float[np.ndarray, "rank 1"]
+    """From a coordinate to a number of theta, by direction; `bias_stretch` to a bias."""
+    bias_stretch: float
+
+    def point(
+        self, flat: Float[np.ndarray, " numbers"]
+    ) -> tuple[Float[np.ndarray, "rank classes"], Float[np.ndarray, " classes"]]:
+        """theta and biases at these coordinates."""
+        point = flat.reshape(len(self.stretch) + 1, -1)
+        return point[:-1] * self.stretch, point[-1] * self.bias_stretch
+
+    def coordinates(
+        self, theta: Float[np.ndarray, "rank classes"], bias: Float[np.ndarray, " classes"]
+    ) -> Float[np.ndarray, " numbers"]:
+        """The inverse of `point`."""
+        return np.concatenate([theta / self.stretch, bias[None] / self.bias_stretch]).ravel()
+
+    def __call__(self, flat: Float[np.ndarray, " numbers"]) -> tuple[float, Float[np.ndarray, " numbers"]]:
+        rows, targets, examples = self.rows, self.targets, np.arange(len(self.targets))
+        theta, bias = self.point(flat)
+        logits = rows @ theta.astype(rows.dtype) + bias
+        logits -= logits.max(1, keepdims=True)
+        normaliser = np.log(np.exp(logits).sum(1))
+        loss = float((self.weights * (normaliser - logits[examples, targets])).sum())
+        residual = np.exp(logits - normaliser[:, None])
+        residual[examples, targets] -= 1.0
+        residual *= self.weights[:, None]
+        inner = (rows.T @ residual.astype(rows.dtype) + self.alpha * theta) * self.stretch
+        gradient = np.concatenate([inner, (residual.sum(0) * self.bias_stretch)[None]])
+        return loss + 0.5 * self.alpha * float((theta**2).sum()), gradient.ravel()
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The libraries of linear algebra, looked for once: that takes a millisecond or two."""
+    return ThreadpoolController()
+
+
 def _maximum(
     rotated: _Rotated,
     targets: Int[np.ndarray, " batch"],
@@ -177,35 +224,17 @@ def _maximum(
     start: _Mode,
     tolerance: float,
 ) -> tuple[_Mode, int]:
-    """The mode at `alpha` and how often the loss was evaluated: L-BFGS in coordinates in which the curvature is near one."""
-    rows, (rank, classes) = rotated.rows, start.theta.shape
+    """The mode at `alpha` and how often the loss was evaluated, by L-BFGS."""
+    rows = rotated.rows
     stretch = 1.0 / np.sqrt(start.spread * rotated.eigenvalues + alpha)[:, None]
-    bias_stretch = 1.0 / np.sqrt(start.spread * weights.sum())
-    examples = np.arange(len(targets))
-
-    def objective(flat: Float[np.ndarray, " numbers"]) -> tuple[float, Float[np.ndarray, " numbers"]]:
-        point = flat.reshape(rank + 1, classes)
-        inner, offset = point[:-1] * stretch, point[-1] * bias_stretch
-        logits = rows @ inner.astype(rows.dtype) + offset
-        logits -= logits.max(1, keepdims=True)
-        normaliser = np.log(np.exp(logits).sum(1))
-        loss = float((weights * (normaliser - logits[examples, targets])).sum())
-        residual = np.exp(logits - normaliser[:, None])
-        residual[examples, targets] -= 1.0
-        residual *= weights[:, None]
-        gradient = np.empty_like(point)
-        gradient[:-1] = (rows.T @ residual.astype(rows.dtype) + alpha * inner) * stretch
-        gradient[-1] = residual.sum(0) * bias_stretch
-        return loss + 0.5 * alpha * float((inner**2).sum()), gradient.ravel()
-
-    origin = np.concatenate([start.theta / stretch, start.bias[None] / bias_stretch]).ravel()
+    objective = _Objective(rows, targets, weights, alpha, stretch, float(1.0 / np.sqrt(start.spread * weights.sum())))
+    origin = objective.coordinates(start.theta, start.bias)
     options = {"maxiter": 500, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6 if tolerance < 1e-9 else 1e-4}
     # Small products gain nothing from a second thread and wait long for it on a busy machine
-    threads = 1 if rows.size * classes < ONE_THREAD else None
-    with threadpool_limits(threads):
+    threads = 1 if rows.size * len(start.bias) < ONE_THREAD else None
+    with _pools().limit(limits=threads):
         found = optimize.minimize(objective, origin, jac=True, method="L-BFGS-B", options=options)
-    point = found.x.reshape(rank + 1, classes)
-    theta, bias = point[:-1] * stretch, point[-1] * bias_stretch
+    theta, bias = objective.point(found.x)
     probs = softmax(rows @ theta + bias)
     spread = max(float((probs * (1.0 - probs)).mean()), 1e-4)
     log_likelihood = -(float(found.fun) - 0.5 * alpha * float((theta**2).sum()))
