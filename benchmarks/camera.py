@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="headstart alone")
     parser.add_argument("--decode", action="store_true")
     args = parser.parse_args()
-    data, table = generate(args.place, args.count), Table("camera")
+    data, table = generate(args.place, args.count), Table("camera", here=True)
     if args.decode:
         print(decode_times(sorted(data.glob("*/*/*.jpg"))[:40]))
         return

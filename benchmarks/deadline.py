@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     stoppable()
-    table = Table("deadline", asked.results)
+    table = Table("deadline", asked.results, here=True)
     read = {} if asked.report else available(asked.sets, parse_folders(asked.data), asked.peer_python)
     if asked.truncated:
         for minutes in asked.minutes or [3.0]:

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--no-fastai", action="store_true")
     parser.add_argument("--no-bare", action="store_true")
     args = parser.parse_args()
-    table, size = Table("epoch"), str(args.batch_size)
+    table, size = Table("epoch", here=True), str(args.batch_size)
     rows: dict[str, list[dict[str, Any]]] = {"headstart": [], "bare loop": [], "fastai": []}
     with tempfile.TemporaryDirectory() as place:
         data, cache = solar_cells(Path(place) / "solar_cells"), Path(place) / "cache"

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--five", action="store_true")
     parser.add_argument("--no-peer", action="store_true", help="headstart alone")
     args = parser.parse_args()
-    table = Table("first_model")
+    table = Table("first_model", here=True)
     with tempfile.TemporaryDirectory() as place:
         data = solar_cells(Path(place) / "solar_cells")
         rows: dict[str, list[dict[str, Any]]] = {"cold": [], "warm": [], "fastai": []}

@@ -67,7 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("benchmarks/gpu.py needs a CUDA device; this machine has none.")
-    table, device = Table("gpu"), torch.cuda.get_device_name()
+    table, device = Table("gpu", here=True), torch.cuda.get_device_name()
     with engine.tuned_run(torch.device("cuda")):
         for backbone in args.backbones.split(","):
             for precision in ("float32", "bfloat16"):

@@ -131,14 +131,18 @@ def last_json(printed: str) -> dict[str, Any]:
 
 
 class Table:
-    """The rows of one benchmark in `<folder>/<name>.jsonl`."""
+    """The rows of one benchmark in `<folder>/<name>.jsonl`; with `here`, those of this machine: times of another do not compare."""
 
-    def __init__(self, name: str, folder: Path = RESULTS) -> None:
+    def __init__(self, name: str, folder: Path = RESULTS, here: bool = False) -> None:
         self.name = name
         self.file = folder / f"{name}.jsonl"
+        self._machine = machine() if here else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows so far; a last line that a stopped run left unfinished is passed over."""
+        """The rows so far; a last line that a stopped run left unfinished is passed over."""
+        return [row for row in self._all() if self._machine in (None, row.get("machine"))]
+
+    def _all(self) -> list[dict[str, Any]]:
         if not self.file.exists():
             return []
         found = []

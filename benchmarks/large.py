@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=0, help="the number under which the rows are filed")
     args = parser.parse_args()
     counts = sorted(int(count) for count in args.counts.split(","))
-    table, full = Table("large"), generate(args.place, counts[-1])
+    table, full = Table("large", here=True), generate(args.place, counts[-1])
     rows: dict[str, list[dict[str, Any]]] = {}
     for count in counts:
         data = full if count == counts[-1] else subset(full, args.place, count)

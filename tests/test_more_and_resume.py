@@ -108,11 +108,9 @@ COURSES: dict[str, dict[str, Any]] = {
 
 
 QUICK = {
-    ("fine_tune", 1),
     ("fine_tune", 11),
     ("adapting norms", 4),
     ("head by gradient", 1),
-    ("head by gradient", 11),
     ("keeping the best", 4),
     ("averaged adapters on small images", 4),
 }
@@ -328,7 +326,7 @@ def test_two_and_two_epochs_repeat_the_descent_and_nothing_else(shapes: Path) ->
     assert len(learn.run.plan().phases) == 1
 
 
-@pytest.mark.parametrize("course", ["fine_tune", "averaged adapters on small images"])
+@pytest.mark.parametrize("course", ["fine_tune", pytest.param("averaged adapters on small images", marks=pytest.mark.slow)])
 def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path, course: str) -> None:
     memory = learner(shapes, **COURSES[course]).fine_tune(2).more(1)
     disk = hs.load(learner(shapes, **COURSES[course]).fine_tune(2).run.path, observer=Watcher()).more(1)

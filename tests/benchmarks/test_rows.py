@@ -25,6 +25,16 @@ def test_a_row_is_run_once_for_each_split(tmp_path: Path) -> None:
     assert len(runs) == len(table.rows()) == 2
 
 
+def test_times_of_another_machine_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    for machine in ("old", "new", "old"):
+        monkeypatch.setattr("harness.machine", lambda machine=machine: machine)
+        table = Table("some", tmp_path, here=True)
+        table.once("entrant", "case", 0, lambda: runs.append(1) or {})
+        assert [row["machine"] for row in table.rows()] == [machine]
+    assert len(runs) == len(Table("some", tmp_path).rows()) == 2
+
+
 def test_a_line_cut_off_by_a_stop_spoils_neither_what_was_before_nor_what_comes_after(tmp_path: Path) -> None:
     table = Table("some", tmp_path)
     table.once("entrant", "case", 0, lambda: {"value": 1})
