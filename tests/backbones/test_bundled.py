@@ -40,8 +40,8 @@ def test_pretrained_features_and_maps_equal_timm_s_at_any_size(side: int) -> Non
     theirs.load_state_dict(ours.net.state_dict(), assign=True)
     x = torch.randn(2, 3, side, side - 5, generator=torch.Generator().manual_seed(side))
     with torch.no_grad():
-        torch.testing.assert_close(ours.features(x), theirs(x), rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(ours.maps(x), theirs.forward_features(x), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(ours.features(x), theirs(x), rtol=1e-5, atol=5e-5)
+        torch.testing.assert_close(ours.maps(x), theirs.forward_features(x), rtol=1e-5, atol=5e-5)
 
 
 def test_lite2_with_the_same_random_weights_equals_timm_s() -> None:
@@ -50,7 +50,7 @@ def test_lite2_with_the_same_random_weights_equals_timm_s() -> None:
     theirs.load_state_dict(ours.net.state_dict())
     x = torch.randn(1, 3, 75, 75, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(ours.features(x), theirs(x), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(ours.features(x), theirs(x), rtol=1e-5, atol=5e-5)
 
 
 def test_pretrained_weights_are_not_random_and_can_learn() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.backbones import _convolve
-from headstart.backbones._convolve import Depthwise, SameConv, normed
+from headstart.backbones._convolve import Depthwise, Padded, SameConv, normed, relu6
 
 pytestmark = pytest.mark.usefixtures("own_randomness")
 
@@ -81,16 +81,38 @@ def test_bfloat16_gradients_are_those_of_float32_up_to_its_rounding(kernel: int,
         assert float(functional.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)) > 0.9999
 
 
-def test_a_norm_that_learns_or_a_prediction_goes_through_the_plain_layers() -> None:
+def test_a_prediction_is_folded_too_and_written_over_nothing_that_is_needed() -> None:
+    conv, norm = layers(4, 4, 3, 2, 4)
+    x = drawn(2, 4, 7, 8)
+    plain, before = norm(conv(x)), x.clone()
+    with torch.no_grad():
+        folded = normed(conv, norm, x)
+        torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
+        assert relu6(folded) is folded
+    assert torch.equal(x, before)
+    learning = drawn(3, 3, 1, 1).requires_grad_()
+    outputs = learning * 1.0
+    assert relu6(outputs) is not outputs
+    assert torch.equal(relu6(7 * drawn(5, 5, 1, 1)), functional.relu6(7 * drawn(5, 5, 1, 1)))
+
+
+@pytest.mark.parametrize("around", [(0, 1, 0, 1), (2, 2, 2, 2), (1, 0, 0, 3), (0, 0, 0, 0)])
+def test_padding_is_torch_s_with_its_gradient(around: tuple[int, int, int, int]) -> None:
+    x = drawn(2, 3, 5, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    ours, theirs = Padded.apply(x, around), functional.pad(x, around)
+    assert torch.equal(ours, theirs)
+    weights = drawn(*theirs.shape, seed=4)
+    found, wanted = (torch.autograd.grad((padded * weights).sum(), x)[0] for padded in (ours, theirs))
+    assert torch.equal(found, wanted)
+
+
+def test_a_norm_that_learns_goes_through_the_plain_layers() -> None:
     conv, norm = layers(4, 4, 3, 1, 4)
     x = drawn(2, 4, 6, 6)
     learning = normed(conv, norm, x)
     assert "NativeBatchNorm" in str(learning.grad_fn)
     learning.sum().backward()
     assert norm.weight.grad is not None
-    norm.requires_grad_(False)
-    with torch.no_grad():
-        assert torch.equal(normed(conv, norm, x), norm(conv(x)))
     norm.train()
     normed(conv, norm, x)
     assert int(norm.num_batches_tracked or 0) == 1

@@ -28,12 +28,13 @@ class SameConv(nn.Conv2d):
     ) -> Float[Tensor, "batch after rows columns"]:
         """What the layer computes, with these numbers in place of its own."""
         kernel, stride = self.kernel_size[0], self.stride[0]
+        learns = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
         rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
         if rows % 2 or columns % 2:
-            x = functional.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+            around = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+            x = Padded.apply(x, around) if learns else functional.pad(x, around)
             rows = columns = 0
         padding = (rows // 2, columns // 2)
-        learns = torch.is_grad_enabled() and (weight.requires_grad or x.requires_grad)
         if self.groups == x.shape[1] and x.device.type == "cpu" and learns:
             return Depthwise.apply(x, weight, bias, (stride, stride), padding)
         return functional.conv2d(x, weight, bias, stride, padding, 1, self.groups)
@@ -42,16 +43,23 @@ class SameConv(nn.Conv2d):
 def normed(
     conv: SameConv, norm: nn.BatchNorm2d, x: Float[Tensor, "batch before height width"]
 ) -> Float[Tensor, "batch after rows columns"]:
-    """`norm(conv(x))`: one convolution, with the norm's scale and shift in its numbers, where the norm is fixed in training.
+    """`norm(conv(x))`: one convolution, with the norm's scale and shift in its numbers, where the norm is fixed.
 
-    The gradient of the convolution's own weights is the same; the outputs of two layers need not be kept for it. Without
-    gradients the two layers are called as they stand, so that predictions are timm's to the last digits.
+    The gradient of the convolution's own weights is the same; the outputs of two layers need not be kept for it. A prediction
+    takes a third less time (docs/log.md) and differs from that of the two layers by rounding. Where somebody watches one of the
+    layers with a hook, they are called as they stand.
     """
-    if norm.training or norm.weight.requires_grad or not torch.is_grad_enabled():
+    watched = any((layer._forward_hooks, layer._forward_pre_hooks) != ({}, {}) for layer in (conv, norm))
+    if norm.training or watched or (torch.is_grad_enabled() and norm.weight.requires_grad):
         return norm(conv(x))
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return conv.convolve(x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale)
+
+
+def relu6(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """min(max(x, 0), 6), written over x where no gradient needs what was there: for what a layer has just made."""
+    return functional.hardtanh(x, 0.0, 6.0, inplace=not (torch.is_grad_enabled() and x.requires_grad))
 
 
 class Depthwise(torch.autograd.Function):
@@ -81,6 +89,38 @@ class Depthwise(torch.autograd.Function):
         return of_x, of_weight, None, None, None
 
 
+class Padded(torch.autograd.Function):
+    """Rows and columns of zeros around the input, as many as `functional.pad` would add; left, right, top, bottom."""
+
+    @staticmethod
+    def forward(x: Tensor, around: tuple[int, int, int, int]) -> Tensor:
+        return _padded(x, around)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.around = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        left, right, top, bottom = ctx.around
+        rows, columns = gradients[0].shape[-2:]
+        return gradients[0][..., top : rows - bottom, left : columns - right], None
+
+
+def _padded(x: Tensor, around: tuple[int, int, int, int]) -> Tensor:
+    """Beware: `functional.pad` first fills the whole with zeros, the place of x too, which costs as much as copying x."""
+    left, right, top, bottom = around
+    batch, channels, rows, columns = x.shape
+    shape = (batch, channels, top + rows + bottom, left + columns + right)
+    whole = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    whole[..., :top, :] = 0
+    whole[..., top + rows :, :] = 0
+    whole[..., :left] = 0
+    whole[..., left + columns :] = 0
+    whole[..., top : top + rows, left : left + columns] = x
+    return whole
+
+
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     dtype = torch.float32 if max(stride) > 1 else gradient.dtype
     like_x = torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)  # only its shape is used
@@ -92,7 +132,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[
     if kernel <= FAST_KERNEL:
         return _backward(gradient, x, weight.to(gradient.dtype), stride, padding, "weight").to(weight.dtype)
     (rows, columns), size, whole = gradient.shape[-2:], FAST_KERNEL, torch.empty_like(weight)
-    x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
+    x = _padded(x, (padding[1], padding[1], padding[0], padding[0]))
     window = torch.empty_like(weight[..., :size, :size], dtype=gradient.dtype, memory_format=torch.contiguous_format)
     # windows overlap by one row or column, which both give alike: 0-2 and 2-4 of five
     starts = range(0, kernel - 2, 2)

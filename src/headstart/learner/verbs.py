@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 
 from headstart.core import Dataset, Event, Note, Observer
@@ -37,7 +38,7 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
         state.know_first_losses()
         yield Note(f"Going on after {len(state.rows)} rows; restart=True would start over.")
     elif solve and begun.features is not None:
-        again = lambda: features_again(session)
+        again = partial(features_again, session)
         yield from solved.solve_head(state, begun.features, again, clock, session.start is not None)
     else:
         yield from recipes.train_head(state, clock)
