@@ -11,6 +11,7 @@ figures stand beside them. The entrants take turns.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
