@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.backbones import _convolve
-from headstart.backbones._convolve import Depthwise, Padded, SameConv, normed, relu6
+from headstart.backbones._convolve import Depthwise, Padded, SameConv, activated, normed
 
 pytestmark = pytest.mark.usefixtures("own_randomness")
 
@@ -88,12 +88,35 @@ def test_a_prediction_is_folded_too_and_written_over_nothing_that_is_needed() ->
     with torch.no_grad():
         folded = normed(conv, norm, x)
         torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
-        assert relu6(folded) is folded
+        torch.testing.assert_close(activated(conv, norm, x), functional.relu6(plain), rtol=1e-5, atol=1e-5)
     assert torch.equal(x, before)
-    learning = drawn(3, 3, 1, 1).requires_grad_()
-    outputs = learning * 1.0
-    assert relu6(outputs) is not outputs
-    assert torch.equal(relu6(7 * drawn(5, 5, 1, 1)), functional.relu6(7 * drawn(5, 5, 1, 1)))
+    norm.requires_grad_(False)
+    x.requires_grad_()
+    exact = gradients(conv, x, functional.relu6(norm(conv(x))))
+    for found, wanted in zip(gradients(conv, x, activated(conv, norm, x)), exact, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("at", ["conv", "norm"])
+def test_who_watches_a_layer_sees_what_it_made_and_keeps_it(at: str) -> None:
+    """Folding would never call the layers, and ReLU6 in place would write over what was seen."""
+    conv, norm = layers(4, 4, 3, 1, 4)
+    x, seen = drawn(2, 4, 6, 6), []
+    between = conv(x)
+    expected = norm(between)
+    {"conv": conv, "norm": norm}[at].register_forward_hook(lambda _layer, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        assert torch.equal(activated(conv, norm, x), functional.relu6(expected))
+    assert torch.equal(seen[0], {"conv": between, "norm": expected}[at])
+
+
+def test_who_watches_the_gradient_of_a_layer_is_told_of_it() -> None:
+    conv, norm = layers(4, 4, 3, 1, 4)
+    norm.requires_grad_(False)
+    told = []
+    norm.register_full_backward_hook(lambda *_: told.append(1))
+    activated(conv, norm, drawn(2, 4, 6, 6).requires_grad_()).sum().backward()
+    assert told == [1]
 
 
 @pytest.mark.parametrize("around", [(0, 1, 0, 1), (2, 2, 2, 2), (1, 0, 0, 3), (0, 0, 0, 0)])

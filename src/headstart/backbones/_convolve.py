@@ -49,17 +49,25 @@ def normed(
     takes a third less time (docs/log.md) and differs from that of the two layers by rounding. Where somebody watches one of the
     layers with a hook, they are called as they stand.
     """
-    watched = any((layer._forward_hooks, layer._forward_pre_hooks) != ({}, {}) for layer in (conv, norm))
-    if norm.training or watched or (torch.is_grad_enabled() and norm.weight.requires_grad):
+    if norm.training or _watched(conv) or _watched(norm) or (torch.is_grad_enabled() and norm.weight.requires_grad):
         return norm(conv(x))
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return conv.convolve(x, conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale)
 
 
-def relu6(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """min(max(x, 0), 6), written over x where no gradient needs what was there: for what a layer has just made."""
-    return functional.hardtanh(x, 0.0, 6.0, inplace=not (torch.is_grad_enabled() and x.requires_grad))
+def activated(
+    conv: SameConv, norm: nn.BatchNorm2d, x: Float[Tensor, "batch before height width"]
+) -> Float[Tensor, "batch after rows columns"]:
+    """ReLU6 of `normed`, written over it where neither a gradient nor a hook needs what was there."""
+    y = normed(conv, norm, x)
+    needed = _watched(norm) or (torch.is_grad_enabled() and y.requires_grad)
+    return functional.hardtanh(y, 0.0, 6.0, inplace=not needed)
+
+
+def _watched(layer: nn.Module) -> bool:
+    """Whether somebody looks at what goes into or comes out of the layer."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
 
 
 class Depthwise(torch.autograd.Function):

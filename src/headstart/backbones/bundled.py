@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstart.backbones import _files, choices
-from headstart.backbones._convolve import SameConv, normed, relu6
+from headstart.backbones._convolve import SameConv, activated, normed
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
 from headstart.backbones.choices import BUNDLED, WIDTH, Variant
 from headstart.errors import WeightsUnavailable
@@ -92,12 +92,12 @@ class EfficientNetLite(nn.Module):
     def forward_features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280 rows columns"]:
         groups = list(self.blocks)
         with _exact_on_cpu(x):
-            x = relu6(normed(self.conv_stem, self.bn1, x))
+            x = activated(self.conv_stem, self.bn1, x)
             for group in groups[:EXACT_GROUPS]:
                 x = group(x)
         for group in groups[EXACT_GROUPS:]:
             x = group(x)
-        return relu6(normed(self.conv_head, self.bn2, x))
+        return activated(self.conv_head, self.bn2, x)
 
     def forward(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 1280"]:
         return self.forward_features(x).mean((2, 3))
@@ -114,7 +114,7 @@ class Separable(nn.Module):
         self.bn2 = _norm(after)
 
     def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
-        return normed(self.conv_pw, self.bn2, relu6(normed(self.conv_dw, self.bn1, x)))
+        return normed(self.conv_pw, self.bn2, activated(self.conv_dw, self.bn1, x))
 
 
 class InvertedResidual(nn.Module):
@@ -132,8 +132,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and before == after
 
     def forward(self, x: Float[Tensor, "batch before height width"]) -> Float[Tensor, "batch after rows columns"]:
-        y = relu6(normed(self.conv_pw, self.bn1, x))
-        y = relu6(normed(self.conv_dw, self.bn2, y))
+        y = activated(self.conv_pw, self.bn1, x)
+        y = activated(self.conv_dw, self.bn2, y)
         y = normed(self.conv_pwl, self.bn3, y)
         return y + x if self.shortcut else y
 
