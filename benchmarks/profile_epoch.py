@@ -2,10 +2,10 @@
 
     python benchmarks/profile_epoch.py [--peer-python PYTHON_WITH_ELPV_DATASET] [--batch-size 64] [--augment light] [--trace FILE]
 
-The epoch is that of epoch.py, with its evaluation and its saving, in this process; row 0 is made before. The shares are those of
+The epoch is the first of `fine_tune` after row 0, with evaluation, the head's second solution and saving, in this process. The shares are those of
 the thread that trains: an operation on several threads counts as long as the slowest takes. "between operations" is Python,
 optimizer bookkeeping, waiting for augmented images, and the profiler itself, whose cost the second column of the last line shows.
-`matrix products` is a measured ceiling: what a product of two 2,048 x 2,048 matrices reaches here, for the floor of the convolutions.
+The last line is a measured ceiling: what a product of two square matrices reaches here, for the floor of the convolutions.
 """
 
 import argparse
@@ -34,6 +34,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "matrix products": ("addmm", "aten::mm", "aten::bmm", "aten::linear"),
 }
 """Which operations are of which kind, by parts of their names; the first that fits counts."""
+SIDE = 2048
 
 
 def kind(name: str) -> str:
@@ -49,10 +50,9 @@ def epoch(
 
     import headstart as hs
 
-    os.environ.setdefault("HEADSTART_CACHE", str(data.parent / "profile_cache"))
-    learn = hs.Learner(hs.image_folder(data), observer=None, **options).fine_tune(1)
+    learn = hs.Learner(hs.image_folder(data), **options).fine_tune(1)
     plain = learn.history[-1]["seconds"] - learn.history[-2]["seconds"]
-    learn = hs.Learner(hs.image_folder(data), observer=None, **options).fine_tune(0)
+    learn = hs.Learner(hs.image_folder(data), **options).fine_tune(0)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         started = time.perf_counter()
         learn.more(1)
@@ -67,17 +67,17 @@ def epoch(
     return plain, seconds, spent, longest
 
 
-def ceiling(side: int = 2048) -> float:
+def ceiling() -> float:
     """Floating-point operations per second of a float32 matrix product, in GFLOP/s: the best of five."""
     import torch
 
-    a = torch.randn(side, side)
+    a = torch.randn(SIDE, SIDE)
     taken = []
     for _ in range(6):
         started = time.perf_counter()
         a @ a
         taken.append(time.perf_counter() - started)
-    return 2 * side**3 / min(taken[1:]) / 1e9
+    return 2 * SIDE**3 / min(taken[1:]) / 1e9
 
 
 def main() -> None:
@@ -94,6 +94,7 @@ def main() -> None:
     options = {"batch_size": args.batch_size, "augment": args.augment, "keep": "last"}
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
+        os.environ["HEADSTART_CACHE"] = str(Path(place) / "cache")
         plain, seconds, spent, longest = epoch(data, options, args.trace)
     rest = seconds - sum(spent.values())
     lines = [
@@ -102,7 +103,7 @@ def main() -> None:
     lines.append(["the epoch under the profiler", f"{seconds:.1f}", f"{plain:.1f} s without it"])
     print(markdown(["kind of work", "seconds", "share"], lines))
     print(markdown(["operation", "calls", "seconds"], longest))
-    print(f"a float32 matrix product of {2048} x {2048} reaches {ceiling():.0f} GFLOP/s")
+    print(f"a float32 matrix product of {SIDE} x {SIDE} reaches {ceiling():.0f} GFLOP/s")
     print(json.dumps(facts()))
 
 

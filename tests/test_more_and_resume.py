@@ -85,6 +85,17 @@ def after_step(wanted: int) -> Callable[[Event, int], bool]:
     return lambda event, steps: isinstance(event, StepDone) and steps == wanted
 
 
+def press_after(wanted: int) -> Callable[[Event, int], bool]:
+    """Ctrl-C after so many steps."""
+
+    def press(event: Event, steps: int) -> bool:
+        if after_step(wanted)(event, steps):
+            raise KeyboardInterrupt
+        return False
+
+    return press
+
+
 def assert_resumes_to(straight: hs.Learner, broken: hs.Learner) -> hs.Learner:
     """Resumes the broken training, which must end as the straight one did: weights, rows, what is kept."""
     resumed = hs.resume(broken.run.path, observer=Watcher())
@@ -288,7 +299,7 @@ def test_fewer_threads_beside_other_programs_are_those_of_a_resumption_too(shape
 def test_threads_are_fitted_again_at_a_row_and_replayed_as_they_were(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread in the first epoch, two from its row on; what comes after the checkpoint of that row is made with two again."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr("headstart.train.recipes.SECONDS_BEFORE_FITTING", 0.0)
+    monkeypatch.setattr("headstart.train.beside.SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 0.01, 1.0))
     monkeypatch.setattr("headstart.engine.threads.timed", lambda _work, runs=3: Timing(2, 0.0, 2.0))
     used: list[int] = []
@@ -304,7 +315,7 @@ def test_threads_are_fitted_again_at_a_row_and_replayed_as_they_were(shapes: Pat
     assert "All threads are used again" in watcher.notes()
     assert used == [entry[4] for entry in broken.run.steps()] == [1] * STEPS + [2] * 3
     used.clear()
-    monkeypatch.setattr("headstart.train.recipes.SECONDS_BEFORE_FITTING", 1000.0)
+    monkeypatch.setattr("headstart.train.beside.SECONDS_BETWEEN", 1000.0)
     hs.resume(broken.run.path, observer=Watcher(lambda event, steps: noted(event, steps) and False))
     assert set(used) == {2}
 
@@ -389,6 +400,19 @@ def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     assert not (learn.run.path / "steps.jsonl").exists()
 
 
+@pytest.mark.usefixtures("ticking")
+@pytest.mark.parametrize(("forward", "timed"), [(0.001, True), (0.02, False)])
+def test_forwards_are_timed_beside_steps_only_where_time_is_left_for_that(
+    shapes: Path, forward: float, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timed forward predicts 32 images, and twenty of them must fit into the eleven seconds or so that are left."""
+    monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 6 * forward, 1.0))
+    calls: list[float] = []
+    monkeypatch.setattr("headstart.train.recipes.time_a_forward", lambda _state, step_seconds=0.0: calls.append(step_seconds))
+    learner(shapes).fine_tune(minutes=0.2)
+    assert bool(calls) == timed
+
+
 def test_no_time_leaves_the_head_and_says_so(shapes: Path) -> None:
     watcher = Watcher()
     learn = learner(shapes, watcher).fine_tune(minutes=0.001)
@@ -416,12 +440,7 @@ def test_two_trainings_do_not_share_a_run_folder(shapes: Path) -> None:
 def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
     straight = learner(shapes).fine_tune(2)
 
-    def press(event: Event, steps: int) -> bool:
-        if isinstance(event, StepDone) and steps == 6:
-            raise KeyboardInterrupt
-        return False
-
-    stopped = learner(shapes, Watcher(press)).fine_tune(2)
+    stopped = learner(shapes, Watcher(press_after(6))).fine_tune(2)
     assert stopped.stopped
     assert not stopped.run.plan().finished
     resumed = hs.resume(stopped.run.path, observer=Watcher())
@@ -499,12 +518,7 @@ def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: 
 
 
 def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:
-    def press(event: Event, steps: int) -> bool:
-        if isinstance(event, StepDone) and steps == 2:
-            raise KeyboardInterrupt
-        return False
-
-    stopped = learner(shapes, Watcher(press)).fine_tune(2)
+    stopped = learner(shapes, Watcher(press_after(2))).fine_tune(2)
     assert stopped.stopped
     with pytest.raises(BadSetting):
         stopped.more(1, train_size=999)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headstart.backbones import tiny
-from headstart.engine import device
+from headstart.engine import device, threads
 from headstart.engine import report as reports
 from headstart.errors import BadSetting, UnknownName
 from headstart.heads import linear
@@ -51,16 +51,16 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         device.choose("mps")
 
 
-@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,1", 2), ("0", None), ("all", None), (None, None)])
+@pytest.mark.parametrize(("asked", "count"), [("3", 3), ("2,1", 2), ("0", None), ("all", None), (None, None)])
 def test_threads_are_set_for_the_run_and_given_back_after_an_error(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, threads: int | None
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, count: int | None
 ) -> None:
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False) if asked is None else monkeypatch.setenv("OMP_NUM_THREADS", asked)
     torch.set_num_threads(1)
     try:
         with pytest.raises(ZeroDivisionError), device.tuned_run(CPU):
-            assert torch.get_num_threads() == (threads or device.physical_cores())
+            assert torch.get_num_threads() == (count or threads.physical_cores())
             raise ZeroDivisionError
         assert torch.get_num_threads() == 1
     finally:
@@ -106,7 +106,7 @@ def test_other_systems_have_no_allocator_to_set(monkeypatch: pytest.MonkeyPatch)
     assert device._glibc() is None
     with device.tuned_run(CPU):
         assert torch.get_num_threads() >= 1
-    assert device.physical_cores() >= 1
+    assert threads.physical_cores() >= 1
 
 
 def test_the_probe_leaves_no_trace() -> None:

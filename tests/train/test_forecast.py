@@ -1,7 +1,9 @@
 """What a plan says beforehand: its arithmetic, that it touches nothing, and that its rows are those that come."""
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from headstart.core import Note, StepDone
 from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError
 from headstart.store import cache
-from headstart.train import budget, recipes
+from headstart.train import beside, budget, recipes
 from headstart.train.budget import layers_in_words, plan_in_words
 from headstart.train.forecast import Facts, Forecast, Line, Prices, epochs_that_fit, lay_out, number_of
 from headstart.train.observers.pace import Pace
@@ -243,11 +245,11 @@ def test_threads_are_set_to_what_is_fastest_and_the_forward_is_noted_as_it_was_w
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     try:
         monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 0.5 * images, 1.0))
-        count, words = budget.fit_threads(state)
+        count, words = beside.fit_threads(state)
         assert (count, torch.get_num_threads(), state.spent["a forward"]) == (1, 1, 0.5)
         assert words is not None and "1 of 2 threads are used" in words
         monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(2, 0.3 * images, 2.0))
-        assert budget.fit_threads(state) == (2, None)
+        assert beside.fit_threads(state) == (2, None)
         assert torch.get_num_threads() == 2
         state.forward_took(0.5, 1.0)  # as it was with one thread
         for seconds, then in ((0.49, 1), (0.4, 2)):
@@ -255,18 +257,29 @@ def test_threads_are_set_to_what_is_fastest_and_the_forward_is_noted_as_it_was_w
             monkeypatch.setattr(
                 "headstart.engine.threads.timed", lambda _work, runs=3, took=seconds * images: Timing(2, took, 2.0)
             )
-            assert budget.try_all_threads(state, 1)[0] == torch.get_num_threads() == then
+            assert beside.try_all_threads(state, 1)[0] == torch.get_num_threads() == then
         assert state.spent["a forward"] == pytest.approx(0.4)
     finally:
         torch.set_num_threads(before)
 
 
+def test_what_probing_will_take_counts_before_it_and_not_after(shapes: Path, monkeypatch: pytest.MonkeyPatch):
+    """The end takes 5 s, a step of eight images 8 * 3 * .1: three and eight of them 26.4 s, three alone 7.2."""
+    monkeypatch.setattr(budget, "seconds_at_the_end", lambda state, phase: 5.0)
+    state = learner(shapes)._session.ready().state
+    state.forward_took(0.1, 0.0)
+    phase = replace(recipes.base_phase(state, "all", None), batch_size=8)
+    for left, to_come, short in ((31.3, 8, True), (31.5, 8, False), (12.1, 0, True), (12.3, 0, False)):
+        clock = budget.Clock(0.0, time.perf_counter() + left - 60.0, 60.0)
+        assert (budget.too_short(state, phase, clock, to_come) is not None) == short
+
+
 def test_a_machine_that_got_busy_shows_in_its_steps(shapes: Path):
     state = learner(shapes)._session.ready().state
-    assert not budget.got_slower(state, 100.0), "nothing is known yet"
+    assert not beside.got_slower(state, 100.0), "nothing is known yet"
     state.forward_took(0.01, 2.0)
-    assert not budget.got_slower(state, 2.7)
-    assert budget.got_slower(state, 2.9)
+    assert not beside.got_slower(state, 2.7)
+    assert beside.got_slower(state, 2.9)
 
 
 def test_the_bar_of_a_stage_that_the_clock_ends_follows_the_clock():

@@ -1,21 +1,20 @@
 """Where and how to compute: device, threads, allocator, precision. Set when a run starts, given back when it ends."""
 
 import ctypes
-import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headstart.engine import threads
 from headstart.errors import BadSetting, unknown_name
-from headstart.machine import cpu_name, logical_cores
+from headstart.machine import cpu_name
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 # glibc gives blocks above the threshold back to the system at once, so every large tensor costs page faults when it is made
@@ -53,15 +52,15 @@ def choose(device: str = "auto") -> torch.device:
 @contextmanager
 def tuned_run(device: torch.device) -> Iterator[None]:
     """Threads and allocator set for a run on `device`; afterwards the threads are as before and free memory is given back."""
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     libc = _glibc() if device.type == "cpu" else None
     if device.type == "cpu":
-        torch.set_num_threads(threads_to_use())
+        threads.use(threads.of_a_run())
     _set_allocator(libc, RUNNING)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        threads.use(before)
         _set_allocator(libc, RESTING)
         if libc is not None:
             libc.malloc_trim(0)
@@ -88,24 +87,6 @@ def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int
     if libc is not None:
         for option, values in options:
             any(libc.mallopt(option, value) for value in values)
-
-
-def threads_to_use() -> int:
-    """Threads of a run on the CPU: what OMP_NUM_THREADS says, as everywhere in torch, else one for each physical core."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else physical_cores()
-
-
-def physical_cores() -> int:
-    """Cores that this process may use, counting two hyper-threads as one where the system tells."""
-    logical = logical_cores()
-    with suppress(OSError, ValueError):
-        shared = {
-            Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
-            for cpu in os.sched_getaffinity(0)
-        }
-        return max(1, min(len(shared), logical))
-    return max(1, min(torch.get_num_threads(), logical))
 
 
 # --------------------------------------------------------------------------------------------------------- precision

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from headstart.engine import device, openvino
+from headstart.engine import device, openvino, threads
 from headstart.machine import cpu_name, logical_cores
 
 
@@ -13,7 +13,7 @@ def report() -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {
         "cpu": cpu_name(),
-        "cores": device.physical_cores(),
+        "cores": threads.physical_cores(),
         "logical_cores": logical_cores(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -1,13 +1,16 @@
-"""How many threads compute fastest while other programs run: the threads of a parallel region wait for the slowest of them."""
+"""How many threads compute: those of a run, or fewer beside other programs, as the threads of a parallel region wait for the slowest."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from headstart.engine import device
+from headstart.machine import logical_cores
 
 RUNS = 3
 UNHINDERED = 0.85
@@ -25,10 +28,22 @@ class Timing:
     processors: float
 
 
-def whole() -> int:
-    """Sets and tells as many threads as a run has."""
-    use(device.threads_to_use())
-    return torch.get_num_threads()
+def of_a_run() -> int:
+    """Threads of a run on the CPU: what OMP_NUM_THREADS says, as everywhere in torch, else one for each physical core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else physical_cores()
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, counting two hyper-threads as one where the system tells."""
+    logical = logical_cores()
+    with suppress(OSError, ValueError):
+        shared = {
+            Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+            for cpu in os.sched_getaffinity(0)
+        }
+        return max(1, min(len(shared), logical))
+    return max(1, min(torch.get_num_threads(), logical))
 
 
 def use(count: int) -> None:

@@ -22,8 +22,6 @@ PROBING_STEPS = 8
 """Which the probes of precision and of stages take, and the optimizer to be made."""
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
-SLOWER = 1.4
-"""How much longer a step takes where a machine has become busy; other reasons change it by a tenth or two."""
 TIMED_IMAGES = 32
 """How many images a timed forward predicts."""
 CLOSING_SECONDS = 1.0
@@ -55,42 +53,11 @@ class Clock:
 
 def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
     """Notes how long the model takes for an image when it predicts, on the first validation images, while a step takes so long."""
-    work, images = _forward(state)
+    work, images = a_forward(state)
     state.forward_took(threads.timed(work).seconds / images, step_seconds)
 
 
-def fit_threads(state: TrainState) -> tuple[int, str | None]:
-    """As `time_a_forward`; sets the number of threads that is fastest beside what else the processor does now, and returns it (0 on
-    another device), and what to say where the run has more.
-
-    On two cores of which another program keeps one busy, two threads take 2.5 times as long for a step as one (docs/log.md).
-    """
-    if state.device.type != "cpu":
-        time_a_forward(state)
-        return 0, None
-    most = threads.whole()
-    work, images = _forward(state)
-    found = threads.fastest(work)
-    threads.use(found.threads)
-    state.forward_took(found.seconds / images, 0.0)
-    fewer = f"{found.threads} of {most} threads are used, which is faster at present: other programs seem to keep cores busy."
-    return found.threads, fewer if found.threads < most else None
-
-
-def try_all_threads(state: TrainState, fewer: int) -> tuple[int, str | None]:
-    """The number of threads from now on, which is set, and what to say where it is all of them again: where one forward with all takes
-    less time than the last ones took with `fewer`."""
-    most = threads.whole()
-    work, images = _forward(state)
-    seconds = threads.timed(work, runs=1).seconds / images
-    if seconds * threads.FASTER < state.spent["a forward"]:
-        state.forward_took(seconds, 0.0)
-        return most, "All threads are used again."
-    threads.use(fewer)
-    return fewer, None
-
-
-def _forward(state: TrainState) -> tuple[Callable[[], object], int]:
+def a_forward(state: TrainState) -> tuple[Callable[[], object], int]:
     """Predicts the first validation images; how many they are."""
     pixels = next(centres(state.parts["valid"], TIMED_IMAGES))
     return lambda: predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry), len(pixels)
@@ -108,12 +75,6 @@ def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.
     again = forward * len(state.parts["train"]) if state.solves_again(phase) else 0.0
     most = float("inf") if phase.seconds is None else SOLVED_AGAIN_SHARE * phase.seconds
     return forward * len(state.parts["valid"]) + min(again, most) + seconds_after_forwards(state, phase)
-
-
-def got_slower(state: TrainState, step_seconds: float) -> bool:
-    """Whether a step takes much longer than it did when forwards were last timed beside one."""
-    before = state.spent.get("a step", 0.0)
-    return before > 0 and step_seconds > SLOWER * before
 
 
 def seconds_after_forwards(state: TrainState, phase: Phase) -> float:

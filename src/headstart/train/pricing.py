@@ -22,7 +22,7 @@ from headstart.engine.frozen import choose_frozen
 from headstart.errors import DataError
 from headstart.model import Model
 from headstart.seeds import numpy_generator
-from headstart.train import budget, precision, recipes
+from headstart.train import beside, budget, precision, recipes
 from headstart.train import features as cached
 from headstart.train.begin import begin
 from headstart.train.budget import CLOSING_SECONDS, Clock
@@ -95,7 +95,8 @@ def prices(start: Start, name: str, first_stage: int, already: float, by_clock: 
     going_on = bool(state.rows) and start.row is None
     whole = recipes.step_two(state, 1)
     phase = replace(recipes.base_phase(state, "fit", 1), first_stage=first_stage) if settings.method == "fit" else whole
-    budget.fit_threads(state) if by_clock else budget.time_a_forward(state)
+    time_a_forward = beside.fit_threads if by_clock else budget.time_a_forward
+    time_a_forward(state)
     row = state.spent["a forward"] * len(state.parts["valid"]) + state.spent.get("saving", SAVING_SECONDS)
     before = [Line("until now", already, "starting, finding the images")] if already else []
     before += start.before

@@ -8,23 +8,20 @@ from typing import Literal
 from headstart.core import Batch, Changed, Cooling, EpochDone, Event, Note, Phase, Progress, RowDone, Settings, StepDone
 from headstart.data.batches import training_batches
 from headstart.engine import threads
-from headstart.engine.device import threads_to_use
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
 from headstart.train import adapters, average, loop, norms, precision
 from headstart.train import course as courses
+from headstart.train.beside import Fitting, fit_threads, got_slower
 from headstart.train.budget import (
     PROBING_STEPS,
     TIMED_IMAGES,
     Clock,
-    fit_threads,
-    got_slower,
     plan_in_words,
     seconds_after_forwards,
     seconds_at_the_end,
     time_a_forward,
     too_short,
-    try_all_threads,
 )
 from headstart.train.course import Place, Snapshot
 from headstart.train.ending import ended_early
@@ -45,8 +42,6 @@ PIECE = 16
 ADAPTED_RATE = 10.0
 """Adapters take larger steps than the weights that they move; the head learns as it does without them."""
 STEPS_TO_TIME = 3
-SECONDS_BEFORE_FITTING = 30.0
-"""Between two questions of how many threads are fastest, which take a second or a few."""
 TIMES_WORTH_TIMING = 20
 """Forwards that must fit into the time left, for it to be worth timing them once more beside the steps."""
 LEAST_COOLDOWN = 1e-3
@@ -267,7 +262,7 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
     assert course is not None, "there is a course to go on with"
     phase, place = course.phase, course.place
     first, before, started = place.step, state.rows[-1]["epoch"] if state.rows else -1, time.perf_counter()
-    fitted = started
+    fitting = Fitting(state, asked=started)
     for event in loop.run(state.model, course, _feed(state, phase), state.task, pacing):
         if isinstance(event, MemoryShort | Diverged):
             return event.mended(state)
@@ -291,11 +286,8 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             row = yield from _row(state, replace(event, epoch=max(event.epoch, before + 1)), pacing.step_seconds(place), clock)
             if change := ended_early(state, row, pacing):
                 return change
-            fewer = 0 < place.threads < threads_to_use()
-            if not event.last and place.threads and (slower or fewer) and time.perf_counter() - fitted > SECONDS_BEFORE_FITTING:
-                fitted = time.perf_counter()
-                place.threads, words = try_all_threads(state, place.threads) if fewer else fit_threads(state)
-                yield from () if words is None else (Note(words),)
+            if not event.last and (words := fitting.again(place, slower)):
+                yield Note(words)
     return None
 
 
