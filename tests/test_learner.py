@@ -236,6 +236,46 @@ def test_metrics_by_name_and_function(shapes: Path) -> None:
     assert row["sure_95"] is None
     assert row["f1_95"][0] <= row["f1"] <= row["f1_95"][1]
     assert set(learn.evaluate()) == {"nll", "error_rate", "f1", "sure"}
+    watcher = Recorder()
+    again = hs.load(learn.run.path, observer=watcher)
+    assert again.settings.metrics == ("error_rate", "f1")
+    again.more(1)
+    assert "sure" not in again.history[1]
+    assert any("the metrics sure." in event.text for event in watcher.events if isinstance(event, Note))
+
+
+def test_what_comes_too_late_for_the_rows_there_are_is_refused(shapes: Path) -> None:
+    learn, _ = learner(shapes)
+    learn.fine_tune(2)
+    before = learn.settings
+    epochs = [row["epoch"] for row in learn.history]
+    with pytest.raises(BadSetting, match=r"no column of the rows so far.*when training begins"):
+        learn.more(1, metrics=["error_rate", "f1"], monitor="f1")
+    with pytest.raises(BadSetting, match=r"backbone='medium' makes another model.*restart=True"):
+        learn.more(1, backbone="medium")
+    # row 1 becomes the best by errors, whose weights were not kept
+    rows = learn._session.begun.state.rows
+    rows[1] |= {"error_rate": -1.0}
+    learn._session.begun.state.weights.pop(1, None)
+    with pytest.raises(BadSetting, match=r"would keep row 1, whose weights are gone"):
+        learn.more(1, monitor="error_rate")
+    assert (learn.settings, [row["epoch"] for row in learn.history]) == (before, epochs)
+    learn.more(1, metrics=["error_rate", "accuracy"])
+    assert "accuracy" in learn.history[-1]
+
+
+def test_a_model_that_was_only_looked_at_gives_way_to_another(shapes: Path) -> None:
+    learn, _ = learner(shapes)
+    assert learn.model.head_kind == "linear"
+    learn.fine_tune(0, head_kind="mlp", head="train", freeze_epochs=1)
+    assert learn.model.head_kind == "mlp"
+
+
+def test_starting_over_makes_a_new_run_beside_a_named_one(shapes: Path) -> None:
+    learn, _ = learner(shapes, run="mine")
+    named = learn.fine_tune(0).run.path
+    assert learn.fine_tune(0, restart=True).run.path != named
+    assert [row["epoch"] for row in learn.history] == [0]
 
 
 def test_predict_takes_files_folders_arrays_and_pictures(shapes: Path) -> None:

@@ -1,5 +1,6 @@
 """Training that is never a restart: what is prolonged goes on, what is interrupted ends as it would have."""
 
+import errno
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ import torch
 import headstart as hs
 from headstart.core import Cooling, Event, Note, Progress, RowDone, StepDone
 from headstart.engine.threads import Timing
-from headstart.errors import BadSetting, DataError, StoreError
+from headstart.errors import BadSetting, DataError, Stopped, StoreError
 from headstart.store import checkpoints
 from headstart.store.runs import Run
 
@@ -515,6 +516,56 @@ def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: 
     more = hs.load(head.run.path, observer=Watcher()).more(1)
     assert [row["beyond_noise"] for row in more.history] == [row["beyond_noise"] for row in whole.history]
     assert more._session.begun is not None and more._session.begun.state.first_losses is not None
+
+
+@pytest.mark.parametrize("from_disk", [True, False])
+def test_a_press_before_the_first_further_step_leaves_a_finished_run_as_it_was(shapes: Path, from_disk: bool) -> None:
+    def press(event: Event, _steps: int) -> bool:
+        if pressing and isinstance(event, Note) and "Going on after" in event.text:
+            raise KeyboardInterrupt
+        return False
+
+    pressing: list[bool] = []
+    learn = learner(shapes, Watcher(press)).fine_tune(1)
+    kept, rows = (learn.run.bundle / "model.safetensors").read_bytes(), learn.run.rows()
+    again = hs.load(learn.run.path, observer=Watcher(press)) if from_disk else learn
+    pressing.append(True)
+    with pytest.raises(Stopped, match="before anything was trained"):
+        again.more(1)
+    assert ((learn.run.bundle / "model.safetensors").read_bytes(), learn.run.rows()) == (kept, rows)
+    assert learn.run.plan().finished
+    pressing.clear()
+    straight = learner(shapes).fine_tune(1).more(1)
+    assert_equal(weights(straight), weights(again.more(1)))
+
+
+def test_a_press_in_the_first_epoch_of_fit_says_what_finishes_it(shapes: Path) -> None:
+    stopped = learner(shapes, Watcher(press_after(2)))
+    with pytest.raises(Stopped, match=r"before the first row.*headstart resume"):
+        stopped.fit(1)
+    assert_resumes_to(learner(shapes).fit(1), stopped)
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_training(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def full(path: Path, *given: Any, **named: Any) -> Any:
+        if path.name == "steps.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    watcher = Watcher()
+    learn = learner(shapes, watcher).fine_tune(minutes=0.1)
+    assert len(learn.history) > 1
+    assert watcher.notes().count("could not be resumed") == 1
+    assert learn.run.plan().finished
+
+
+def test_a_frozen_fit_is_prolonged_frozen_from_disk_too(shapes: Path) -> None:
+    memory = learner(shapes).freeze().fit(1).more(1)
+    disk = hs.load(learner(shapes).freeze().fit(1).run.path, observer=Watcher()).more(1)
+    assert_equal(weights(memory), weights(disk))
 
 
 def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:

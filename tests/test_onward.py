@@ -14,6 +14,7 @@ from drawn import shape_image
 from headstart.cli.main import main
 from headstart.core import Event, Note, RowDone, StepDone
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
+from headstart.learner.onward import start_of
 from headstart.store.runs import Run
 
 Make = Callable[..., Path]
@@ -353,3 +354,13 @@ def test_a_folder_that_is_no_run_and_a_run_of_a_later_version(
         hs.load(run)
     with pytest.raises(NotARun):
         hs.load(two.parent / "empty")
+
+
+def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = trained(two)
+    monkeypatch.setenv("HOME", str(learn.run.path.parent))
+    monkeypatch.setenv("USERPROFILE", str(learn.run.path.parent))
+    assert start_of(f"~/{learn.run.path.name}").run == learn.run
+    monkeypatch.chdir(learn.run.path.parent.parent)
+    assert learn.run.path.parent.name == "runs"
+    assert start_of(learn.run.path.name).run == learn.run

@@ -1,6 +1,7 @@
 """The label file: what its rows do to a list of images, and what it says when they cannot."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,35 @@ def test_data_with_fixes_is_opened_again_as_it_was(photos: Path) -> None:
     opened = from_origin(again.origin)
     assert labels(opened) == labels(again)
     assert (opened.placed, opened.classes) == (again.placed, again.classes)
+
+
+def test_paths_from_the_folder_one_works_in_are_found_from_anywhere(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fixed = apply_labels(image_folder(photos), table(HEADER + "photos/disc/1.png,square,relabel,,\n"))
+    split = make_split(fixed, set(NAMES), {})
+    judged = replace(split, train=tuple(name for name in split.train if name != "disc/1.png"), valid=("disc/1.png",))
+    assert fixes.on_judges(fixed, judged, {}) == [
+        "The label file changes the valid part: 1 relabelled. Figures on it from before do not compare."
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = photos.rename(tmp_path / "moved")
+    assert labels(from_origin(fixed.origin, path=moved))["disc/1.png"] == "square"
+
+
+def test_an_image_that_is_gone_takes_no_other_correction_with_it(photos: Path) -> None:
+    rows = "disc/1.png,,drop,,\ndisc/2.png,square,relabel,,\ndisc/3.png,square,relabel,,\n"
+    fixed = apply_labels(image_folder(photos), table(HEADER + rows))
+    (photos / "disc/1.png").unlink()
+    opened = from_origin(fixed.origin)
+    assert labels(opened)["disc/2.png"] == "square"
+    assert not any("gone" in note for note in opened.notes)
+    (photos / "disc/3.png").unlink()
+    opened = from_origin(fixed.origin)
+    assert labels(opened)["disc/2.png"] == "square"
+    assert any('names 1 image that is gone (first: "disc/3.png")' in note for note in opened.notes)
 
 
 def test_a_path_may_be_written_whole_or_with_backslashes(photos: Path) -> None:

@@ -48,6 +48,22 @@ def events(pacing: ByEpochs) -> list[StepDone | EpochDone | Cooling]:
     return list(loop.run(model, course, feed, TASK, pacing))
 
 
+class RunsOut(ByEpochs):
+    """Its time is over when it is asked for the second time in the second epoch, in which nothing was done yet."""
+
+    asked = 0
+
+    def over(self, place: Place) -> bool:
+        self.asked += place.epoch == 2
+        return self.asked > 1
+
+
+def test_time_that_runs_out_as_an_epoch_begins_leaves_no_epoch_without_losses() -> None:
+    done = [event for event in events(RunsOut(PHASE, BATCHES)) if isinstance(event, EpochDone)]
+    assert [(event.epoch, event.last) for event in done] == [(1, False), (2, True)]
+    assert np.isfinite(done[-1].train_loss)
+
+
 def test_an_epoch_ends_with_the_mean_loss_of_its_images() -> None:
     seen = events(ByEpochs(PHASE, BATCHES))
     steps = [event for event in seen if isinstance(event, StepDone)]

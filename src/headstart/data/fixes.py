@@ -65,7 +65,9 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
     classes = {record.target for record in records.values() if record.target is not None}
     new = sorted(classes - set(dataset.classes))
     kept = [name for name in dataset.classes if name in classes]
-    rows = [{name: value for name, value in asdict(fix).items() if value} for fix in fixes]
+    # beware: as written, a path may be one inside the folder where one works just now
+    lasting = [replace(fix, path=record.id) for record, fix in meant]
+    rows = [{name: value for name, value in asdict(fix).items() if value} for fix in lasting]
     return replace(
         dataset,
         records=tuple(records.values()),
@@ -79,6 +81,23 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Fix]:
     """The fixes that `Dataset.origin` remembers."""
     return [Fix(**row) for row in rows]
+
+
+def apply_again(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> Dataset:
+    """The data set with remembered fixes; those of images that are gone are passed over, with a note unless they were dropped."""
+    there, finder = _names(dataset), None if dataset.root is None else Finder(dataset.root)
+    remembered = from_rows(rows)
+    held = [fix for fix in remembered if fix.path in there or (fix.action == "add" and finder and finder.find(fix.path))]
+    lost = [fix for fix in remembered if fix not in held and fix.action != "drop"]
+    known = replace(dataset, notes=(*dataset.notes, *_told_lost(lost)))
+    return apply(known, held) if held else known
+
+
+def _told_lost(lost: Sequence[Fix]) -> tuple[str, ...]:
+    if not lost:
+        return ()
+    images = f"{counted(len(lost), 'image')} that {'is' if len(lost) == 1 else 'are'} gone"
+    return (f"The label file of the run names {images} (first: {quoted(lost[0].path)}); its other rows still hold.",)
 
 
 def read_fixes(file: AnyPath) -> list[Fix]:

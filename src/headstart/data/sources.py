@@ -297,7 +297,7 @@ def from_origin(
     settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
     dataset = image_folder(**settings) if kind == "image_folder" else image_csv(**settings)
     for rows in applied:
-        dataset = fixes.apply(dataset, fixes.from_rows(rows))
+        dataset = fixes.apply_again(dataset, rows)
     return dataset
 
 

@@ -75,6 +75,15 @@ class Books:
         """A checkpoint to resume a training that the user has stopped."""
         self._checkpoint(begun, seconds)
 
+    def untouched(self) -> str:
+        """What to say when the user stops before anything was trained."""
+        if not self.run.bundle.is_dir():
+            return (
+                "stopped before the first row, so there is no model yet. Run the same again: images already read and "
+                "features already computed are taken from the cache."
+            )
+        return f"stopped before anything was trained: {self.run.path} is as it was."
+
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
@@ -98,7 +107,7 @@ class Books:
 
     def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> Sequence[str]:
         """A checkpoint when the phase is new or the last one is old; the log of a phase by the clock."""
-        fresh = course is not self._noted
+        fresh, troubles = course is not self._noted, ()
         if fresh:
             self._noted = course
             self.run.forget_steps()
@@ -106,10 +115,10 @@ class Books:
                 checkpoints.remove(self.run.stable)  # of an earlier phase, which this one does not prolong
         if course.phase.seconds is not None:
             place = course.place
-            self.run.log_step((event.step, event.progress, place.seconds, place.rowless, place.threads))
-        troubles: Sequence[str] = ()
+            entry = (event.step, event.progress, place.seconds, place.rowless, place.threads)
+            troubles = self._tried(partial(self.run.log_step, entry))
         if fresh or time.perf_counter() - self._saved >= self.settings.checkpoint_seconds:
-            troubles = self._checkpoint(begun, seconds)
+            troubles = [*troubles, *self._checkpoint(begun, seconds)]
         if fresh:
             self._write_plan(begun)  # from now on the run is not finished, and there is a checkpoint to resume
         return troubles

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart import model as models
-from headstart.core import Dataset, Observer
+from headstart.core import Dataset, Observer, Settings
 from headstart.data import sources
-from headstart.errors import HeadstartError, NotARun, StoreError
+from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
 from headstart.learner import onward
 from headstart.learner.facade import Learner
 from headstart.store import bundle as bundles
@@ -49,7 +49,9 @@ def _loaded(
     task = onward.task_of(bundle)
     # what was asked for last, which the bundle of an earlier row does not know
     settings = onward.settings_of(bundle) if run is None else run.plan().settings
-    learner = Learner(_data_of(run, data, task.classes), settings, observer=observer, started=started)
+    settings, told = _without_functions(settings, task)
+    given = _data_of(run, data, task.classes)
+    learner = Learner(replace(given, notes=(*given.notes, *told)), settings, observer=observer, started=started)
     learner._session.take_up(run, task, models.load_bundle(bundle), bundle.config["headstart"].get("rows", ()))
     return learner
 
@@ -83,10 +85,31 @@ def _begun_anew(
     run: Run, data: Dataset | str | Path | None, start: str | None, observer: Observer | None, started: float | None
 ) -> Learner:
     """The learner that the run began with, whatever it has done since."""
-    task, settings = SingleLabel.from_state(dict(run.plan().task)), run.plan().settings
-    learner = Learner(_data_of(run, data, task.classes), settings, from_run=start, observer=observer, started=started)
+    task = SingleLabel.from_state(dict(run.plan().task))
+    settings, told = _without_functions(run.plan().settings, task)
+    given = _data_of(run, data, task.classes)
+    given = replace(given, notes=(*given.notes, *told))
+    learner = Learner(given, settings, from_run=start, observer=observer, started=started)
     learner._session.run = run
     return learner
+
+
+def _without_functions(settings: Settings, task: SingleLabel) -> tuple[Settings, tuple[str, ...]]:
+    """The settings with the metrics that have a name here, and a sentence on those that were functions of the user's own."""
+    lost = []
+    for name in settings.metrics:
+        try:
+            task.metrics((name,))
+        except UnknownName:
+            lost.append(name)
+    if not lost:
+        return settings, ()
+    left = tuple(name for name in settings.metrics if name not in lost)
+    monitor = "valid_loss" if settings.monitor in lost else settings.monitor
+    sentence = f"Not kept in a run, as they are functions: the metrics {', '.join(lost)}. Further rows come without them."
+    if monitor != settings.monitor:
+        sentence += f" valid_loss chooses the row from now on, not {settings.monitor}."
+    return replace(settings, metrics=left, monitor=monitor), (sentence,)
 
 
 def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[str, ...]) -> Dataset:

@@ -79,7 +79,9 @@ def start_of(path: str | Path, module: nn.Module | None = None, beside: bool = F
 
 def run_of(path: str | Path) -> Run | None:
     """The run that a path means, None for a bundle by itself."""
-    if str(path) == "last" or (Path(path) / "plan.json").is_file() or (Path(path).parent / "plan.json").is_file():
+    path = Path(path).expanduser()
+    by_name = () if path.exists() else (Path("runs") / path,)
+    if str(path) == "last" or any((folder / "plan.json").is_file() for folder in (path, path.parent, *by_name)):
         return Run.open(path)
     return None
 

@@ -25,6 +25,10 @@ from headstart.tasks.single_label import SingleLabel
 from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.settings import changed, course_of, metric_names
+from headstart.train.state import kept_of
+
+OF_THE_MODEL = ("backbone", "pretrained", "head_kind")
+"""Settings that decide what is built."""
 
 
 @dataclass
@@ -113,21 +117,57 @@ class Session:
         """What the user wants, epochs or minutes, which the settings then say too."""
         if self.run is not None and self.begun is None and not self.run.plan().finished:
             raise BadSetting(f"this run was interrupted; finish it first: headstart resume {self.run.path}, or learn.resume().")
+        metrics = self.metrics
         if "metrics" in changes:
-            self.metrics, changes["metrics"] = metric_names(changes["metrics"])
+            metrics, changes["metrics"] = metric_names(changes["metrics"])
+            self.task.metrics(metrics)
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
-        self.settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        self._require_same_model(settings)
+        self._require_same_kept(settings)
+        self.settings, self.metrics = settings, metrics
         if self.begun is not None:
-            self.begun.state.settings = self.settings
+            self.begun.state.settings, self.begun.state.metrics = settings, metrics
         return epochs, minutes
+
+    def _require_same_model(self, settings: Settings) -> None:
+        """Another model takes the place of one that was only looked at; of one that was trained it cannot."""
+        other = [name for name in OF_THE_MODEL if getattr(settings, name) != getattr(self.settings, name)]
+        if other and self.history:
+            raise BadSetting(
+                f"{other[0]}={getattr(settings, other[0])!r} makes another model, but this one is trained already "
+                f"({other[0]}={getattr(self.settings, other[0])!r}). Start over with fine_tune(..., restart=True), or make a new Learner."
+            )
+        if other:
+            self._model, self.begun = None, None
+
+    def _require_same_kept(self, settings: Settings) -> None:
+        """The weights of past rows are gone but for the one that was kept and the last: another choice among them comes too late."""
+        rows = self.history
+        if not rows or (settings.keep, settings.monitor) == (self.settings.keep, self.settings.monitor):
+            return
+        if settings.monitor not in rows[0]:
+            raise BadSetting(
+                f"monitor={settings.monitor!r} is no column of the rows so far ({', '.join(map(str, rows[0]))}), so they could not be "
+                "compared with the next ones. Ask for it, with the metric, when training begins."
+            )
+        wanted = kept_of(rows, settings)["epoch"]
+        there = {kept_of(rows, self.settings)["epoch"]} if self.begun is None else set(self.begun.state.weights)
+        if wanted not in there:
+            raise BadSetting(
+                f"monitor={settings.monitor!r} with keep={settings.keep!r} would keep row {wanted}, whose weights are gone: those of "
+                f"{', '.join(f'row {epoch}' for epoch in sorted(there))} are left. Ask for it when training begins."
+            )
 
     def take_up(self, run: Run | None, task: Task, model: models.Model, rows: Sequence[Row]) -> None:
         """Goes on from what was saved."""
         self.run, self.task, self._model, self.earlier = run, task, model, list(rows)
+        phases = () if run is None else run.plan().phases
+        self.frozen = self.settings.method == "fit" and bool(phases) and phases[-1].first_stage == len(model.stages()) - 1
 
     def forget(self) -> None:
         """As it was before the first verb, the settings excepted, with the pretrained weights."""
-        self.run, self.begun, self.start, self._model, self.earlier = None, None, None, None, []
+        self.run, self.folder, self.begun, self.start, self._model, self.earlier = None, None, None, None, None, []
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""

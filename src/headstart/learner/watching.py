@@ -34,7 +34,7 @@ class Watching:
         """Runs the recipe to its end, or to where the user stops it, and keeps what there is; a press after that quits.
 
         Raises:
-            Stopped: when there is no row yet.
+            Stopped: when there is no row yet, or nothing was trained.
             HeadstartError: of the recipe; rows made before it are not lost.
         """
         try:
@@ -89,17 +89,19 @@ class Watching:
     def _stop(self) -> None:
         self.stopped = True
         begun = self.begun()
-        if begun is None or not begun.state.rows:
-            raise Stopped(
-                "stopped before the first row, so there is no model yet. Run the same again: images already read and "
-                "features already computed are taken from the cache."
-            )
+        if begun is None or not self.moved:
+            self._give_back()
+            raise Stopped(self.books.untouched())
         self.observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
         state = begun.state
         if state.course is not None:
             if state.trunk is None or state.trunk.phase != state.course.phase:
                 state.trunk = snapshot(state.model, state.course)
             self.books.stopped(begun, self.clock.seconds())
+        if not state.rows:
+            raise Stopped(
+                f"stopped before the first row, so there is no model yet. Finish it: headstart resume {self.books.run.path}"
+            )
 
     def _give_back(self) -> None:
         """The model as it was kept: a verb that was refused leaves a run as it found it."""

@@ -14,6 +14,7 @@ from headstart.core import FORMAT
 from headstart.errors import StoreError
 from headstart.store import atomic, tensors
 from headstart.store._leftover import found
+from headstart.store._trouble import told
 from headstart.store.runs import check_format
 
 FILES = ("model", "optimizer", "kept", "adapters", "average")
@@ -78,10 +79,11 @@ def newest(parent: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
 def remove(folder: Path) -> None:
     """Removes the checkpoint in `folder`, if there is one."""
     # beware: state.json goes first, so that a folder that is half removed is no checkpoint
-    for name in ("state.json", *(f"{name}.safetensors" for name in FILES)):
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    with told(folder, "remove"):
+        for name in ("state.json", *(f"{name}.safetensors" for name in FILES)):
+            (folder / name).unlink(missing_ok=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def discard(parent: Path) -> None:

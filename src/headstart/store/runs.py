@@ -136,7 +136,7 @@ class Run:
 
     def log_step(self, entry: Sequence[float | int]) -> None:
         """Adds what set a step by the clock (see `Logged`); it outlives the process, not the machine."""
-        with (self.path / "steps.jsonl").open("a", encoding="ascii") as file:
+        with told(self.path / "steps.jsonl", "write"), (self.path / "steps.jsonl").open("a", encoding="ascii") as file:
             file.write(json.dumps(list(entry)) + "\n")
 
     def steps(self) -> list[list[float | int]]:
@@ -149,7 +149,8 @@ class Run:
 
     def forget_steps(self) -> None:
         """Empties the log of steps."""
-        (self.path / "steps.jsonl").unlink(missing_ok=True)
+        with told(self.path / "steps.jsonl", "remove"):
+            (self.path / "steps.jsonl").unlink(missing_ok=True)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

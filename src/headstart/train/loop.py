@@ -35,12 +35,13 @@ def run(
     """
     phase, place = course.phase, course.place
     level, cooling = 1.0 - phase.cooldown, False
-    while place.batch or not pacing.over(place):
+    # beware: asked once, or time that runs out before the first batch of an epoch would leave an epoch without losses
+    while not (over := pacing.over(place)) or place.batch:
         norm_mode(model, phase.norms)  # evaluation between epochs has changed it
         if not place.batch or course.good is None:
             course.good = courses.snapshot(model, course)
         started = time.perf_counter()
-        for batch in () if pacing.over(place) else feed(place.epoch, place.batch):
+        for batch in () if over else feed(place.epoch, place.batch):
             progress, place.threads = pacing.progress(place), pacing.threads(place)
             threads.use(place.threads)
             if progress >= level and not cooling:

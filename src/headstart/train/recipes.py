@@ -288,6 +288,12 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
                 return change
             if not event.last and (words := fitting.again(place, slower)):
                 yield Note(words)
+        elif (
+            isinstance(event, EpochDone)
+            and place.step == first
+            and (change := ended_early(state, RowDone(state.rows[-1]), pacing))
+        ):
+            return change  # resumed from the checkpoint of a row, which is made before it is asked whether that row lacked a new best
     return None
 
 

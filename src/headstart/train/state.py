@@ -86,23 +86,15 @@ class TrainState:
 
     def lowest(self) -> Row:
         """The row with the lowest monitored value; the earlier one of two equals."""
-        return min(self.rows, key=lambda row: _order(row, self.settings.monitor))
+        return lowest_of(self.rows, self.settings.monitor)
 
     def best(self) -> Row:
-        """The row with the lowest monitored value among the first and those that are better than it beyond noise.
-
-        With few validation images the lowest of many rows is low by chance. A row counts when its valid_loss is below the first
-        row's by more than the standard error of that difference (the one-standard-error rule: Hastie, Tibshirani & Friedman
-        2009, "The Elements of Statistical Learning", section 7.10). Another column that is monitored is taken as it is.
-        """
-        if self.settings.monitor != "valid_loss":
-            return self.lowest()
-        sound = [row for row in self.rows if row is self.rows[0] or row.get("beyond_noise") is not False]
-        return min(sound, key=lambda row: _order(row, "valid_loss"))
+        """The best row so far (see `best_of`)."""
+        return best_of(self.rows, self.settings.monitor)
 
     def kept(self) -> Row:
         """The row whose weights the run keeps."""
-        return self.best() if self.settings.keep == "best" else self.rows[-1]
+        return kept_of(self.rows, self.settings)
 
     def forward_took(self, seconds: float, step_seconds: float) -> None:
         """Notes the seconds of a forward of one image, and those of a step (of a batch) at about the same time, if known."""
@@ -161,6 +153,28 @@ class TrainState:
         self.weights[last] = weights_of(self.model)
         wanted = {last, self.best()["epoch"]}
         self.weights = {epoch: copy for epoch, copy in self.weights.items() if epoch in wanted}
+
+
+def kept_of(rows: Sequence[Row], settings: Settings) -> Row:
+    """The row whose weights a run with these settings keeps."""
+    return best_of(rows, settings.monitor) if settings.keep == "best" else rows[-1]
+
+
+def best_of(rows: Sequence[Row], monitor: str) -> Row:
+    """The row with the lowest monitored value among the first and those that are better than it beyond noise.
+
+    With few validation images the lowest of many rows is low by chance. A row counts when its valid_loss is below the first
+    row's by more than the standard error of that difference (the one-standard-error rule: Hastie, Tibshirani & Friedman
+    2009, "The Elements of Statistical Learning", section 7.10). Another column that is monitored is taken as it is.
+    """
+    if monitor != "valid_loss":
+        return lowest_of(rows, monitor)
+    return lowest_of([row for row in rows if row is rows[0] or row.get("beyond_noise") is not False], monitor)
+
+
+def lowest_of(rows: Sequence[Row], monitor: str) -> Row:
+    """The row with the lowest monitored value; the earlier one of two equals."""
+    return min(rows, key=lambda row: _order(row, monitor))
 
 
 HIGHER_IS_BETTER = frozenset({"accuracy", "f1", "auroc", "balanced_accuracy"})
