@@ -73,8 +73,10 @@ def draw(axes: Axes, curves: Sequence[Sequence[Point]], colour: str, label: str,
 def figure(name: str, rows: Sequence[Row], minutes: float, peers: dict[str, float]) -> Figure:
     """Both panels of one set."""
     picture = Figure(figsize=(10, 4.2), layout="constrained")
-    seeds = len({row["repeat"] for row in rows})
-    picture.suptitle(f"{name}, {seeds} split{'s' if seeds > 1 else ''}", x=0.01, ha="left", fontsize=11, color=INK)
+    of = {"headstart": quality.ours(minutes)} | {peer: theirs(peer, budget) for peer, budget in peers.items()}
+    splits = {who: len({row["repeat"] for row in rows if row["entrant"] == entrant}) for who, entrant in of.items()}
+    told = ", ".join(f"{who} {count}" for who, count in splits.items() if count)
+    picture.suptitle(f"{name} (splits: {told})", x=0.01, ha="left", fontsize=11, color=INK)
     for place, (valid, test, kept, title) in enumerate(COLUMNS):
         axes = picture.add_subplot(1, 2, place + 1)
         main_runs = [row for row in rows if row["entrant"] == quality.ours(minutes)]
@@ -88,11 +90,13 @@ def figure(name: str, rows: Sequence[Row], minutes: float, peers: dict[str, floa
             if ends:
                 label = f"{peer}, its kept epoch, test"
                 axes.plot(*zip(*ends), "D", color=COLOURS[peer], markerfacecolor="white", markersize=5, label=label)
-        dress(axes, title, legend=place == 0)
+        dress(axes, title)
+    handles, labels = picture.axes[0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=7.5, labelcolor=QUIET)
     return picture
 
 
-def dress(axes: Axes, title: str, legend: bool) -> None:
+def dress(axes: Axes, title: str) -> None:
     """Axes for reading: minutes on a logarithmic scale with plain numbers, values from zero."""
     axes.set_title(title, loc="left", fontsize=9.5, color=INK)
     axes.set_xlabel("minutes on two cores", fontsize=8.5, color=QUIET)
@@ -105,8 +109,6 @@ def dress(axes: Axes, title: str, legend: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=QUIET, length=0)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
-    if legend:
-        axes.legend(frameon=False, fontsize=7.5, labelcolor=QUIET)
 
 
 def main() -> None:
