@@ -414,6 +414,16 @@ def test_forwards_are_timed_beside_steps_only_where_time_is_left_for_that(
     assert bool(calls) == timed
 
 
+@pytest.mark.usefixtures("ticking")
+def test_minutes_bound_a_head_that_is_trained_by_steps_too(shapes: Path) -> None:
+    watcher, began = Watcher(), time.perf_counter()
+    learn = learner(shapes, watcher, head="train", freeze_epochs=200).fine_tune(minutes=0.2)
+    assert 6.0 < time.perf_counter() - began < 13.0
+    assert "The minutes are nearly over: the learning rate falls from now on" in watcher.notes()
+    assert {row["stage"] for row in learn.history} == {"head"}
+    assert learn.run.plan().finished
+
+
 def test_no_time_leaves_the_head_and_says_so(shapes: Path) -> None:
     watcher = Watcher()
     learn = learner(shapes, watcher).fine_tune(minutes=0.001)

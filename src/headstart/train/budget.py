@@ -83,6 +83,15 @@ def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
     return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
 
 
+def meets_deadline(state: TrainState, phase: Phase, clock: Clock, step_seconds: float) -> bool:
+    """Whether a phase of so many epochs must fall now to end by the clock's deadline: a few steps, a row and saving are still to come.
+
+    No image takes longer to be predicted than to be trained on.
+    """
+    steps = STEPS_WORTH_MAKING + len(state.parts["valid"]) / phase.batch_size
+    return clock.left() < steps * step_seconds + seconds_after_forwards(state, phase)
+
+
 def too_short(state: TrainState, phase: Phase, clock: Clock, to_come: int = 0) -> str | None:
     """What to say when the time left is not worth a phase by the clock: the least that there must be. None where it is.
 

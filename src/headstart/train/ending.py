@@ -15,8 +15,11 @@ def rows_without_best(state: TrainState, phase: Phase) -> int:
     return sum(row["epoch"] > best for row in state.rows)
 
 
-def ended_early(state: TrainState, event: RowDone | StepDone, pacing: Pacing) -> tuple[Phase, str] | None:
-    """The phase under way made short, and what to say; None as long as it shall go on as it was planned."""
+def ended_early(state: TrainState, event: RowDone | StepDone, pacing: Pacing, late: bool = False) -> tuple[Phase, str] | None:
+    """The phase under way made short, and what to say; None as long as it shall go on as it was planned.
+
+    `late` tells that a phase of so many epochs meets a deadline; what would come after it is left out then.
+    """
     assert state.course is not None, "a row or step belongs to a course"
     phase, place, patience = state.course.phase, state.course.place, state.settings.patience
     if pacing.over(place):
@@ -24,6 +27,9 @@ def ended_early(state: TrainState, event: RowDone | StepDone, pacing: Pacing) ->
     if state.hurry:
         state.hurry, state.hurried = False, True
         why, fall = "Ending early as asked", hurried_fall
+    elif late and not state.hurried:
+        state.hurried = True
+        why, fall = "The minutes are nearly over", hurried_fall
     elif isinstance(event, RowDone) and patience is not None and rows_without_best(state, phase) >= patience:
         why = f"No new best {state.settings.monitor} in {patience} row{'s' * (patience > 1)}"
         fall = as_if_planned(phase)

@@ -17,6 +17,7 @@ from headstart.train.budget import (
     PROBING_STEPS,
     TIMED_IMAGES,
     Clock,
+    meets_deadline,
     plan_in_words,
     seconds_after_forwards,
     seconds_at_the_end,
@@ -273,8 +274,10 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             if phase.train_size:
                 state.spent["a step"] = 0.0  # beware: steps are larger from here on, and forwards are not
         yield event
-        if isinstance(event, StepDone) and (change := ended_early(state, event, pacing)):
-            return change
+        if isinstance(event, StepDone):
+            late = phase.seconds is None and meets_deadline(state, phase, clock, pacing.step_seconds(place))
+            if change := ended_early(state, event, pacing, late):
+                return change
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             if event.left is not None and event.left > TIMES_WORTH_TIMING * state.spent["a forward"] * TIMED_IMAGES:
