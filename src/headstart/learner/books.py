@@ -51,9 +51,9 @@ class Books:
         self._noted = begun.state.course
         if (self.run.path / "split.json").is_file():
             return
-        self.run.write_split(begun.split)
-        note_images(self.run, begun)
         self._write_plan(begun)
+        note_images(self.run, begun)
+        self.run.write_split(begun.split)  # beware: last, as a run that has it is taken to have the others
 
     def happened(self, begun: Begun, event: Event, seconds: float) -> Sequence[str]:
         """What the event says goes to disk; `seconds` of training lie behind it. Returns what went wrong without stopping it."""
