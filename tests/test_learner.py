@@ -264,6 +264,19 @@ def test_what_comes_too_late_for_the_rows_there_are_is_refused(shapes: Path) -> 
     assert "accuracy" in learn.history[-1]
 
 
+def test_from_disk_only_the_kept_row_can_be_kept(shapes: Path) -> None:
+    """What the bundle holds must not be taken for the weights of another row."""
+    learn, _ = learner(shapes, keep="last")
+    learn.fine_tune(2)
+    config = learn.run.bundle / "config.json"
+    saved = json.loads(config.read_text())
+    saved["headstart"]["rows"][1]["error_rate"] = -1.0
+    config.write_text(json.dumps(saved))
+    again = hs.load(learn.run.path, observer=Recorder())
+    with pytest.raises(BadSetting, match=r"would keep row 1, whose weights are gone: those of row 2 are left"):
+        again.more(1, keep="best", monitor="error_rate")
+
+
 def test_a_model_that_was_only_looked_at_gives_way_to_another(shapes: Path) -> None:
     learn, _ = learner(shapes)
     assert learn.model.head_kind == "linear"

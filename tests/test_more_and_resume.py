@@ -19,9 +19,10 @@ import headstart as hs
 from headstart.core import Cooling, Event, Note, Progress, RowDone, StepDone
 from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError, Stopped, StoreError
-from headstart.learner.watching import Watching
+from headstart.learner.books import Books
 from headstart.store import checkpoints
 from headstart.store.runs import Run
+from headstart.train.begin import Begun
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
@@ -583,30 +584,23 @@ def test_a_frozen_fit_is_prolonged_frozen_from_disk_too(shapes: Path) -> None:
 def test_killed_while_the_data_is_written_down_it_is_resumed(
     shapes: Path, straight: Any, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dead(run: Run, written: Any) -> None:
+    """Kills the process at one of the files that say what the data is; `discard` is what a killed process does not do."""
+    began = Books.began
+
+    def dead(_run: Run, _written: Any) -> None:
         raise Killed
 
-    broken = learner(shapes)
-    made: list[Run] = []
-    create = Run.create
+    def dying(books: Books, begun: Begun) -> None:
+        patched.setattr(Run, missing, dead)
+        began(books, begun)
+
+    broken = learner(shapes, run="broken")
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr("headstart.learner.verbs.Run.create", lambda *given: made.append(create(*given)) or made[0])
-        patched.setattr("headstart.learner.verbs.Watching.through", dying(missing, dead, patched))
+        patched.setattr(Books, "began", dying)
         patched.setattr(Run, "discard", lambda _run: None)
         broken.fine_tune(2)
-    resumed = hs.resume(made[0].path, observer=Watcher())
+    resumed = hs.resume("broken", observer=Watcher())
     assert_equal(weights(straight("fine_tune", 2)), weights(resumed))
-
-
-def dying(name: str, dead: Callable[[Run, Any], None], patched: pytest.MonkeyPatch) -> Callable[[Any, Any], None]:
-    """`Watching.through` of a process that is killed as it calls `Run.<name>`."""
-    whole = Watching.through
-
-    def through(watching: Watching, events: Any) -> None:
-        patched.setattr(Run, name, dead)
-        whole(watching, events)
-
-    return through
 
 
 def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:

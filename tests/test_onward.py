@@ -364,3 +364,6 @@ def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path
     monkeypatch.chdir(learn.run.path.parent.parent)
     assert learn.run.path.parent.name == "runs"
     assert start_of(learn.run.path.name).run == learn.run
+    copy = Path(shutil.copytree(learn.run.bundle, learn.run.path / "copy"))
+    assert start_of(copy).run is None
+    assert hs.load(copy, observer=Watcher()).data.classes == learn.data.classes

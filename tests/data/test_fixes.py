@@ -91,6 +91,20 @@ def test_paths_from_the_folder_one_works_in_are_found_from_anywhere(
     assert labels(from_origin(fixed.origin, path=moved))["disc/1.png"] == "square"
 
 
+def test_paths_that_earlier_versions_remembered_as_written_still_hold(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    data = image_folder(photos)
+    written = ["square\\5.png", "./disc/4.png", str(photos / "disc/3.png"), "photos/disc/2.png"]
+    rows = [{"path": path, "action": "drop"} for path in written]
+    opened = from_origin({**data.origin, "fixes": [rows]})
+    assert {name for name, label in labels(opened).items() if label is None} == {
+        "square/5.png",
+        "disc/4.png",
+        "disc/3.png",
+        "disc/2.png",
+    }
+
+
 def test_an_image_that_is_gone_takes_no_other_correction_with_it(photos: Path) -> None:
     rows = "disc/1.png,,drop,,\ndisc/2.png,square,relabel,,\ndisc/3.png,square,relabel,,\n"
     fixed = apply_labels(image_folder(photos), table(HEADER + rows))

@@ -85,10 +85,12 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Fix]:
 
 def apply_again(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> Dataset:
     """The data set with remembered fixes; those of images that are gone are passed over, with a note unless they were dropped."""
-    there, finder = _names(dataset), None if dataset.root is None else Finder(dataset.root)
-    remembered = from_rows(rows)
-    held = [fix for fix in remembered if fix.path in there or (fix.action == "add" and finder and finder.find(fix.path))]
-    lost = [fix for fix in remembered if fix not in held and fix.action != "drop"]
+    ids, finder = _names(dataset), None if dataset.root is None else Finder(dataset.root)
+    held, lost = [], []
+    for fix in from_rows(rows):
+        there = finder and finder.find(fix.path) if fix.action == "add" else _id_of(fix.path, ids)
+        (held if there else lost).append(fix)
+    lost = [fix for fix in lost if fix.action != "drop"]
     known = replace(dataset, notes=(*dataset.notes, *_told_lost(lost)))
     return apply(known, held) if held else known
 
@@ -170,12 +172,20 @@ def _names(dataset: Dataset) -> dict[str, str]:
     return whole | {record.id: record.id for record in dataset.records}
 
 
+def _plain(path: str) -> str:
+    return path.replace("\\", "/").removeprefix("./")
+
+
+def _id_of(path: str, ids: Mapping[str, str]) -> str | None:
+    """The id of the image that a path means: inside the data, whole, or from where one works; None when it is not in the data."""
+    return next((ids[name] for name in (path, _plain(path), str(absolute(path))) if name in ids), None)
+
+
 def _found(fix: Fix, dataset: Dataset, ids: Mapping[str, str]) -> str:
     """The id of the image that the row names, by its path inside the data or its whole path."""
-    plain = fix.path.replace("\\", "/").removeprefix("./")
-    for name in (fix.path, plain, str(absolute(fix.path))):
-        if name in ids:
-            return ids[name]
+    if found := _id_of(fix.path, ids):
+        return found
+    plain = _plain(fix.path)
     names = [record.id for record in dataset.records]
     near = get_close_matches(plain, names, n=2, cutoff=0.6)
     near = near or [name for name in names if name.rpartition("/")[2] == plain.rpartition("/")[2]][:2]
@@ -230,7 +240,7 @@ def on_judges(dataset: Dataset, split: Split, before: Mapping[str, Part]) -> lis
     parts: dict[str, Part] = {name: part for part in judges for name in getattr(split, part)}
     tally: Counter[tuple[str, str]] = Counter()
     for fix in from_rows([row for rows in dataset.origin.get("fixes", ()) for row in rows]):
-        name = names.get(fix.path.replace("\\", "/").removeprefix("./"), names.get(fix.path, fix.path))
+        name = _id_of(fix.path, names) or fix.path
         was, now = before.get(name), parts.get(name)
         if fix.action == "move" and was in ("valid", "test") and now != was:
             tally[was, "moved away"] += 1

@@ -75,15 +75,6 @@ class Books:
         """A checkpoint to resume a training that the user has stopped."""
         self._checkpoint(begun, seconds)
 
-    def untouched(self) -> str:
-        """What to say when the user stops before anything was trained."""
-        if not self.run.bundle.is_dir():
-            return (
-                "stopped before the first row, so there is no model yet. Run the same again: images already read and "
-                "features already computed are taken from the cache."
-            )
-        return f"stopped before anything was trained: {self.run.path} is as it was."
-
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))

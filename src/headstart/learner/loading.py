@@ -46,13 +46,12 @@ def _loaded(
     run: Run | None, bundle: Bundle, data: Dataset | str | Path | None, observer: Observer | None, started: float | None
 ) -> Learner:
     """The learner of what was saved, to be gone on with where it was."""
-    task = onward.task_of(bundle)
+    task, plan = onward.task_of(bundle), None if run is None else run.plan()
     # what was asked for last, which the bundle of an earlier row does not know
-    settings = onward.settings_of(bundle) if run is None else run.plan().settings
-    settings, told = _without_functions(settings, task)
-    given = _data_of(run, data, task.classes)
-    learner = Learner(replace(given, notes=(*given.notes, *told)), settings, observer=observer, started=started)
-    learner._session.take_up(run, task, models.load_bundle(bundle), bundle.config["headstart"].get("rows", ()))
+    settings = onward.settings_of(bundle) if plan is None else plan.settings
+    learner = _learner(run, data, task, settings, None, observer, started)
+    rows = bundle.config["headstart"].get("rows", ())
+    learner._session.take_up(run, () if plan is None else plan.phases, task, models.load_bundle(bundle), rows)
     return learner
 
 
@@ -85,13 +84,26 @@ def _begun_anew(
     run: Run, data: Dataset | str | Path | None, start: str | None, observer: Observer | None, started: float | None
 ) -> Learner:
     """The learner that the run began with, whatever it has done since."""
-    task = SingleLabel.from_state(dict(run.plan().task))
-    settings, told = _without_functions(run.plan().settings, task)
-    given = _data_of(run, data, task.classes)
-    given = replace(given, notes=(*given.notes, *told))
-    learner = Learner(given, settings, from_run=start, observer=observer, started=started)
+    plan = run.plan()
+    learner = _learner(run, data, SingleLabel.from_state(dict(plan.task)), plan.settings, start, observer, started)
     learner._session.run = run
     return learner
+
+
+def _learner(
+    run: Run | None,
+    data: Dataset | str | Path | None,
+    task: SingleLabel,
+    settings: Settings,
+    start: str | None,
+    observer: Observer | None,
+    started: float | None,
+) -> Learner:
+    """A learner of the data given or the run's, with the settings as far as they outlived the process."""
+    settings, told = _without_functions(settings, task)
+    dataset = _data_of(run, data, task.classes)
+    dataset = replace(dataset, notes=(*dataset.notes, *told))
+    return Learner(dataset, settings, from_run=start, observer=observer, started=started)
 
 
 def _without_functions(settings: Settings, task: SingleLabel) -> tuple[Settings, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from headstart.evaluate import changes
 from headstart.model import Model
 from headstart.store import bundle as bundles
 from headstart.store.bundle import Bundle
-from headstart.store.runs import Run
+from headstart.store.runs import Run, folder_of
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import handover
 from headstart.train.begin import Begun
@@ -79,11 +79,7 @@ def start_of(path: str | Path, module: nn.Module | None = None, beside: bool = F
 
 def run_of(path: str | Path) -> Run | None:
     """The run that a path means, None for a bundle by itself."""
-    path = Path(path).expanduser()
-    by_name = () if path.exists() else (Path("runs") / path,)
-    if str(path) == "last" or any((folder / "plan.json").is_file() for folder in (path, path.parent, *by_name)):
-        return Run.open(path)
-    return None
+    return Run.open(path) if str(path) == "last" or folder_of(Path(path).expanduser()) else None
 
 
 def settings_of(bundle: Bundle) -> Settings:

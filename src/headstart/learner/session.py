@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Event, Geometry, Note, Row, Settings, Task
+from headstart.core import Dataset, Event, Geometry, Note, Phase, Row, Settings, Task
 from headstart.data import pixels
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
-from headstart.learner import onward
+from headstart.learner import onward, too_late
 from headstart.learner.books import require_same
 from headstart.learner.onward import Start, start_of
 from headstart.modalities import image
@@ -26,9 +26,6 @@ from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.settings import changed, course_of, metric_names
 from headstart.train.state import kept_of
-
-OF_THE_MODEL = ("backbone", "pretrained", "head_kind")
-"""Settings that decide what is built."""
 
 
 @dataclass
@@ -123,46 +120,30 @@ class Session:
             self.task.metrics(metrics)
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
-        self._require_same_model(settings)
-        self._require_same_kept(settings)
+        self._accept(settings)
         self.settings, self.metrics = settings, metrics
         if self.begun is not None:
             self.begun.state.settings, self.begun.state.metrics = settings, metrics
         return epochs, minutes
 
-    def _require_same_model(self, settings: Settings) -> None:
-        """Another model takes the place of one that was only looked at; of one that was trained it cannot."""
-        other = [name for name in OF_THE_MODEL if getattr(settings, name) != getattr(self.settings, name)]
-        if other and self.history:
-            raise BadSetting(
-                f"{other[0]}={getattr(settings, other[0])!r} makes another model, but this one is trained already "
-                f"({other[0]}={getattr(self.settings, other[0])!r}). Start over with fine_tune(..., restart=True), or make a new Learner."
-            )
-        if other:
+    def _accept(self, settings: Settings) -> None:
+        """Another model takes the place of one that was only looked at.
+
+        Raises:
+            BadSetting: when the settings come too late for what was trained.
+        """
+        if rows := self.history:
+            weights = {kept_of(rows, self.settings)["epoch"]} if self.begun is None else self.begun.state.weights
+            too_late.require_same_model(self.settings, settings)
+            too_late.require_same_kept(self.settings, settings, rows, weights)
+        elif self.start is not None:
+            too_late.require_same_model(self.settings, settings)
+        elif too_late.other_model(self.settings, settings):
             self._model, self.begun = None, None
 
-    def _require_same_kept(self, settings: Settings) -> None:
-        """The weights of past rows are gone but for the one that was kept and the last: another choice among them comes too late."""
-        rows = self.history
-        if not rows or (settings.keep, settings.monitor) == (self.settings.keep, self.settings.monitor):
-            return
-        if settings.monitor not in rows[0]:
-            raise BadSetting(
-                f"monitor={settings.monitor!r} is no column of the rows so far ({', '.join(map(str, rows[0]))}), so they could not be "
-                "compared with the next ones. Ask for it, with the metric, when training begins."
-            )
-        wanted = kept_of(rows, settings)["epoch"]
-        there = {kept_of(rows, self.settings)["epoch"]} if self.begun is None else set(self.begun.state.weights)
-        if wanted not in there:
-            raise BadSetting(
-                f"monitor={settings.monitor!r} with keep={settings.keep!r} would keep row {wanted}, whose weights are gone: those of "
-                f"{', '.join(f'row {epoch}' for epoch in sorted(there))} are left. Ask for it when training begins."
-            )
-
-    def take_up(self, run: Run | None, task: Task, model: models.Model, rows: Sequence[Row]) -> None:
+    def take_up(self, run: Run | None, phases: Sequence[Phase], task: Task, model: models.Model, rows: Sequence[Row]) -> None:
         """Goes on from what was saved."""
         self.run, self.task, self._model, self.earlier = run, task, model, list(rows)
-        phases = () if run is None else run.plan().phases
         self.frozen = self.settings.method == "fit" and bool(phases) and phases[-1].first_stage == len(model.stages()) - 1
 
     def forget(self) -> None:

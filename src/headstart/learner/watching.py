@@ -9,6 +9,7 @@ from headstart.errors import HeadstartError, Stopped
 from headstart.learner import onward
 from headstart.learner.books import Books
 from headstart.learner.presses import Presses
+from headstart.store.runs import Run
 from headstart.train.begin import Begun
 from headstart.train.budget import Clock
 from headstart.train.course import snapshot
@@ -91,7 +92,7 @@ class Watching:
         begun = self.begun()
         if begun is None or not self.moved:
             self._give_back()
-            raise Stopped(self.books.untouched())
+            raise Stopped(_untouched(self.books.run))
         self.observer.show(Note("Stopped. What was done so far is being saved; press Ctrl-C again to quit at once."))
         state = begun.state
         if state.course is not None:
@@ -118,3 +119,13 @@ class Watching:
         state.restore(state.kept()["epoch"])
         for line in (*onward.told_changes(self.books.run, begun), *self.books.finished(begun, self.stopped)):
             self.observer.show(Note(line))
+
+
+def _untouched(run: Run) -> str:
+    """What to say when the user stops before anything was trained."""
+    if run.bundle.is_dir():
+        return f"stopped before anything was trained: {run.path} is as it was."
+    return (
+        "stopped before the first row, so there is no model yet. Run the same again: images already read and "
+        "features already computed are taken from the cache."
+    )

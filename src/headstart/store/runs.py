@@ -262,10 +262,18 @@ def _empty(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _located(path: Path) -> Path:
-    for candidate in (path, Path("runs") / path, path.parent if path.name == "bundle" else path):
+def folder_of(path: Path) -> Path | None:
+    """The run folder that a path means (its own, a bundle in it, a name under runs/), None where it means none."""
+    by_name = () if is_file(path / "model.safetensors") else (Path("runs") / path,)
+    for candidate in (path, *by_name, path.parent if path.name == "bundle" else path):
         if is_file(candidate / "plan.json"):
             return candidate
+    return None
+
+
+def _located(path: Path) -> Path:
+    if folder := folder_of(path):
+        return folder
     if is_file(path / "model.safetensors"):
         raise NotARun(f'"{path}" is a bundle, not a run: predict, evaluate and hs.load take it. To train on, name its run.')
     runs = [run.name for run in _runs(Path("runs"))]

@@ -86,8 +86,10 @@ def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
 def meets_deadline(state: TrainState, phase: Phase, clock: Clock, step_seconds: float) -> bool:
     """Whether a phase of so many epochs must fall now to end by the clock's deadline: a few steps, a row and saving are still to come.
 
-    No image takes longer to be predicted than to be trained on.
+    A phase by the clock ends in time by itself. No image takes longer to be predicted than to be trained on.
     """
+    if phase.seconds is not None:
+        return False
     steps = STEPS_WORTH_MAKING + len(state.parts["valid"]) / phase.batch_size
     return clock.left() < steps * step_seconds + seconds_after_forwards(state, phase)
 

@@ -274,10 +274,10 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
             if phase.train_size:
                 state.spent["a step"] = 0.0  # beware: steps are larger from here on, and forwards are not
         yield event
-        if isinstance(event, StepDone):
-            late = phase.seconds is None and meets_deadline(state, phase, clock, pacing.step_seconds(place))
-            if change := ended_early(state, event, pacing, late):
-                return change
+        if isinstance(event, StepDone) and (
+            change := ended_early(state, event, pacing, meets_deadline(state, phase, clock, pacing.step_seconds(place)))
+        ):
+            return change
         if isinstance(event, StepDone) and event.step == first + STEPS_TO_TIME:
             per_step = (time.perf_counter() - started) / STEPS_TO_TIME
             if event.left is not None and event.left > TIMES_WORTH_TIMING * state.spent["a forward"] * TIMED_IMAGES:
