@@ -340,11 +340,19 @@ def test_check_inside_the_data_leaves_its_sheet_elsewhere(
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for one process there")
 def test_ctrl_c_keeps_what_there_is(photos: Path, tmp_path: Path):
     command = [sys.executable, "-m", "headstart", "train", str(photos), "--backbone", "tiny", "--epochs", "5000", "--run", "run"]
-    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    assert process.stdout is not None
-    first = [process.stdout.readline() for _ in range(3)]
-    process.send_signal(signal.SIGINT)
-    rest, words = process.communicate(timeout=60)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a program in the background would ignore it
+    try:
+        process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            assert process.stdout is not None
+            first = [process.stdout.readline() for _ in range(3)]
+            process.send_signal(signal.SIGINT)
+            rest, words = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and "Traceback" not in words
     *rows, summary = [json.loads(line) for line in "".join([*first, *rest]).splitlines()]
     assert summary["rows"] == rows and 3 <= len(rows) < 5000
