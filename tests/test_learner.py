@@ -132,7 +132,7 @@ def test_every_training_image_is_seen_once_an_epoch(shapes: Path, monkeypatch: p
             seen.update(batch.ids)
             yield batch
 
-    monkeypatch.setattr("headstart.train.recipes.training_batches", counting)
+    monkeypatch.setattr("headstart.train.phase_run.training_batches", counting)
     monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
     learn, recorder = learner(shapes, batch_size=7)
     learn.fine_tune(3)

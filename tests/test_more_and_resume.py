@@ -21,6 +21,7 @@ from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError, Stopped, StoreError
 from headstart.learner.books import Books
 from headstart.store import checkpoints
+from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.train.begin import Begun
 
@@ -411,7 +412,7 @@ def test_forwards_are_timed_beside_steps_only_where_time_is_left_for_that(
     """A timed forward predicts 32 images, and twenty of them must fit into the eleven seconds or so that are left."""
     monkeypatch.setattr("headstart.engine.threads.fastest", lambda _work: Timing(1, 6 * forward, 1.0))
     calls: list[float] = []
-    monkeypatch.setattr("headstart.train.recipes.time_a_forward", lambda _state, step_seconds=0.0: calls.append(step_seconds))
+    monkeypatch.setattr("headstart.train.phase_run.time_a_forward", lambda _state, step_seconds=0.0: calls.append(step_seconds))
     learner(shapes).fine_tune(minutes=0.2)
     assert bool(calls) == timed
 
@@ -522,6 +523,18 @@ def test_a_head_by_gradient_that_was_killed_under_the_clock_is_resumed_and_goes_
     assert time.perf_counter() - began < 15
 
 
+def test_the_clock_of_a_resumed_head_counts_from_the_beginning(shapes: Path) -> None:
+    """What is said of too little time then names the minutes that were asked for."""
+    session = learner(shapes, minutes=0.2)._session
+    head, body = (Checkpoint({}, {}, {"seconds": 9.0, "phase": {"name": name}}) for name in ("head", "all"))
+    clock = session.clock_again(head)
+    assert clock.allowed == 12 and 2 < clock.left() <= 3 and 9 <= clock.seconds() < 10
+    clock = session.clock_again(body)  # whose phase has its own seconds
+    assert clock.left() == float("inf") and 9 <= clock.seconds() < 10
+    clock = session.clock_again(None)
+    assert 11 < clock.left() <= 12 and clock.seconds() < 1
+
+
 def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: Path) -> None:
     whole = learner(shapes, keep="best").fine_tune(1)
     head = learner(shapes, keep="best").fine_tune(0)
@@ -580,10 +593,7 @@ def test_a_frozen_fit_is_prolonged_frozen_from_disk_too(shapes: Path) -> None:
     assert_equal(weights(memory), weights(disk))
 
 
-@pytest.mark.parametrize("missing", ["write_plan", "write_audit", "write_split"])
-def test_killed_while_the_data_is_written_down_it_is_resumed(
-    shapes: Path, straight: Any, missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def killed_in(missing: str, train: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills the process at one of the files that say what the data is; `discard` is what a killed process does not do."""
     began = Books.began
 
@@ -594,13 +604,27 @@ def test_killed_while_the_data_is_written_down_it_is_resumed(
         patched.setattr(Run, missing, dead)
         began(books, begun)
 
-    broken = learner(shapes, run="broken")
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Books, "began", dying)
         patched.setattr(Run, "discard", lambda _run: None)
-        broken.fine_tune(2)
+        train()
+
+
+@pytest.mark.parametrize("missing", ["write_plan", "write_audit", "write_split"])
+def test_killed_while_the_data_is_written_down_it_is_resumed(
+    shapes: Path, straight: Any, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = learner(shapes, run="broken")
+    killed_in(missing, lambda: broken.fine_tune(2), monkeypatch)
     resumed = hs.resume("broken", observer=Watcher())
     assert_equal(weights(straight("fine_tune", 2)), weights(resumed))
+
+
+def test_a_frozen_fit_killed_before_its_first_step_is_resumed_frozen(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_in("write_split", lambda: learner(shapes, run="broken").freeze().fit(1), monkeypatch)
+    resumed = hs.resume("broken", observer=Watcher())
+    assert_equal(weights(learner(shapes).freeze().fit(1)), weights(resumed))
+    assert resumed.run.plan().frozen
 
 
 def test_a_verb_that_is_refused_leaves_a_stopped_run_to_be_resumed(shapes: Path) -> None:

@@ -299,6 +299,8 @@ class Plan:
     geometry: Geometry | None = None
     phases: tuple[Phase, ...] = ()
     engine: Mapping[str, Any] = field(default_factory=dict)
+    frozen: bool = False
+    """Whether `fit` trains the head alone."""
     finished: bool = False
     """Whether the training that was asked for last came to its end, or was stopped by the user."""
     format: int = FORMAT

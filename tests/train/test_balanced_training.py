@@ -13,7 +13,7 @@ import headstart as hs
 from drawn import shape_image
 from headstart.core import Note
 from headstart.data import batches
-from headstart.train import recipes
+from headstart.train import phases
 
 Make = Callable[..., Path]
 
@@ -79,7 +79,7 @@ def test_a_training_by_weighted_steps_reports_the_weighted_loss(uneven: Path) ->
 def test_drawn_batches_are_even_and_a_repeated_image_is_changed_anew(uneven: Path) -> None:
     learn, _ = learner(uneven, balance="sample", augment="light")
     state = learn._session.ready().state
-    phase = recipes.base_phase(state, "all", 1)
+    phase = phases.base_phase(state, "all", 1)
     train = state.parts["train"]
     found = list(batches.training_batches(train, phase, 0, 1, 0, torch.device("cpu")))
     targets = torch.cat([batch.targets for batch in found])

@@ -18,7 +18,7 @@ from headstart.core import Note, StepDone
 from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError
 from headstart.store import cache
-from headstart.train import beside, budget, recipes
+from headstart.train import beside, budget, phases
 from headstart.train.budget import layers_in_words, plan_in_words
 from headstart.train.forecast import Facts, Forecast, Line, Prices, epochs_that_fit, lay_out, number_of
 from headstart.train.observers.pace import Pace
@@ -225,7 +225,7 @@ def test_a_training_prints_its_plan(shapes: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(budget, "time_of_day", lambda seconds: f"start + {seconds:.0f}")
     monkeypatch.setattr(budget, "seconds_at_the_end", lambda state, phase: 7.0)
     state = learner(shapes)._session.ready().state  # two steps an epoch
-    phase = recipes.base_phase(state, "all", 3)
+    phase = phases.base_phase(state, "all", 3)
     by_clock = plan_in_words(state, phase, 10.0, StepDone(1, 4, 30, None, 1e-3, 0.1, left=50.0))
     assert by_clock == (
         "The plan: all layers train at 32 pixels; an epoch takes about 20.0 s, and 2.5 fit into the time; done at about start + 57."
@@ -268,7 +268,7 @@ def test_what_probing_will_take_counts_before_it_and_not_after(shapes: Path, mon
     monkeypatch.setattr(budget, "seconds_at_the_end", lambda state, phase: 5.0)
     state = learner(shapes)._session.ready().state
     state.forward_took(0.1, 0.0)
-    phase = replace(recipes.base_phase(state, "all", None), batch_size=8)
+    phase = replace(phases.base_phase(state, "all", None), batch_size=8)
     for left, to_come, short in ((31.3, 8, True), (31.5, 8, False), (12.1, 0, True), (12.3, 0, False)):
         clock = budget.Clock(0.0, time.perf_counter() + left - 60.0, 60.0)
         assert (budget.too_short(state, phase, clock, to_come) is not None) == short

@@ -19,7 +19,7 @@ from headstart.core import Changed, Event, Note, Phase, RowDone, StepDone
 from headstart.engine import memory
 from headstart.errors import BadSetting, HeadstartError
 from headstart.learner.presses import Presses
-from headstart.train import recipes
+from headstart.train import phases
 from headstart.train import step as steps
 
 Make = Callable[..., Path]
@@ -154,8 +154,8 @@ def test_out_of_memory_the_training_is_that_with_the_smaller_piece(
     assert watcher.notes().count("Memory ran out with 7 images at once: from now on 3") == 1
     assert ("the norm layers now see" in watcher.notes()) == (norms == "adapt")
     assert [phase.piece for phase in learn.run.plan().phases] == [3]
-    base = recipes.base_phase
-    monkeypatch.setattr(recipes, "base_phase", lambda *given: replace(base(*given), piece=3))
+    base = phases.base_phase
+    monkeypatch.setattr(phases, "base_phase", lambda *given: replace(base(*given), piece=3))
     small = learner(shapes, norms=norms).fine_tune(2)
     assert_same(learn, small)
     learn.more(1)  # which does not try again what did not fit
@@ -222,7 +222,7 @@ def test_the_training_steps_back_to_where_its_epoch_began_and_goes_on_at_a_lower
     assert learn._session.begun.state.trunk.place.step == 5
     assert all(tensor.isfinite().all() for tensor in learn._session.begun.state.trunk.model.values())
     learn.more(1)
-    assert learn.run.plan().phases[-1].lr == pytest.approx(0.3 * recipes.SOLVED_LR)
+    assert learn.run.plan().phases[-1].lr == pytest.approx(0.3 * phases.SOLVED_LR)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_patience_lets_the_rate_fall_and_ends_the_phase(shapes: Path) -> None:
     assert [row["epoch"] for row in learn.history] == [0, 1, 2]
     seen = watcher.steps()
     assert len(seen) == STEPS + 3  # the cool-down is 35 % of a phase of 7 steps
-    shares = [event.lr / recipes.SOLVED_LR for event in seen[STEPS:]]
+    shares = [event.lr / phases.SOLVED_LR for event in seen[STEPS:]]
     assert shares == pytest.approx([5 / 6, 3 / 6, 1 / 6])
     assert learn.run.plan().finished
     assert learn._session.begun is not None and learn._session.begun.state.trunk is not None
@@ -306,7 +306,7 @@ def test_patience_lets_the_rate_fall_and_ends_the_phase(shapes: Path) -> None:
     learn.more(2)
     assert [row["epoch"] for row in learn.history] == [0, 1, 2, 3, 4]  # at row 3 the rate falls already
     more = watcher.steps()[len(seen) :]
-    assert more[0].step == STEPS + 1 and more[0].lr == pytest.approx(recipes.SOLVED_LR)
+    assert more[0].step == STEPS + 1 and more[0].lr == pytest.approx(phases.SOLVED_LR)
 
 
 @pytest.mark.parametrize(("presses", "rows"), [(1, [0, 1, 2]), (2, [0]), (3, [0])])
@@ -370,14 +370,14 @@ def test_a_batch_of_one_image_does_not_reach_norms_that_learn(shapes: Path, batc
             learn.fit(1)
         assert not learn.history
     else:
-        recipes.require_pairs(learn._session.ready().state)
+        phases.require_pairs(learn._session.ready().state)
     learn.fine_tune(0)  # the head alone asks for nothing
 
 
 def test_an_odd_number_of_images_in_pairs_leaves_one_alone(shapes: Path) -> None:
     state = learner(shapes, batch_size=2, norms="train")._session.ready().state
-    recipes.require_pairs(state)
+    phases.require_pairs(state)
     train = state.parts["train"]
     state.parts = {"train": train.at(np.arange(5))}
     with pytest.raises(BadSetting, match="5 training images"):
-        recipes.require_pairs(state)
+        phases.require_pairs(state)

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ from headstart.train.observers.rows import number, row_in_words
 from headstart.train.state import TrainState
 
 
-def first_plan(dataset: Dataset, settings: Settings, task: Any, start: Path | str | None = None) -> Plan:
+def first_plan(dataset: Dataset, settings: Settings, task: Any, start: Path | str | None = None, frozen: bool = False) -> Plan:
     """What is known before anything heavy is imported or read; `start` is the run or bundle that the training starts from."""
     data = {"name": dataset.name, "origin": dict(dataset.origin)} | ({} if start is None else {"from": str(start)})
-    return Plan(data=data, task=task.state(), settings=settings)
+    return Plan(data=data, task=task.state(), settings=settings, frozen=frozen)
 
 
 @dataclass
@@ -41,6 +41,8 @@ class Books:
     run: Run
     dataset: Dataset
     settings: Settings
+    frozen: bool = False
+    """Whether `fit` trains the head alone."""
     _noted: Course | None = None
     _good: Snapshot | None = None
     _saved: float = field(default_factory=time.perf_counter)
@@ -156,11 +158,10 @@ class Books:
     def _write_plan(self, begun: Begun, finished: bool = False) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}
         state = begun.state
-        plan = first_plan(self.dataset, self.settings, state.task, self.run.plan().data.get("from"))
+        plan = first_plan(self.dataset, self.settings, state.task, self.run.plan().data.get("from"), self.frozen)
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
-        self.run.write_plan(
-            Plan(plan.data, plan.task, self.settings, begun.store.geometry, tuple(state.phases), engine, finished)
-        )
+        known = {"geometry": begun.store.geometry, "phases": tuple(state.phases), "engine": engine, "finished": finished}
+        self.run.write_plan(replace(plan, **known))
 
 
 def note_images(run: Run, begun: Begun) -> None:

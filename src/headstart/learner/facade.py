@@ -25,8 +25,9 @@ from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
-from headstart.train import budget, lr_find, pricing, recipes
+from headstart.train import budget, lr_find, phases, pricing
 from headstart.train.begin import evaluated
+from headstart.train.budget import Clock
 from headstart.train.forecast import Forecast, lay_out
 from headstart.train.observers import choose
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
@@ -96,12 +97,12 @@ class Learner:
         if restart:
             self._session.forget()
         epochs, minutes = self._session.asked(epochs, minutes, changes, "fine_tune", least=0)
-        return self._watched(lambda clock: verbs.two_steps(self._session, epochs, clock), minutes)
+        return self._watched(lambda clock: verbs.two_steps(self._session, epochs, clock), self._session.clock(minutes))
 
     def fit(self, epochs: int | None = None, *, minutes: float | None = None, **changes: Any) -> "Learner":
         """This learner after `epochs` complete passes, or `minutes`, training what is trainable from where it is."""
         epochs, minutes = self._session.asked(epochs, minutes, changes, "fit", least=1)
-        return self._watched(lambda clock: verbs.one_step(self._session, epochs, clock), minutes)
+        return self._watched(lambda clock: verbs.one_step(self._session, epochs, clock), self._session.clock(minutes))
 
     def more(
         self,
@@ -138,12 +139,9 @@ class Learner:
             (self._observer or choose()).show(Note("There is nothing to resume: this run is finished. `more` trains it further."))
             return self
         found, troubles = checkpoints.newest(self.run.checkpoints)
-        before = 0.0 if found is None else float(found.state["seconds"])
-        minutes = self.settings.minutes if found is None else None
-        if found is not None and self.settings.minutes is not None and found.state["phase"]["name"] == "head":
-            minutes = self.settings.minutes - before / 60  # step 2 is still to come; none may be left, which it will say
         self._session.changed_data = changed_data
-        return self._watched(lambda clock: verbs.resumed(self._session, found, troubles, clock), minutes, before)
+        session = self._session
+        return self._watched(lambda clock: verbs.resumed(session, found, troubles, clock), session.clock_again(found))
 
     def plan(self, epochs: int | None = None, *, minutes: float | None = None) -> Forecast:
         """What so many epochs or minutes would be spent on, how far they would get and until when, without training.
@@ -220,7 +218,7 @@ class Learner:
         """Losses of a copy of the model at growing learning rates, with a suggestion; `plot()` draws them. Nothing is changed."""
         with engine.tuned_run(self._session.device):
             state = self._session.ready().state
-            phase = replace(recipes.step_two(state, 1), first_stage=self._session.first_stage)
+            phase = replace(phases.step_two(state, 1), first_stage=self._session.first_stage)
             head = "from the random head" if not state.rows else f"from the weights of row {state.kept()['epoch']}"
             return rates.of(lr_find.ramp(state, phase), phase.lr, head)
 
@@ -275,7 +273,7 @@ class Learner:
         """About how long one epoch of all layers takes on this machine, timed on two steps of a copy of the model."""
         with engine.tuned_run(self._session.device):
             state = self._session.ready().state
-            return budget.epoch_seconds(state, recipes.base_phase(state, "all", 1))
+            return budget.epoch_seconds(state, phases.base_phase(state, "all", 1))
 
     def __repr__(self) -> str:
         done = f"{len(self.history)} rows" if self.history else "not trained yet"
@@ -284,7 +282,7 @@ class Learner:
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(unknown_verb(name))
 
-    def _watched(self, recipe: verbs.Recipe, minutes: float | None, before: float | None = None) -> "Learner":
+    def _watched(self, recipe: verbs.Recipe, clock: Clock) -> "Learner":
         """This learner after the recipe."""
-        verbs.watched(self._session, recipe, self._observer, minutes, before)
+        verbs.watched(self._session, recipe, self._observer, clock)
         return self

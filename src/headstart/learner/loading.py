@@ -51,7 +51,7 @@ def _loaded(
     settings = onward.settings_of(bundle) if plan is None else plan.settings
     learner = _learner(run, data, task, settings, None, observer, started)
     rows = bundle.config["headstart"].get("rows", ())
-    learner._session.take_up(run, () if plan is None else plan.phases, task, models.load_bundle(bundle), rows)
+    learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows)
     return learner
 
 
@@ -86,7 +86,7 @@ def _begun_anew(
     """The learner that the run began with, whatever it has done since."""
     plan = run.plan()
     learner = _learner(run, data, SingleLabel.from_state(dict(plan.task)), plan.settings, start, observer, started)
-    learner._session.run = run
+    learner._session.run, learner._session.frozen = run, plan.frozen
     return learner
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Event, Geometry, Note, Phase, Row, Settings, Task
+from headstart.core import Dataset, Event, Geometry, Note, Row, Settings, Task
 from headstart.data import pixels
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
@@ -20,10 +20,12 @@ from headstart.learner.books import require_same
 from headstart.learner.onward import Start, start_of
 from headstart.modalities import image
 from headstart.store import checkpoints
+from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
+from headstart.train.budget import Clock
 from headstart.train.settings import changed, course_of, metric_names
 from headstart.train.state import kept_of
 
@@ -101,7 +103,18 @@ class Session:
             raise BadSetting("this learner has no run folder yet: fine_tune or fit makes it.")
         return self.run
 
-    def already(self) -> float:
+    def clock(self, minutes: float | None) -> Clock:
+        """The clock of a verb that begins now and may take so long."""
+        return Clock.start(sum_of_seconds(self.history), minutes, self._already())
+
+    def clock_again(self, found: Checkpoint | None) -> Clock:
+        """The clock of a verb that was interrupted when `found` was made; a phase by the clock knows its own seconds."""
+        done = 0.0 if found is None else float(found.state["seconds"])
+        if found is None or found.state["phase"]["name"] == "head":  # step 2 is still to come, in what is left of the minutes
+            return Clock.start(0.0, self.settings.minutes, done + self._already())
+        return Clock.start(done)
+
+    def _already(self) -> float:
         """Seconds since the time that `minutes` counts from, the first time this is asked; then none."""
         began, self.started = self.started, None
         return 0.0 if began is None else time.perf_counter() - began
@@ -141,10 +154,9 @@ class Session:
         elif too_late.other_model(self.settings, settings):
             self._model, self.begun = None, None
 
-    def take_up(self, run: Run | None, phases: Sequence[Phase], task: Task, model: models.Model, rows: Sequence[Row]) -> None:
+    def take_up(self, run: Run | None, frozen: bool, task: Task, model: models.Model, rows: Sequence[Row]) -> None:
         """Goes on from what was saved."""
-        self.run, self.task, self._model, self.earlier = run, task, model, list(rows)
-        self.frozen = self.settings.method == "fit" and bool(phases) and phases[-1].first_stage == len(model.stages()) - 1
+        self.run, self.frozen, self.task, self._model, self.earlier = run, frozen, task, model, list(rows)
 
     def forget(self) -> None:
         """As it was before the first verb, the settings excepted, with the pretrained weights."""

@@ -10,16 +10,17 @@ from headstart.data._paths import outside
 from headstart.engine import device as engine
 from headstart.learner.books import Books, first_plan
 from headstart.learner.presses import counted
-from headstart.learner.session import Session, sum_of_seconds
+from headstart.learner.session import Session
 from headstart.learner.watching import Events, Watching
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
-from headstart.train import checkpoint, recipes, solved, tracking
+from headstart.train import checkpoint, phases, recipes, solved, tracking
 from headstart.train.begin import torch_features
 from headstart.train.budget import Clock
 from headstart.train.features import Features
 from headstart.train.observers import Together, choose
 from headstart.train.observers.guarded import Guarded
+from headstart.train.phase_run import go_on
 
 Recipe = Callable[[Clock], Events]
 
@@ -32,7 +33,7 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
     begun = session.ready()
     state = begun.state
     if epochs != 0:
-        recipes.require_pairs(state)
+        phases.require_pairs(state)
     state.first_stage = 0  # freezing was for the next fit
     if state.rows:
         state.know_first_losses()
@@ -51,7 +52,7 @@ def one_step(session: Session, epochs: int | None, clock: Clock) -> Events:
     if session.begun is None or not session.begun.state.rows:
         yield from session.begin_anew(False)
     state = session.ready().state
-    recipes.require_pairs(state)
+    phases.require_pairs(state)
     state.know_first_losses()
     state.first_stage = session.first_stage
     yield from recipes.fit(state, epochs, clock)
@@ -79,7 +80,7 @@ def resumed(session: Session, found: Checkpoint | None, troubles: Sequence[str],
     logged = checkpoint.logged_after(run.steps(), state.course.place.step)
     state.spent["a step"] = 0.0  # beware: the first steps of a process are slow, and would be taken for a busy machine
     yield Note(f"Resumed in epoch {state.course.place.epoch}, after {state.course.place.step} steps.")
-    yield from recipes.go_on(state, clock, logged)
+    yield from go_on(state, clock, logged)
     if state.course.phase.name == "head" and settings.epochs != 0 and not (state.hurry or state.hurried):
         yield from recipes.train_all(state, settings.epochs, clock)
 
@@ -90,15 +91,11 @@ def features_again(session: Session) -> Generator[Event, None, Features]:
     return (yield from torch_features(begun.store, begun.state.model, begun.state.device))
 
 
-def watched(
-    session: Session, recipe: Recipe, observer: Observer | None, minutes: float | None = None, before: float | None = None
-) -> None:
+def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: Clock) -> None:
     """Runs a recipe, tells the observer, keeps the books; Ctrl-C once keeps what there is, twice quits.
 
-    With `interrupt="anneal"` there is a press before those two that asks for an early end. `before` are the seconds of training
-    that count as done, by default those of the table.
+    With `interrupt="anneal"` there is a press before those two that asks for an early end.
     """
-    clock = Clock.start(sum_of_seconds(session.history) if before is None else before, minutes, session.already())
     created = session.run is None
     run = session.run = session.run or made_run(session)
     screen = choose() if observer is None else Guarded("The observer", observer, _to_stderr)
@@ -111,7 +108,7 @@ def watched(
         plan = first_plan(session.data, session.settings, session.task)
         trackers = tracking.started(session.settings.track, run.path, plan, lambda text: screen.show(Note(text)))
         told = Together((screen, trackers))
-        books = Books(run, session.data, session.settings)
+        books = Books(run, session.data, session.settings, session.frozen)
         with run.claimed(), engine.tuned_run(session.device), counted(gentle) as presses:
             watching = Watching(books, told, clock, presses, lambda: session.begun, session.opened)
             try:
@@ -131,7 +128,8 @@ def made_run(session: Session) -> Run:
     """A new run folder with what is known before anything is read."""
     chosen = session.folder or (session.start.folder() if session.start else None)
     folder = None if chosen is None else outside(session.data, chosen)
-    plan = first_plan(session.data, session.settings, session.task, session.start.path if session.start else None)
+    start = session.start.path if session.start else None
+    plan = first_plan(session.data, session.settings, session.task, start, session.frozen)
     return Run.create(plan, folder, session.data.name, place_of_runs(session.data))
 
 

@@ -22,7 +22,7 @@ from headstart.engine.frozen import choose_frozen
 from headstart.errors import DataError
 from headstart.model import Model
 from headstart.seeds import numpy_generator
-from headstart.train import beside, budget, precision, recipes
+from headstart.train import beside, budget, phases, precision
 from headstart.train import features as cached
 from headstart.train.begin import begin
 from headstart.train.budget import CLOSING_SECONDS, Clock
@@ -93,8 +93,8 @@ def prices(start: Start, name: str, first_stage: int, already: float, by_clock: 
     """What the rest of a training on the data `name` costs, and what it is; `already` seconds of its time are gone."""
     state, settings = start.state, start.state.settings
     going_on = bool(state.rows) and start.row is None
-    whole = recipes.step_two(state, 1)
-    phase = replace(recipes.base_phase(state, "fit", 1), first_stage=first_stage) if settings.method == "fit" else whole
+    whole = phases.step_two(state, 1)
+    phase = replace(phases.base_phase(state, "fit", 1), first_stage=first_stage) if settings.method == "fit" else whole
     time_a_forward = beside.fit_threads if by_clock else budget.time_a_forward
     time_a_forward(state)
     row = state.spent["a forward"] * len(state.parts["valid"]) + state.spent.get("saving", SAVING_SECONDS)
@@ -108,7 +108,7 @@ def prices(start: Start, name: str, first_stage: int, already: float, by_clock: 
         before.append(Line("row 0", state.spent.get("saving", SAVING_SECONDS), "saving it"))
     chosen, probing = _precision(state, phase)
     phase = replace(phase, precision=chosen)
-    trunk = state.trunk if state.trunk is not None and recipes.alike(state.trunk.phase, phase) else None
+    trunk = state.trunk if state.trunk is not None and phases.alike(state.trunk.phase, phase) else None
     if by_clock and trunk is None and phase.name == "all":
         phase, _ = without_idle_stages(
             state.model, state.task, phase, training_batches(state.parts["train"], phase, settings.seed, 1, 0, state.device)
@@ -120,7 +120,7 @@ def prices(start: Start, name: str, first_stage: int, already: float, by_clock: 
         row=row,
         end=budget.seconds_at_the_end(state, phase),
         head_alone_end=CLOSING_SECONDS + state.spent.get("saving", SAVING_SECONDS),
-        again=recipes.epochs_again(state, trunk) if trunk is not None else 0.0,
+        again=phases.epochs_again(state, trunk) if trunk is not None else 0.0,
     )
     return found, _facts(start, name, phase, going_on, max(1, heads))
 
