@@ -41,6 +41,7 @@ def done(stage):
 import headstart as hs
 from headstart.data import audit, pixels, split
 from headstart.modalities import image
+from headstart.tasks._choice import read
 from headstart.backbones import tiny
 geometry = image.geometry(tiny.build().spec)
 done("imports")
@@ -48,9 +49,9 @@ data = hs.image_folder(sys.argv[1])
 done("listing")
 store, reports = pixels.build(data, geometry)
 done("decoding")
-found = audit.audit(data, reports, store.prints)
+found = audit.audit(data, reports, store.prints, read(data)[0])
 done("audit")
-split.make_split(data, found.usable(), found.groups())
+split.make_split(data, found.usable(), found.groups(), read(data)[0])
 done("split")
 store.close()
 again, reports = pixels.build(data, geometry)

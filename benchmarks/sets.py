@@ -179,10 +179,11 @@ def _parts(pool: Path, seed: int) -> dict[str, str]:
     """The part of each usable image."""
     import headstart as hs
     from headstart.data.split import make_split
+    from headstart.tasks._choice import read
 
     about = json.loads((pool.parent / "pool.json").read_text())
     dataset = replace(hs.image_folder(pool), valid=SHARE, test=SHARE, seed=seed)
-    split = make_split(dataset, set(about["usable"]), about["tied"])
+    split = make_split(dataset, set(about["usable"]), about["tied"], read(dataset)[0])
     parts = (("train", split.train), ("valid", split.valid), ("test", split.test))
     return {image: part for part, images in parts for image in images}
 

@@ -104,7 +104,7 @@ def test_a_class_with_a_newline_stays_on_its_line(make_shapes: Shapes, capsys: p
     data = make_shapes(3)
     (data / "disc").rename(data / "di\nsc")
     assert main(["check", str(data)]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "6 usable images of 2 classes: di\\nsc 3, square 3."
+    assert capsys.readouterr().out.splitlines()[0] == "6 usable images with 2 classes: di\\nsc 3, square 3."
     assert main(["check", str(data), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == {"di\nsc": 3, "square": 3}
 

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from headstart import metrics
 from headstart.errors import BadSetting, DataError, UnknownName
-from headstart.metrics import METRICS, Measured
+from headstart.metrics import Measured, chosen, from_function
+from headstart.metrics import classes as metrics
+from headstart.metrics.classes import FASTAI, METRICS
+from headstart.metrics.measured import Z
 
 
 def drawn(n: int, classes: int, seed: int = 0, skill: float = 1.5, spread: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,7 @@ def by_oracle(name: str, probs: np.ndarray, targets: np.ndarray) -> float:
 @pytest.mark.parametrize(("n", "classes"), [(41, 2), (200, 3), (300, 9)])
 def test_values_are_those_of_scikit_learn(name: str, n: int, classes: int) -> None:
     probs, targets = drawn(n, classes)
-    measured = metrics.by_name(name)(probs, targets)
+    measured = METRICS[name](probs, targets)
     assert measured.value == pytest.approx(by_oracle(name, probs, targets), abs=1e-12) and measured.n == n
 
 
@@ -189,9 +191,9 @@ def test_one_example_none_and_a_probability_of_zero(name: str) -> None:
 
 def test_names_are_answered_with_the_nearest_and_fastais_with_ours() -> None:
     with pytest.raises(UnknownName, match='"accuracy"'):
-        metrics.by_name("acuracy")
+        chosen(["acuracy"], METRICS, FASTAI)
     with pytest.raises(UnknownName, match='here it is called "f1"'):
-        metrics.by_name("F1Score")
+        chosen(["F1Score"], METRICS, FASTAI)
 
 
 def test_a_function_of_the_user_is_a_metric() -> None:
@@ -202,10 +204,10 @@ def test_a_function_of_the_user_is_a_metric() -> None:
         return Measured(1.0, 0.5, 1.5, len(targets))
 
     probs, targets = drawn(30, 3)
-    metric = metrics.from_function(confidence)
+    metric = from_function(confidence)
     assert metric.__name__ == "confidence"  # pyright: ignore[reportFunctionMemberAccess]
     assert metric(probs, targets) == Measured(float(np.float32(probs.max(1).mean())), None, None, 30)
-    assert metrics.from_function(with_interval)(probs, targets).low == 0.5
+    assert from_function(with_interval)(probs, targets).low == 0.5
 
 
 def test_a_function_that_cannot_be_a_metric_is_told() -> None:
@@ -216,11 +218,11 @@ def test_a_function_that_cannot_be_a_metric_is_told() -> None:
         return probs
 
     with pytest.raises(BadSetting, match="column of the table"):
-        metrics.from_function(valid_loss)
+        from_function(valid_loss)
     with pytest.raises(BadSetting, match="needs a name"):
-        metrics.from_function(lambda probs, targets: 0.0)
+        from_function(lambda probs, targets: 0.0)
     with pytest.raises(BadSetting, match=r"vector failed on probs \(30, 3\)"):
-        metrics.from_function(vector)(*drawn(30, 3))
+        from_function(vector)(*drawn(30, 3))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -243,4 +245,4 @@ def test_recall_and_precision_of_each_class_by_counting(seed: int) -> None:
             for bound in (one.low, one.high):
                 assert bound is not None
                 if 0 < bound < 1 and bound != one.value:
-                    assert abs(right / n - bound) / (bound * (1 - bound) / n) ** 0.5 == pytest.approx(metrics.Z, rel=1e-6)
+                    assert abs(right / n - bound) / (bound * (1 - bound) / n) ** 0.5 == pytest.approx(Z, rel=1e-6)

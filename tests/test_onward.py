@@ -366,4 +366,4 @@ def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path
     assert start_of(learn.run.path.name).run == learn.run
     copy = Path(shutil.copytree(learn.run.bundle, learn.run.path / "copy"))
     assert start_of(copy).run is None
-    assert hs.load(copy, observer=Watcher()).data.classes == learn.data.classes
+    assert hs.load(copy, observer=Watcher()).task.names == learn.task.names

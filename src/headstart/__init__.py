@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.core import Dataset, Settings
-    from headstart.data.check import check, show
     from headstart.data.fixes import apply_labels
+    from headstart.data.sheet import show
     from headstart.data.sources import from_arrays, image_csv, image_folder
     from headstart.learner import Learner, load, resume
+    from headstart.report.check import check
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,7 +31,8 @@ __all__ = [
 
 _PLACES = (
     ("headstart.core", ("Dataset", "Settings")),
-    ("headstart.data.check", ("check", "show")),
+    ("headstart.data.sheet", ("show",)),
+    ("headstart.report.check", ("check",)),
     ("headstart.data.fixes", ("apply_labels",)),
     ("headstart.data.sources", ("from_arrays", "image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),

@@ -16,6 +16,8 @@ FORMAT = 1
 """Format number of everything written to disk; raised when an older reader would misread a newer file."""
 
 Part = Literal["train", "valid", "test"]
+Label = str | tuple[str, ...]
+"""A raw label: a text, or a text for each label column. What it means is the task's business."""
 Row = dict[str, Any]
 """One row of the table: epoch, stage, train_loss, valid_loss, <metric>, <metric>_95, lr, seconds, beyond_noise (whether it is better
 than the first row by more than chance; None in the first)."""
@@ -29,13 +31,13 @@ class Record:
     """One labelled example: where it comes from and what was said of it.
 
     `id` is the path inside the data set (unique, with forward slashes); `source` is an absolute path, or an index into
-    arrays held in memory; `target` is the raw label (None when unknown); `group` ties records that must not be
-    separated by a split; `part` is set when the data came already divided.
+    arrays held in memory; `target` is the raw label, a text or a text for each label column (None when unknown), which a task
+    reads; `group` ties records that must not be separated by a split; `part` is set when the data came already divided.
     """
 
     id: str
     source: str | int
-    target: str | None
+    target: Label | None
     group: str | None = None
     part: Part | None = None
 
@@ -44,13 +46,12 @@ class Record:
 class Dataset:
     """A named list of records with how it should be divided; `data.show()` looks at it.
 
-    `root` is the folder (or table) the records came from, None for arrays; `arrays` holds the pixels of data given in
-    memory; `notes` are sentences for the user about what was read and how.
+    `root` is the folder (or table) the records came from, None for arrays; `columns` are the names of the label columns of a
+    table; `arrays` holds the pixels of data given in memory; `notes` are sentences for the user about what was read and how.
     """
 
     name: str
     records: tuple[Record, ...]
-    classes: tuple[str, ...]
     root: str | None
     valid: float = 0.2
     test: float = 0.0
@@ -62,8 +63,14 @@ class Dataset:
     """The call that made it, as plain JSON: what a run stores so that it can find its data again."""
     placed: Mapping[str, Part] = field(default_factory=dict)
     """Parts that single images (by id) must have, while the others are divided as if these were not there."""
+    columns: tuple[str, ...] = ()
     viewer: Callable[["Dataset"], Any] | None = field(default=None, repr=False, compare=False)
     """How a picture of it is made; whoever makes a data set knows."""
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The different labels that the records have, in order."""
+        return tuple(sorted({record.target for record in self.records if record.target is not None}))
 
     def show(self) -> Any:
         """A picture with images of every class, which a notebook displays; None for data without pictures."""
@@ -144,7 +151,10 @@ class Settings:
     """None: frozen for a pretrained backbone, train from scratch."""
     keep: Literal["best", "last"] = "best"
     monitor: str = "valid_loss"
-    metrics: tuple[str, ...] = ("error_rate",)
+    task: str | None = None
+    """A file in `tasks/`, or of other packages; None: the labels tell."""
+    metrics: tuple[str, ...] | None = None
+    """Columns of the table; None: those that the task thinks of first."""
     label_smoothing: float = 0.0
     mixup: float | None = None
     """Training images are mixed in pairs with shares drawn from Beta(mixup, mixup). None: 0.4 after a solved head, else 0: not."""
@@ -219,8 +229,9 @@ class Settings:
         check(self.patience is None or self.patience >= 1, "patience", "at least 1 (rows without a new best)")
         named = isinstance(self.track, tuple) and len(set(self.track)) == len(self.track) and all(self.track)
         check(named, "track", 'different names, as in ("tensorboard",)')
-        judged = ("train_loss", "valid_loss", *self.metrics)
-        check(self.monitor in judged, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
+        judged = ("train_loss", "valid_loss", *(self.metrics or ()))
+        known = self.metrics is None or self.monitor in judged  # else asked again once the task has chosen
+        check(known, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +356,16 @@ class Prediction(Protocol):
 
     id: str
 
+    @property
+    def text(self) -> str:
+        """What is said, in a few words."""
+        ...
+
+    @property
+    def probability(self) -> float | None:
+        """That what is said is right, where there are several answers of which one is right."""
+        ...
+
     def row(self) -> Row: ...
 
 
@@ -374,6 +395,24 @@ class Backbone(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TaskWords:
+    """How a task is spoken of."""
+
+    learned: str
+    """What is learned: "3 classes"."""
+    model: str
+    """What a model of it is: "classifier that tells 3 classes apart"."""
+    item: str
+    """What one of its `names` is: "class"."""
+    output: str
+    """What its head gives."""
+    limit: str
+    """What it cannot do."""
+    tag: str = ""
+    """Of Hugging Face's tasks for images the one that it is, empty where it is none."""
+
+
 @runtime_checkable
 class Task(Protocol):
     """The output side, and the owner of the likelihood. Nothing outside `tasks/` asks which task it is."""
@@ -382,21 +421,70 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of its classes, its labels, or the numbers that it predicts."""
+        ...
+
+    @property
     def outputs(self) -> int:
         """Numbers per example that the head must give."""
         ...
 
     @property
     def solver(self) -> str:
-        """Which of the solvers of `train.head_solve` finds the mode of a linear head under this likelihood."""
+        """The file in `train/solvers/` that finds the mode of a linear head under this likelihood."""
         ...
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def divides(self) -> bool:
+        """Whether its strata are what it tells apart: there must be two, and each must be trained before it can be judged."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether what is said of an example is right or wrong, and not more or less far from the truth."""
+        ...
+
+    @property
+    def words(self) -> "TaskWords": ...
 
     def encode(self, raw: Sequence[Any]) -> Any:
         """Raw labels as a tensor of targets, one per example."""
         ...
 
     def decode(self, targets: Any) -> list[Any]:
-        """The inverse of `encode`."""
+        """The inverse of `encode`: raw labels, or the numbers that they are."""
+        ...
+
+    def texts(self, targets: Any) -> list[str]:
+        """Each target in a few words, as `Prediction.text` would say it."""
+        ...
+
+    def counts(self, raw: Sequence[Any]) -> dict[str, int]:
+        """How many examples there are of each class or label among these raw labels; empty for a task without."""
+        ...
+
+    def strata(self, raw: Sequence[Any]) -> list[str]:
+        """A name for each raw label: a random split keeps the shares of the names alike in all parts."""
+        ...
+
+    def unknown(self, raw: Sequence[Any]) -> list[str]:
+        """The names among these raw labels that the head has no output for."""
+        ...
+
+    def widened(self, raw: Sequence[Any]) -> "Task":
+        """The task with outputs for the `unknown` names of these raw labels too, after its own.
+
+        Raises:
+            DataError: where that cannot be.
+        """
+        ...
+
+    def new_rows(self, inputs: Any, targets: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+        """Weights and biases to start the outputs after the first `len(bias)` with, from what the head's last layer is given."""
         ...
 
     def groups(self, targets: Any) -> Int[Any, " batch"] | None:
@@ -425,6 +513,10 @@ class Task(Protocol):
 
     def metrics(self, names: Sequence[Any]) -> Mapping[str, Any]:
         """Metric functions by name, for names and functions of (probs, targets); each maps (Outputs, targets) to a `metrics.Measured`."""
+        ...
+
+    def fitted(self, outputs: Outputs, targets: Any) -> "Task":
+        """The task with what it chooses on examples that did not train (thresholds); itself where there is nothing to choose."""
         ...
 
     def by_class(self, outputs: Outputs, targets: Any) -> Mapping[str, Any]:

@@ -94,7 +94,7 @@ def test_every_setting_is_an_option_with_its_name_and_default():
     options = inspect.signature(train_command.train).parameters
     for field in fields(Settings):
         assert field.name in options, field.name
-        given = {"metrics": ("error_rate",), "track": ()}  # lists that are empty until they are given
+        given = {"track": ()}  # lists that are empty until they are given
         default = given.get(field.name, options[field.name].default)
         assert default == field.default, field.name
 
@@ -195,6 +195,7 @@ def test_predictions_are_written_as_they_come(monkeypatch, capsys: pytest.Captur
     class Prediction:
         def __init__(self, row: dict) -> None:
             self.id, self._row = row["id"], row
+            self.text, self.probability = row["label"], 0.93
 
         def row(self) -> dict:
             return self._row
@@ -317,7 +318,7 @@ def test_check_tells_what_is_wrong_and_draws_a_sheet(photos: Path, tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     assert main(["check", str(photos)]) == 0
     out = capsys.readouterr().out
-    assert "24 usable images of 2 classes: cat 12, dog 12." in out and "broken.jpg" in out
+    assert "24 usable images with 2 classes: cat 12, dog 12." in out and "broken.jpg" in out
     with Image.open(tmp_path / "check-photos.png") as picture:
         assert picture.width > 300
     assert main(["check", str(photos), "--json", "--sheet", "other.png"]) == 0

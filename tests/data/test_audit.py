@@ -1,6 +1,7 @@
 """The audit: groups, conflicts, leaks, classes, and what is said of them."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -34,15 +35,27 @@ def bad(name, reason, message=""):
     return FileReport(name, "quarantined", reason, message or f"{name} is {reason}.")
 
 
-def dataset(reports, labels=None, parts=None, classes=("a", "b")):
+class Classes:
+    """What an audit asks of a task that tells classes apart."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def counts(self, raw):
+        tally = Counter(raw)
+        return {name: tally[name] for name in dict.fromkeys((*self.names, *raw))}
+
+
+def dataset(reports, labels=None, parts=None):
     labels, parts = labels or {}, parts or {}
     records = tuple(Record(r.id, f"/x/{r.id}", labels.get(r.id, "a"), part=parts.get(r.id)) for r in reports)
-    return Dataset("photos", records, classes, "/x")
+    return Dataset("photos", records, "/x")
 
 
-def found(reports, **options) -> Audit:
+def found(reports, classes=("a", "b"), **options) -> Audit:
     pictures = [print_of(LOOKS[r.id]) if r.status == "ok" else np.zeros((SIDE, SIDE), np.uint8) for r in reports]
-    return audit(dataset(reports, **options), reports, np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE), np.uint8))
+    seen = np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE), np.uint8)
+    return audit(dataset(reports, **options), reports, seen, Classes(classes))
 
 
 def test_exact_copies_conflicts_and_the_key_they_share():

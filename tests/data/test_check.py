@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 
 from headstart.core import Dataset, Geometry
-from headstart.data import check as checked
 from headstart.data import pixels, sources
 from headstart.data.audit import Audit, audit, require_usable
 from headstart.data.pixels import PixelStore
 from headstart.data.split import Split, make_split
 from headstart.errors import DataError
+from headstart.report import check as checked
+from headstart.tasks._class_names import ClassNames
 
+TASK = ClassNames(("cat", "dog"))
 GEOMETRY = Geometry(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
@@ -31,9 +33,9 @@ class Ready(NamedTuple):
 def prepared(data: Dataset, geometry: Geometry) -> Ready:
     """The calls that training makes before its first step."""
     store, reports = pixels.build(data, geometry)
-    found = audit(data, reports, store.prints)
+    found = audit(data, reports, store.prints, TASK)
     require_usable(data, found)
-    return Ready(store, found, make_split(data, found.usable(), found.groups()))
+    return Ready(store, found, make_split(data, found.usable(), found.groups(), TASK))
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +145,7 @@ def test_show_skips_what_cannot_be_read(folder):
 def test_check_runs_without_torch(folder, tmp_path):
     code = (
         "import sys\n"
-        "from headstart.data import sources, check\n"
+        "from headstart.data import sources; from headstart.report import check\n"
         f"check.check(sources.image_folder({str(folder)!r}))\n"
         "assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     )

@@ -12,7 +12,9 @@ from headstart.data.fixes import apply_labels
 from headstart.data.sources import from_arrays, from_origin, image_folder
 from headstart.data.split import make_split
 from headstart.errors import BadTable, DataError, HeadstartError, UnknownName
+from headstart.tasks.single_label import SingleLabel
 
+TASK = SingleLabel(("disc", "square"))
 NAMES = [f"{kind}/{number}.png" for kind in ("disc", "square") for number in range(10)]
 
 
@@ -53,7 +55,7 @@ def test_each_action_does_what_it_says_and_touches_no_file(photos: Path) -> None
     assert fixed.placed == {"square/2.png": "valid", new.id: "train"}
     assert "1 image relabelled, 1 left out, 1 moved to another part, 1 added" in " ".join(fixed.notes)
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
-    split = make_split(fixed, {record.id for record in fixed.records}, {})
+    split = make_split(fixed, {record.id for record in fixed.records}, {}, TASK)
     assert "square/2.png" in split.valid
     assert new.id in split.train
     assert "disc/1.png" not in {*split.train, *split.valid}
@@ -80,7 +82,7 @@ def test_paths_from_the_folder_one_works_in_are_found_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     fixed = apply_labels(image_folder(photos), table(HEADER + "photos/disc/1.png,square,relabel,,\n"))
-    split = make_split(fixed, set(NAMES), {})
+    split = make_split(fixed, set(NAMES), {}, TASK)
     judged = replace(split, train=tuple(name for name in split.train if name != "disc/1.png"), valid=("disc/1.png",))
     assert fixes.on_judges(fixed, judged, {}) == [
         "The label file changes the valid part: 1 relabelled. Figures on it from before do not compare."
@@ -177,14 +179,16 @@ def test_no_file_of_that_name_and_no_folder_to_add_to(photos: Path) -> None:
 
 def test_what_touches_the_judges_is_counted(photos: Path) -> None:
     data = image_folder(photos)
-    split = make_split(data, {record.id for record in data.records}, {})
+    split = make_split(data, {record.id for record in data.records}, {}, TASK)
     parts = {name: part for part in ("train", "valid") for name in getattr(split, part)}
     one, two, three, four = split.valid
     trains = split.train[0]
     other = {"disc": "square", "square": "disc"}[labels(data)[one] or ""]
     rows = f"{one},{other},relabel,,\n{two},,drop,,\n{three},,move,train,\n{trains},,move,valid,\n{split.train[1]},,drop,,\n"
     fixed = apply_labels(data, table(HEADER + rows))
-    now = make_split(Dataset(**{**vars(fixed), "placed": {**parts, **fixed.placed}}), {record.id for record in data.records}, {})
+    now = make_split(
+        Dataset(**{**vars(fixed), "placed": {**parts, **fixed.placed}}), {record.id for record in data.records}, {}, TASK
+    )
     assert fixes.on_judges(fixed, now, parts) == [
         "The label file changes the valid part: 1 relabelled, 1 left out, 1 moved away, 1 moved there. "
         "Figures on it from before do not compare."
@@ -195,8 +199,8 @@ def test_what_touches_the_judges_is_counted(photos: Path) -> None:
 
 def test_records_of_a_group_go_where_one_of_them_is_placed() -> None:
     records = tuple(Record(str(number), number, "ab"[number % 2], f"g{number // 4}") for number in range(24))
-    data = Dataset("d", records, ("a", "b"), None, placed={"0": "valid", "5": "train"})
-    split = make_split(data, {record.id for record in records}, {})
+    data = Dataset("d", records, None, placed={"0": "valid", "5": "train"})
+    split = make_split(data, {record.id for record in records}, {}, TASK)
     assert {"0", "1", "2", "3"} <= set(split.valid)
     assert {"4", "5", "6", "7"} <= set(split.train)
 

@@ -43,7 +43,7 @@ def make(folder, count=12, broken=()):
         else:
             Image.fromarray(noise(i, 40 + i, 56)).save(file)
         records.append(Record(file.name, str(file), "ab"[i % 2]))
-    return Dataset("set", tuple(records), ("a", "b"), str(folder))
+    return Dataset("set", tuple(records), str(folder))
 
 
 def test_every_image_is_stored_as_image_read_gives_it(tmp_path):
@@ -119,12 +119,12 @@ def test_a_file_that_appears_later_is_seen(tmp_path):
 
 def test_arrays_are_keyed_by_content():
     arrays = [noise(i) for i in range(4)]
-    data = Dataset("arrays", tuple(Record(f"{i}", i, "a") for i in range(4)), ("a",), None, arrays=arrays)
+    data = Dataset("arrays", tuple(Record(f"{i}", i, "a") for i in range(4)), None, arrays=arrays)
     store, reports = pixels.build(data, GEOMETRY)
     assert np.array_equal(store.pixels(2), image.read(arrays[2], GEOMETRY).pixels)
     assert len({report.digest for report in reports}) == 4
     store.close()
-    same = Dataset("again", data.records, ("a",), None, arrays=[a.copy() for a in arrays])
+    same = Dataset("again", data.records, None, arrays=[a.copy() for a in arrays])
     store, _ = pixels.build(same, GEOMETRY)
     assert store.decoded == 0
     store.close()

@@ -12,9 +12,17 @@ from headstart.data.split import _units, check_shares, make_split
 from headstart.errors import BadSetting, DataError
 
 
+class Classes:
+    """What a split asks of a task that tells classes apart."""
+
+    divides = True
+
+    def strata(self, raw):
+        return list(raw)
+
+
 def dataset(records, valid=0.2, test=0.0, seed=0, name="photos"):
-    classes = tuple(sorted({record.target for record in records if record.target}))
-    return Dataset(name, tuple(records), classes, None, valid, test, seed)
+    return Dataset(name, tuple(records), None, valid, test, seed)
 
 
 def of_classes(**sizes):
@@ -22,7 +30,7 @@ def of_classes(**sizes):
 
 
 def split(data, tied=None, usable=None):
-    return make_split(data, {record.id for record in data.records} if usable is None else usable, tied or {})
+    return make_split(data, {record.id for record in data.records} if usable is None else usable, tied or {}, Classes())
 
 
 def per_class(ids):

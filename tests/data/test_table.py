@@ -23,7 +23,7 @@ def photos(tmp_path):
 def read(place: Path, text: str | bytes, name="labels.csv", **arguments):
     data = text if isinstance(text, bytes) else text.encode("utf-8")
     (place / name).write_bytes(data)
-    records, notes = read_table(place / name, **arguments)
+    records, _, notes = read_table(place / name, **arguments)
     return {record.id: record.target for record in records}, "\n".join(notes)
 
 

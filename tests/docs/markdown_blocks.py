@@ -79,20 +79,23 @@ def attributes_of(tree: ast.AST, name: str) -> set[str]:
 
 
 def make_data(here: Path) -> None:
-    """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, and `fixes.csv` with
-    corrections."""
-    rows = ["image,label,is_valid"]
+    """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, `tags.csv` with
+    several labels, `sizes.csv` with numbers, and `fixes.csv` with corrections."""
+    rows, tags, sizes = ["image,label,is_valid"], ["image,tags"], ["image,size"]
     for number in range(1, 13):
         for label in ("cat", "dog"):
             _picture(here / "photos" / label / f"{number}.jpg", label, number)
             rows.append(f"{label}/{number}.jpg,{label},{int(number % 4 == 0)}")
+            tags.append(f"{label}/{number}.jpg,{label}{(';bright', ';dark', '')[number % 3]}")
+            sizes.append(f"{label}/{number}.jpg,{0.1 + 0.03 * number + 0.3 * (label == 'cat'):.2f}")
     for number in range(1, 4):
         for label in ("cat", "dog"):
             _picture(here / "test_photos" / label / f"{number}.jpg", label, 20 + number)
             _picture(here / "pets" / f"{'Bengal_cat' if label == 'cat' else 'great_pyrenees'}_{number}.jpg", label, 30 + number)
     _picture(here / "new_photos" / "what_is_this.jpg", "cat", 40)
     _picture(here / "new_photos" / "and_this.jpg", "dog", 41)
-    (here / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    for name, lines in (("labels", rows), ("tags", tags), ("sizes", sizes)):
+        (here / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fixes = "path,label,action,part,reason\ncat/1.jpg,dog,relabel,,is a dog\ndog/7.jpg,,drop,,blurred\ndog/8.jpg,,move,train,\n"
     (here / "fixes.csv").write_text(fixes, encoding="utf-8")
 

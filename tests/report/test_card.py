@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headstart.core import BackboneSpec, Geometry, Settings
 from headstart.report.card import CardFacts, card
+from headstart.tasks.single_label import SingleLabel
 
 SPEC = BackboneSpec(
     name="tf_efficientnet_lite0",
@@ -37,7 +38,9 @@ ALL = {**HEAD, "epoch": 1, "stage": "all", "train_loss": 0.2, "valid_loss": 0.21
 FACTS = CardFacts(
     name="solar_cells-1",
     data="solar_cells",
-    classes=("defective", "functional"),
+    words=SingleLabel(("defective", "functional")).words,
+    names=("defective", "functional"),
+    images={"train": 1778, "valid": 445, "test": 0},
     counts={"train": {"defective": 572, "functional": 1206}, "valid": {"defective": 143, "functional": 302}, "test": {}},
     backbone=SPEC,
     geometry=Geometry(224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -130,7 +133,9 @@ def test_without_rows_there_is_still_a_card():
 def test_many_classes_are_not_all_listed():
     classes = tuple(f"class {place}" for place in range(1000))
     counts = {"train": dict.fromkeys(classes, 2), "valid": dict.fromkeys(classes, 1)}
-    text = card(replace(FACTS, classes=classes, counts=counts))
+    text = card(
+        replace(FACTS, names=classes, words=SingleLabel(classes).words, counts=counts, images={"train": 2000, "valid": 1000})
+    )
     assert "940 more" in text and "| | all | 2,000 | 1,000 |" in text and len(text.splitlines()) < 200
 
 
@@ -138,7 +143,7 @@ def test_many_classes_are_not_all_listed():
 @given(st.text(max_size=30), st.text(min_size=1, max_size=30))
 def test_no_name_breaks_the_card(name: str, label: str):
     classes = (label, label + "x")
-    text = card(replace(FACTS, name=name, data=name, classes=classes, counts={"train": {label: 1}, "valid": {label: 1}}))
+    text = card(replace(FACTS, name=name, data=name, names=classes, counts={"train": {label: 1}, "valid": {label: 1}}))
     text.encode("utf-8")
     found = front(text)
     assert found["model-index"][0]["name"] == name

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from headstart import model as models
 from headstart.errors import BadSetting
+from headstart.tasks.single_label import SingleLabel
 from headstart.tasks.single_label import _softmax as softmax
-from headstart.train.handover import last_layer, prototypes, widened
+from headstart.train.handover import last_layer, widened
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -39,7 +40,8 @@ def test_prototypes_have_the_scale_of_the_rows_and_the_share_of_their_class(seed
     weight, bias = draw.normal(0, 2, (known, width)).astype(np.float32), draw.normal(0, 1, known).astype(np.float32)
     targets = np.concatenate([np.arange(known + new), draw.integers(0, known + new, n)])
     inputs = (draw.normal(0, 1, (len(targets), width)) + np.eye(known + new, width)[targets] * 3).astype(np.float32)
-    rows, offsets = prototypes(inputs, targets, weight, bias)
+    task = SingleLabel(tuple(f"class {place}" for place in range(known + new)))
+    rows, offsets = task.new_rows(inputs, torch.from_numpy(targets), weight, bias)
     middle = weight.mean(0)
     lengths = np.linalg.norm(rows - middle, axis=1)
     assert lengths == pytest.approx([np.linalg.norm(weight - middle, axis=1).mean()] * new, rel=1e-4)

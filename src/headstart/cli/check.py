@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
+from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, listed
 from headstart.cli.output import results_on_stdout, told_if_slow, write_line
 from headstart.core import Dataset
 from headstart.data._scan import counted
@@ -16,7 +16,7 @@ from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import printable
 
 if TYPE_CHECKING:
-    from headstart.data.check import Checked
+    from headstart.report.check import Checked
 
 
 def check(
@@ -29,6 +29,7 @@ def check(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    task: TaskName = None,
     json: Json = False,
 ) -> None:
     """Look at images before training: broken files, duplicates, labels that contradict each other, small classes.
@@ -41,17 +42,17 @@ def check(
         raise UsageError(f'--sheet writes a .png, not "{sheet.suffix or sheet.name}". Try: --sheet {sheet.stem}.png')
     with results_on_stdout(json) as stdout:
         from headstart.data._paths import outside
-        from headstart.data.check import check as check_dataset
-        from headstart.data.check import png
+        from headstart.data.sheet import png
         from headstart.data.sources import open_path
+        from headstart.report.check import check as check_dataset
         from headstart.store.atomic import write_bytes
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
-            data = open_path(path, folder, image_column, label_column, label=label, group_by=group_by)
+            data = open_path(path, folder, image_column, listed(label_column) or None, label=label, group_by=group_by)
         target = default_sheet(data) if sheet is None else outside(data, sheet)
         observer = choose(json=json, stdout=stdout)
         try:
-            found = check_dataset(data, on_progress=observer.show)
+            found = check_dataset(data, on_progress=observer.show, task=task)
         finally:
             observer.close()
         write_bytes(target, png(found.sheet))
@@ -67,8 +68,8 @@ def as_lines(found: "Checked", sheet: Path) -> list[str]:
     classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{name} {count:,}" for name, count in classes[:12]).replace("\n", "\\n")
     more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
-    usable = counted(sum(found.audit.classes.values()), "usable image")
-    lines = [f"{usable} of {counted(len(classes), 'class', 'classes')}: {told}{more}.", *found.lines]
+    usable = counted(len(found.audit.usable()), "usable image")
+    lines = [f"{usable} with {found.learned}{': ' if told else ''}{told}{more}.", *found.lines]
     return [*map(printable, lines), f"Sample sheet: {printable(str(sheet))}"]
 
 

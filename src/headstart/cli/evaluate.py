@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Tta
+from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
@@ -40,7 +40,7 @@ def evaluate(
         if path is not None:
             from headstart.data.sources import open_path
 
-            data = open_path(path, folder, image_column, label_column, label=label)
+            data = open_path(path, folder, image_column, listed(label_column) or None, label=label)
         measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
     if json:
         write_line(stdout, to_line(measured))

@@ -26,8 +26,31 @@ ImageColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="For a table: the column with the image paths.", rich_help_panel=DATA)
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option(metavar="NAME", help="For a table: the column with the labels.", rich_help_panel=DATA)
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="For a table: the column with the labels; given several times, or as a,b,c: one for each label or number.",
+        rich_help_panel=DATA,
+        show_default=False,
+    ),
 ]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="single_label|multi_label|regression",
+        help="What the labels are for.",
+        rich_help_panel=DATA,
+        show_default="the labels tell",
+    ),
+]
+
+
+def listed(values: list[str] | None) -> tuple[str, ...]:
+    """Names given one by one, or several with commas between them."""
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+
+
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON lines on stdout, words on stderr.")]
 Tta = Annotated[
     int,

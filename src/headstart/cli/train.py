@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn
+from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, listed
 from headstart.cli.output import process_start, results_on_stdout, told_if_slow, write_line
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
@@ -59,7 +59,8 @@ def train(
     keep: Annotated[str, _option(COURSE, "Which row's weights to keep.", "keep")] = "best",
     monitor: Annotated[str, _option(COURSE, "The column that tells which row is best.")] = "valid_loss",
     metrics: Annotated[
-        list[str] | None, _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="error_rate")
+        list[str] | None,
+        _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="those of the task: error_rate for classes"),
     ] = None,
     label_smoothing: Annotated[float, _option(COURSE, "Share of the label spread over all classes in the training loss.")] = 0.0,
     mixup: Annotated[
@@ -109,6 +110,7 @@ def train(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    task: TaskName = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +171,8 @@ def train(
         norms=_word("norms", norms),
         keep=_word("keep", keep),
         monitor=monitor,
-        metrics=_listed(metrics) or ("error_rate",),
+        task=task,
+        metrics=listed(metrics) or None,
         label_smoothing=label_smoothing,
         mixup=mixup,
         cutmix=cutmix,
@@ -190,7 +193,7 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
         patience=patience,
         interrupt=_word("interrupt", interrupt),
-        track=_listed(track),
+        track=listed(track),
     )
     check_course(settings)
     began = process_start()
@@ -199,7 +202,7 @@ def train(
         from headstart.data.sources import open_path
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
-            data = open_path(path, folder, image_column, label_column, valid, test, seed, label, group_by)
+            data = open_path(path, folder, image_column, listed(label_column) or None, valid, test, seed, label, group_by)
         if run is not None:
             outside(data, run)
         if labels:
@@ -286,7 +289,3 @@ def _word(setting: str, value: str | None) -> Any:
     if value not in CHOICES[setting]:
         raise unknown_name(f"choice for --{setting}", str(value), filter(None, CHOICES[setting]))
     return value
-
-
-def _listed(values: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())

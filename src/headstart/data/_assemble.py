@@ -5,8 +5,8 @@ from typing import Any
 
 from headstart.core import Dataset, Record
 from headstart.data._scan import clean, counted, quoted
-from headstart.data.check import show
 from headstart.data.labels import NameRule, describe
+from headstart.data.sheet import show
 from headstart.errors import BadSetting
 
 
@@ -17,25 +17,28 @@ def assemble(
     notes: Sequence[str],
     origin: dict[str, Any],
     arrays: list[Any] | None = None,
+    columns: tuple[str, ...] = (),
 ) -> Dataset:
-    """The data set of these records; classes in the order of their names, shares and seed as in `origin`."""
-    classes = tuple(sorted({record.target for record in records if record.target is not None}))
+    """The data set of these records, shares and seed as in `origin`."""
+    labels = sorted({record.target for record in records if isinstance(record.target, str)})
     return Dataset(
         name=clean(name) or "data",
         records=tuple(records),
-        classes=classes,
         root=root,
         valid=origin["valid"],
         test=origin["test"],
         seed=origin["seed"],
         arrays=arrays,
-        notes=(*notes, *_look_alikes(classes)),
+        notes=(*notes, *_look_alikes(labels)),
         origin=origin,
+        columns=columns,
         viewer=show,
     )
 
 
-def describe_call(kind: str, valid: float, test: float, seed: int, **arguments: str | dict[str, str] | None) -> dict[str, Any]:
+def describe_call(
+    kind: str, valid: float, test: float, seed: int, **arguments: str | Sequence[str] | dict[str, str] | None
+) -> dict[str, Any]:
     """The call that makes a data set, as plain JSON; `from_origin` is the way back."""
     return {"kind": kind, "valid": valid, "test": test, "seed": seed, **arguments}
 
@@ -61,7 +64,7 @@ def group_notes(records: Sequence[Record], group_by: NameRule | None) -> list[st
 def _look_alikes(classes: Sequence[str]) -> list[str]:
     """A note on classes that are probably one: "Cat" and "cat"."""
     spelled: dict[str, str] = {}
-    for label in classes:
+    for label in filter(lambda name: any(map(str.isalpha, name)), classes):
         other = spelled.setdefault("".join(filter(str.isalnum, label.casefold())) or label, label)
         if other != label:
             return [f"{quoted(other)} and {quoted(label)} count as two classes. If they are one, give them the same name."]

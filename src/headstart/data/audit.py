@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from headstart.core import Dataset, Progress
+from headstart.core import Dataset, Label, Progress
 from headstart.data._fingerprint import Pictures
 from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._scan import counted
@@ -68,7 +68,7 @@ class Audit:
     """
 
     files: tuple[FileReport, ...]
-    labels: Mapping[str, str | None]
+    labels: Mapping[str, Label | None]
     exact: tuple[Ids, ...]
     conflicts: tuple[Ids, ...]
     near: tuple[Ids, ...]
@@ -137,21 +137,30 @@ class Audit:
         return [*_quarantined(self), *_copied(self), *_unequal(self), *_remarked(self)]
 
 
-def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Audit:
+@runtime_checkable
+class Counts(Protocol):
+    """What is asked of a task here."""
+
+    def counts(self, raw: Sequence[Any]) -> Mapping[str, int]: ...
+
+
+def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures, task: Counts) -> Audit:
     """What is wrong with a data set, from what was found in each of its files and a small grey picture of each."""
-    return exhausted(auditing(dataset, reports, pictures))
+    return exhausted(auditing(dataset, reports, pictures, task))
 
 
-def auditing(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures) -> Generator[Progress, None, Audit]:
-    """Returns the `audit`; tells how far it is where that takes long."""
+def auditing(
+    dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures, task: Counts
+) -> Generator[Progress, None, Audit]:
+    """Returns the `audit`; tells how far it is where that takes long. The task tells which classes there are."""
     labels = {record.id: record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
     exact = same_content({report.id: report.digest for report in usable})
     names = [report.id if report.status == "ok" else None for report in reports]
     near, distance = yield from same_picture(names, pictures, exact)
     parts = {record.id: record.part for record in dataset.records if record.part}
-    counts = Counter(labels[report.id] for report in usable)
-    classes = dict.fromkeys((*dataset.classes, *(name for name in labels.values() if name is not None)))
+    counts = task.counts([label for report in usable if (label := labels[report.id]) is not None])
+    classes = task.counts([label for label in labels.values() if label is not None])
     covered = {name for group in near for name in group}
     every = (*near, *(group for group in exact if group[0] not in covered))
     return Audit(
@@ -162,7 +171,7 @@ def auditing(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures
         near=near,
         leaks=tuple(group for group in every if len({parts[name] for name in group if name in parts}) > 1),
         near_distance=distance,
-        classes={name: counts[name] for name in classes},
+        classes={name: counts.get(name, 0) for name in classes},
         divided=bool(parts),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from headstart.core import Dataset, Part, Split
+from headstart.core import Dataset, Label, Part, Split
 from headstart.data.audit import Audit
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
@@ -18,7 +18,7 @@ class Earlier:
     """
 
     split: Split
-    images: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    images: Mapping[str, tuple[str, Label | None]] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Part]:
         """The part of each image by id."""
@@ -77,4 +77,8 @@ def noted(split: Split, found: Audit) -> Earlier:
 
 def from_json(split: Split, images: Mapping[str, Sequence[Any]]) -> Earlier:
     """The same, read back from the run folder."""
-    return Earlier(split, {name: (str(digest), label) for name, (digest, label) in images.items()})
+
+    def known(label: Any) -> Label | None:
+        return tuple(label) if isinstance(label, list) else label
+
+    return Earlier(split, {name: (str(digest), known(label)) for name, (digest, label) in images.items()})

@@ -62,19 +62,18 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
         records[record.id] = replace(known, target=targets.get(fix.action, known.target))
         if fix.part is not None:
             placed[record.id] = fix.part
-    classes = {record.target for record in records.values() if record.target is not None}
-    new = sorted(classes - set(dataset.classes))
-    kept = [name for name in dataset.classes if name in classes]
+    before, after = (
+        {record.target for record in some if isinstance(record.target, str)} for some in (dataset.records, records.values())
+    )
     # beware: as written, a path may be one inside the folder where one works just now
     lasting = [replace(fix, path=record.id) for record, fix in meant]
     rows = [{name: value for name, value in asdict(fix).items() if value} for fix in lasting]
     return replace(
         dataset,
         records=tuple(records.values()),
-        classes=tuple(sorted([*kept, *new])),
         placed=placed,
         origin={**dataset.origin, "fixes": [*dataset.origin.get("fixes", ()), rows]},
-        notes=(*dataset.notes, *_told(fixes, new, [name for name in dataset.classes if name not in classes])),
+        notes=(*dataset.notes, *_told(fixes, sorted(after - before), sorted(before - after))),
     )
 
 

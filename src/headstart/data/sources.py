@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from headstart.core import Dataset, Part, Record
+from headstart.core import Dataset, Label, Part, Record
 from headstart.data import fixes
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, part_of, read_layout
@@ -114,7 +114,7 @@ def image_csv(
     path: AnyPath,
     folder: AnyPath | None = None,
     image_column: str | None = None,
-    label_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     valid: float = 0.2,
     test: float = 0.0,
     seed: int = 0,
@@ -127,6 +127,7 @@ def image_csv(
 
     Args:
         folder: where relative paths start; the folder of the table when None.
+        label_column: one, or several for examples with several labels (1 or 0 in each) or numbers.
         group_by: the name of a column, or a rule for the path as in `image_folder`.
 
     Raises:
@@ -142,11 +143,14 @@ def image_csv(
     base = None if folder is None else absolute(folder)
     if base is not None and not base.is_dir():
         raise not_there(base)
-    records, notes = read_table(table, base, image_column, label_column, group_by)
-    columns = {"image_column": image_column, "label_column": label_column, "group_by": describe(group_by)}
+    records, labels, notes = read_table(table, base, image_column, label_column, group_by)
+    asked = label_column if label_column is None or isinstance(label_column, str) else list(label_column)
+    columns = {"image_column": image_column, "label_column": asked, "group_by": describe(group_by)}
     place = {"path": str(table), "folder": None if base is None else str(base)}
     origin = describe_call("image_csv", valid, test, seed, **place, **columns)
-    return assemble(table.stem, records, str(base or table.parent), [*notes, *group_notes(records, group_by)], origin)
+    return assemble(
+        table.stem, records, str(base or table.parent), [*notes, *group_notes(records, group_by)], origin, columns=labels
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------ arrays
@@ -165,6 +169,7 @@ def from_arrays(
     """A data set of pixels in memory: arrays of uint8 [height, width, 3] (or grey [height, width]), or PIL images.
 
     Args:
+        labels: a class, a number, or a list of them (several labels, several numbers) for each image; None where it is not known.
         names: one for each image, to be used as its id; numbers otherwise.
         groups: what must stay together in the split.
         parts: train, valid or test for each image.
@@ -173,7 +178,7 @@ def from_arrays(
         DataError: lengths that differ, repeated names, or arrays of another kind.
     """
     check_shares(valid, test)
-    arrays, targets = list(images), [tidy(label) for label in labels]
+    arrays, (targets, columns) = list(images), _given_labels(labels)
     width = max(6, len(str(len(arrays))))
     ids = [str(name) for name in names] if names is not None else [f"{index:0{width}d}" for index in range(len(arrays))]
     tied = [tidy(group) for group in groups] if groups is not None else [None] * len(arrays)
@@ -193,7 +198,27 @@ def from_arrays(
         Record(clean(name), index, target, group, part) for index, (name, target, group, part) in rows if target is not None
     ]
     notes = [f"Left out {counted(len(ids) - len(records), 'image')} without a label."] if len(records) < len(ids) else []
-    return assemble("arrays", records, None, notes, describe_call("from_arrays", valid, test, seed), pixels)
+    return assemble("arrays", records, None, notes, describe_call("from_arrays", valid, test, seed), pixels, columns)
+
+
+def _given_labels(labels: Iterable[Any]) -> tuple[list[Label | None], tuple[str, ...]]:
+    """Raw labels, and names for what they hold: a list of numbers is as many columns of a table, a list of words is labels."""
+    given = list(labels)
+    plain = [label.tolist() if isinstance(label, np.ndarray | np.generic) else label for label in given]
+    listed = [label for label in plain if isinstance(label, list | tuple | set | frozenset)]
+    if not listed:
+        return [tidy(label) for label in plain], ("label",)
+    numbers = all(isinstance(value, int | float) for label in listed for value in label)
+    targets: list[Label | None] = []
+    for label in plain:
+        values = sorted(label) if isinstance(label, set | frozenset) else label if isinstance(label, list | tuple) else [label]
+        targets.append(None if label is None else tuple(tidy(value) or "" for value in values))
+    widths = {len(target) for target in targets if target is not None}
+    if numbers and len(widths) > 1:
+        raise DataError(
+            f"the labels are lists of {min(widths)} to {max(widths)} numbers. Give as many for each image, NaN where unknown."
+        )
+    return targets, tuple(f"value {place}" for place in range(max(widths))) if numbers else ()
 
 
 def _checked(image: Any, name: str) -> Any:
@@ -228,7 +253,7 @@ def open_path(
     path: AnyPath,
     folder: AnyPath | None = None,
     image_column: str | None = None,
-    label_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     valid: float = 0.2,
     test: float = 0.0,
     seed: int = 0,
@@ -240,7 +265,7 @@ def open_path(
     if root.is_dir():
         for setting, value in (("folder", folder), ("image_column", image_column), ("label_column", label_column)):
             if value is not None:
-                raise BadSetting(f"{setting}={fspath(value)!r} is for tables, but {name} is a folder.")
+                raise BadSetting(f"{setting}={value!r} is for tables, but {name} is a folder.")
         return image_folder(path, valid, test, seed, label, group_by)
     if not root.exists():
         raise not_there(path)

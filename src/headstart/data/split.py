@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any, Protocol, runtime_checkable
 
 from headstart.core import Dataset, Part, Record, Split
 from headstart.data._scan import counted, quoted
@@ -14,6 +15,16 @@ from headstart.seeds import derive
 _Placed = list[tuple[list[Record], Part]]
 _DRAWN: tuple[Part, ...] = ("valid", "test")
 _STRICTEST: tuple[Part, ...] = ("test", "valid", "train")
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """What is asked of a task here."""
+
+    @property
+    def divides(self) -> bool: ...
+
+    def strata(self, raw: Sequence[Any]) -> list[str]: ...
 
 
 def check_shares(valid: float, test: float) -> None:
@@ -27,8 +38,8 @@ def check_shares(valid: float, test: float) -> None:
         raise BadSetting(f"valid={valid} and test={test} leave nothing to train on. Their sum must be below 1.")
 
 
-def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str]) -> Split:
-    """The parts of a data set: as given where it came divided, else random, stratified by class, with every class in train.
+def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str], task: Divides) -> Split:
+    """The parts of a data set: as given where it came divided, else random, stratified as the task says, with every class in train.
 
     Records of one `group`, and records with the same key in `tied` (duplicates), are never separated by a random split. Each
     image's place in the draw hangs on the seed and its id alone, so a few more images move only a few others. Images that
@@ -37,6 +48,7 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     Args:
         usable: ids that may be used; the audit's quarantine is not among them.
         tied: for ids that have duplicates, a key that they share.
+        task: whose strata keep their shares in every part, and must all be trained where they are what it tells apart.
 
     Raises:
         DataError: too few images or classes, or classes to be judged that cannot be learned.
@@ -44,6 +56,7 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     check_shares(dataset.valid, dataset.test)
     wanted = usable if isinstance(usable, set | frozenset | dict) else set(usable)
     labelled = [record for record in dataset.records if record.target is not None]
+    strata = dict(zip((record.id for record in labelled), task.strata([record.target for record in labelled]), strict=True))
     records = [record for record in labelled if record.id in wanted]
     settled = _settled(dataset.placed, records, tied)
     parts: dict[str, Part] = {record.id: settled.get(record.id) or record.part or "train" for record in records}
@@ -53,7 +66,9 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     draw: dict[Part, float] = {part: shares[part] for part in _DRAWN if part not in given and shares[part] > 0}
     pool = [record for record in records if parts[record.id] == "train"]
 
-    _check_enough(dataset, labelled, records, pool)
+    _check_enough(dataset, labelled, records, pool, task.divides)
+    if task.divides:
+        _check_classes(dataset, labelled, records, pool, strata)
     if "valid" in given and not any(part == "valid" for part in parts.values()):
         raise DataError(
             f"none of the images given for validation in {quoted(dataset.name)} can be read. Mend or remove that part."
@@ -61,15 +76,15 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     free = [record for record in pool if record.id not in settled]
     units = _units(free, tied)
     if draw and free:
-        parts |= _Draw(free, units, draw, dataset.seed, "valid" in settled.values()).run(dataset.name)
+        parts |= _Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset.name)
     elif "valid" in draw and "valid" not in parts.values():
-        raise _cannot_divide(dataset.name, pool, len(_units(pool, tied)))
+        raise _cannot_divide(dataset.name, _count(pool, strata), len(_units(pool, tied)), task.divides)
     return Split(
         train=tuple(record.id for record in records if parts[record.id] == "train"),
         valid=tuple(record.id for record in records if parts[record.id] == "valid"),
         test=tuple(record.id for record in records if parts[record.id] == "test"),
         seed=dataset.seed,
-        rule=_rule(records, parts, given, draw, units, dataset.seed, settled),
+        rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata if task.divides else {}),
     )
 
 
@@ -122,14 +137,17 @@ class _Draw:
     units: Sequence[list[Record]]
     shares: Mapping[Part, float]
     seed: int
+    strata: Mapping[str, str]
+    must_train: bool
+    """Whether each stratum must be in train."""
     judged: bool = False
     """Whether images that are not drawn validate already."""
     taken: dict[Part, Counter[str]] = field(default_factory=dict)
 
     def run(self, name: str) -> dict[str, Part]:
         """The part of every record of the pool."""
-        sizes = _count(self.pool)
-        targets = _targets(sizes, self.shares)
+        sizes = _count(self.pool, self.strata)
+        targets = _targets(sizes, self.shares, int(self.must_train))
         self.taken = {part: Counter() for part in targets}
         ordered = sorted(self.units, key=lambda unit: derive(self.seed, "split", min(record.id for record in unit)))
         # Large units first (in coarse steps, so that the seed still decides), single images last: they fill what is missing.
@@ -137,15 +155,16 @@ class _Draw:
         placed: _Placed = [(unit, self._place(self._best(unit, targets), unit)) for unit in bundles]
         for unit in ordered:
             if len(unit) == 1:
-                label = unit[0].target or ""
+                label = self.strata[unit[0].id]
                 open_parts: list[Part] = [part for part in self.shares if self.taken[part][label] < targets[part][label]]
                 placed.append((unit, self._place(open_parts[0] if open_parts else "train", unit)))
-        self._every_class_trains(placed)
+        if self.must_train:
+            self._every_class_trains(placed)
         self._something_validates(placed, name)
         return {record.id: part for unit, part in placed for record in unit}
 
     def _place(self, part: Part, unit: list[Record]) -> Part:
-        self.taken[part].update(_count(unit))
+        self.taken[part].update(_count(unit, self.strata))
         return part
 
     def _best(self, unit: list[Record], targets: Mapping[Part, Mapping[str, int]]) -> Part:
@@ -154,15 +173,16 @@ class _Draw:
         def growth(part: Part) -> float:
             taken, target = self.taken[part], targets[part]
             return sum(
-                n * (n + 2 * (taken[label] - target[label])) / max(target[label], 0.5) for label, n in _count(unit).items()
+                n * (n + 2 * (taken[label] - target[label])) / max(target[label], 0.5)
+                for label, n in _count(unit, self.strata).items()
             )
 
         return min(("train", *self.shares), key=growth)
 
     def _every_class_trains(self, placed: _Placed) -> None:
-        for label in sorted(_count(self.pool)):
+        for label in sorted(_count(self.pool, self.strata)):
             if not self.taken["train"][label]:
-                holders = [index for index, (unit, _) in enumerate(placed) if any(record.target == label for record in unit)]
+                holders = [index for index, (unit, _) in enumerate(placed) if label in _count(unit, self.strata)]
                 self._move(placed, min(holders, key=lambda index: len(placed[index][0])), "train")
 
     def _something_validates(self, placed: _Placed, name: str) -> None:
@@ -170,32 +190,35 @@ class _Draw:
             return
         for index in sorted(range(len(placed)), key=lambda index: len(placed[index][0])):
             unit, part = placed[index]
-            if part == "test" or all(self.taken["train"][label] > n for label, n in _count(unit).items()):
+            left = self.taken["train"].total() > len(unit)
+            if self.must_train:
+                left = all(self.taken["train"][label] > n for label, n in _count(unit, self.strata).items())
+            if part == "test" or left:
                 self._move(placed, index, "valid")
                 return
-        raise _cannot_divide(name, self.pool, len(self.units))
+        raise _cannot_divide(name, _count(self.pool, self.strata), len(self.units), self.must_train)
 
     def _move(self, placed: _Placed, index: int, part: Part) -> None:
         unit, before = placed[index]
-        self.taken[before] -= _count(unit)
+        self.taken[before] -= _count(unit, self.strata)
         placed[index] = (unit, self._place(part, unit))
 
 
-def _count(records: Iterable[Record]) -> Counter[str]:
-    return Counter(record.target or "" for record in records)
+def _count(records: Iterable[Record], strata: Mapping[str, str]) -> Counter[str]:
+    return Counter(strata[record.id] for record in records)
 
 
-def _targets(sizes: Mapping[str, int], shares: Mapping[Part, float]) -> dict[Part, dict[str, int]]:
-    """How many of each class each part should get: rounded so that the parts' totals are right and train has one of each."""
+def _targets(sizes: Mapping[str, int], shares: Mapping[Part, float], least: int) -> dict[Part, dict[str, int]]:
+    """How many of each stratum each part should get: rounded so that the parts' totals are right and train has `least` of each."""
     left = dict(sizes)
     targets: dict[Part, dict[str, int]] = {}
     for part, share in shares.items():
         exact = {label: share * size for label, size in sizes.items()}
-        targets[part] = {label: min(int(number), left[label] - 1) for label, number in exact.items()}
+        targets[part] = {label: min(int(number), left[label] - least) for label, number in exact.items()}
         missing = max(1, round(sum(exact.values()))) - sum(targets[part].values())
         by_remainder = sorted(exact, key=lambda label: (int(exact[label]) - exact[label], -sizes[label], label))
         for label in by_remainder:
-            if missing > 0 and targets[part][label] < left[label] - 1:
+            if missing > 0 and targets[part][label] < left[label] - least:
                 targets[part][label] += 1
                 missing -= 1
         for label, number in targets[part].items():
@@ -207,8 +230,10 @@ def _targets(sizes: Mapping[str, int], shares: Mapping[Part, float]) -> dict[Par
 # ------------------------------------------------------------------------------------------------------- words for people
 
 
-def _check_enough(dataset: Dataset, labelled: Sequence[Record], records: Sequence[Record], pool: Sequence[Record]) -> None:
-    """Raises the lesson for data that cannot train a classifier, the simplest trouble first."""
+def _check_enough(
+    dataset: Dataset, labelled: Sequence[Record], records: Sequence[Record], pool: Sequence[Record], of_classes: bool
+) -> None:
+    """Raises the lesson for data that cannot train anything, the simplest trouble first."""
     name = quoted(dataset.name)
     if not records:
         if labelled:
@@ -220,36 +245,46 @@ def _check_enough(dataset: Dataset, labelled: Sequence[Record], records: Sequenc
         )
     if len(records) == 1:
         unread = f" that can be read (of {len(labelled)})" if len(labelled) > 1 else ""
-        raise DataError(
-            f"{name} has one image{unread}: nothing can be learned from it. Bring at least two images of each of two classes."
-        )
+        least = "at least two images of each of two classes" if of_classes else "at least two images, better hundreds"
+        raise DataError(f"{name} has one image{unread}: nothing can be learned from it. Bring {least}.")
     if not pool:
         raise DataError(f"{name} has no image to train on: all are in valid or test. Add a part named train.")
+
+
+def _check_classes(
+    dataset: Dataset,
+    labelled: Sequence[Record],
+    records: Sequence[Record],
+    pool: Sequence[Record],
+    strata: Mapping[str, str],
+) -> None:
+    """Raises the lesson for classes that cannot be learned."""
+    name = quoted(dataset.name)
     part_of = {**{record.id: record.part for record in labelled}, **dataset.placed}
-    readable = {record.target for record in pool}
-    there = _count(record for record in labelled if part_of[record.id] in (None, "train"))
+    readable = {strata[record.id] for record in pool}
+    there = _count((record for record in labelled if part_of[record.id] in (None, "train")), strata)
     lost = sorted(label for label in there if label not in readable)
     if lost:
         what = f"class {quoted(lost[0])} has" if len(lost) == 1 else f"{len(lost)} classes (first: {quoted(lost[0])}) have"
         count = f"{counted(there[lost[0]], 'image')} of {quoted(lost[0])}"
         raise DataError(f"{what} no training image that can be read ({count} cannot). Mend these files or take the class out.")
     absent: dict[str, Part | None] = {
-        record.target or "": part_of[record.id] or "valid" for record in reversed(records) if record.target not in readable
+        strata[record.id]: part_of[record.id] or "valid" for record in reversed(records) if strata[record.id] not in readable
     }
     if absent:
-        raise _never_trained(name, records, absent, sorted(label or "" for label in readable))
+        raise _never_trained(name, _count(records, strata), absent, sorted(readable))
     if len(readable) == 1:
         raise _one_class(name, labelled, str(next(iter(readable))))
 
 
-def _never_trained(name: str, records: Sequence[Record], absent: Mapping[str, Part | None], known: Sequence[str]) -> DataError:
+def _never_trained(name: str, sizes: Mapping[str, int], absent: Mapping[str, Part | None], known: Sequence[str]) -> DataError:
     labels = sorted(absent)
     first = labels[0]
     part = absent[first]
     close = get_close_matches(first, known, n=1, cutoff=0.6) or [label for label in known if label.casefold() == first.casefold()]
     hint = f" Did you mean {quoted(close[0])}?" if close else ""
     some = ", ".join(quoted(label) for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
-    number = sum(record.target == first for record in records)
+    number = sizes[first]
     return DataError(
         f"{counted(len(labels), 'class', 'classes')} of {name} cannot be learned, for train has no image of it: {some}. "
         f"({quoted(first)} has {counted(number, 'image')} in {part}; train has {counted(len(known), 'class', 'classes')}.){hint} "
@@ -265,19 +300,17 @@ def _one_class(name: str, labelled: Sequence[Record], label: str) -> DataError:
     )
 
 
-def _cannot_divide(name: str, pool: Sequence[Record], n_units: int) -> DataError:
-    counts = _count(pool)
-    if max(counts.values()) == 1:
+def _cannot_divide(name: str, counts: Counter[str], n_units: int, of_classes: bool) -> DataError:
+    if of_classes and max(counts.values()) == 1:
         cause = f"each of the {len(counts)} classes has one image only"
         advice = "Bring at least two images of a class (better: dozens of each)"
         if len(counts) > 20:
             advice += ". If labels are free text or measurements, they are no classes: choose another label column"
     else:
-        cause = f"its {counted(len(pool), 'image')} form {counted(n_units, 'group')} of related images or duplicates"
+        cause = f"its {counted(counts.total(), 'image')} form {counted(n_units, 'group')} of related images or duplicates"
         advice = "Bring images of more groups, or a coarser division into groups, or give the division yourself"
-    return DataError(
-        f"{quoted(name)} cannot be divided into training and validation: {cause}, and every class must be trained. {advice}."
-    )
+    trained = ", and every class must be trained" if of_classes else ""
+    return DataError(f"{quoted(name)} cannot be divided into training and validation: {cause}{trained}. {advice}.")
 
 
 def _rule(
@@ -288,15 +321,16 @@ def _rule(
     units: Sequence[Sequence[Record]],
     seed: int,
     settled: Mapping[str, Part],
+    classes: Mapping[str, str],
 ) -> str:
-    """How the split came about, in words."""
+    """How the split came about, in words. `classes` are those of each record, none where nothing is told apart."""
     words = [f"{counted(len(settled), 'image')} placed beforehand"] if settled else []
     if given:
         words.append("given: " + ", ".join(part for part in ("train", *_DRAWN) if part in given))
     if draw:
         drawn = " and ".join(f"{share:.0%} {part}" for part, share in draw.items())
         source = "the others" if settled else "train" if given else "all"
-        words.append(f"{drawn} drawn at random from {source}, stratified by class, seed {seed}")
+        words.append(f"{drawn} drawn at random from {source}, stratified by {'class' if classes else 'label'}, seed {seed}")
         kept = [unit for unit in units if len(unit) > 1]
         if kept:
             n_images = sum(map(len, kept))
@@ -310,8 +344,8 @@ def _rule(
         words.append(
             f"BEWARE: the given parts separate {counted(len(torn), 'group')} (first: {quoted(torn[0])}), so the score flatters"
         )
-    seen = {record.target for record in records if parts[record.id] == "valid"}
-    unseen = sorted({record.target or "" for record in records if record.target not in seen})
+    named = {record.id: classes[record.id] for record in records if record.id in classes}
+    unseen = sorted(set(named.values()) - {name for id, name in named.items() if parts[id] == "valid"})
     if unseen:
         words.append(f"without a validation image: {', '.join(map(quoted, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}")
     return "; ".join(words)

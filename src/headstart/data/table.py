@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headstart.core import Part, Record
+from headstart.core import Label, Part, Record
 from headstart.data._csv import Grid, read_grid
 from headstart.data._finder import Finder, identifier_of, is_url
 from headstart.data._layout import part_of
@@ -37,7 +37,7 @@ class Columns:
     """Which column of a grid (by position) says what."""
 
     image: int
-    label: int
+    labels: tuple[int, ...]
     group: int | None = None
     parts: tuple[int, ...] = ()
 
@@ -65,10 +65,10 @@ def read_table(
     path: Path,
     folder: Path | None = None,
     image_column: str | None = None,
-    label_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
     group_by: NameRule | None = None,
-) -> tuple[list[Record], list[str]]:
-    """The records that a table names, in its order, and sentences about what was left out and why.
+) -> tuple[list[Record], tuple[str, ...], list[str]]:
+    """The records that a table names, in its order, the names of its label columns, and sentences on what was left out and why.
 
     Args:
         path: an absolute path.
@@ -96,41 +96,42 @@ def read_table(
     if group_by is not None and group_column is None:
         groups = by_rule(group_by, "group_by", [(record.id, str(record.source)) for record in plain])
         plain = [replace(record, group=group) for record, group in zip(plain, groups, strict=True)]
-    return plain, notes
+    return plain, tuple(grid.columns[at] for at in columns.labels), notes
 
 
 # ---------------------------------------------------------------------------------------------------------------- columns
 
 
-def _columns(grid: Grid, finder: Finder, image: str | None, label: str | None, group: str | None) -> Columns:
+def _columns(grid: Grid, finder: Finder, image: str | None, label: str | Sequence[str] | None, group: str | None) -> Columns:
     """Columns by the names given, else by their usual names, else by what they hold.
 
     Raises:
         UnknownName, BadTable
     """
     image_at = _named(grid, image) if image else _position(grid, _IMAGE)
-    label_at = _named(grid, label) if label else _position(grid, _LABEL, besides=image_at)
-    group_at = _named(grid, group) if group else _position(grid, _GROUP, besides=label_at)
-    parts = [at for at in range(len(grid.columns)) if at not in (image_at, label_at, group_at) and _divides(grid, at)]
+    named = [_named(grid, each) for each in _asked(label)]
+    usual = _position(grid, _LABEL, besides=image_at)
+    labels = tuple(dict.fromkeys(named)) or (() if usual is None else (usual,))
+    group_at = _named(grid, group) if group else _position(grid, _GROUP, besides=labels)
+    parts = [at for at in range(len(grid.columns)) if at not in (image_at, *labels, group_at) and _divides(grid, at)]
     if image_at is None or (image is None and not _holds_files(grid, image_at, finder)):
-        candidates = [at for at in range(len(grid.columns)) if at != label_at and _holds_files(grid, at, finder)]
+        candidates = [at for at in range(len(grid.columns)) if at not in labels and _holds_files(grid, at, finder)]
         image_at = candidates[0] if len(candidates) == 1 else image_at
     if image_at is None:
         raise BadTable(
             f"{grid.name} has {_listed(grid.columns)}: which one names the images? None is called image, path or file, and none "
             f"holds names of files in {quoted(finder.base)}. Give image_column=..., and folder=... if the images lie elsewhere."
         )
-    if label_at is None:
-        rest = [at for at in range(len(grid.columns)) if at not in (image_at, group_at, *parts)]
-        if len(rest) != 1:
-            why = "which one names the class?" if rest else "none is left that could name the class."
+    if not labels:
+        labels = tuple(at for at in range(len(grid.columns)) if at not in (image_at, group_at, *parts))
+        if len(labels) != 1 and not (labels and all(map(_says_yes_or_no(grid), labels))):
+            why = "which one names the class?" if labels else "none is left that could name the class."
             raise BadTable(f"{grid.name} has {_listed(grid.columns)}: {why} Give label_column=...")
-        label_at = rest[0]
-    if image_at == label_at:
+    if image_at in labels:
         raise BadTable(
             f"image_column and label_column are both {quoted(grid.columns[image_at])}. {grid.name} has {_listed(grid.columns)}."
         )
-    return Columns(image_at, label_at, group_at, tuple(at for at in parts if at not in (image_at, label_at)))
+    return Columns(image_at, labels, group_at, tuple(at for at in parts if at not in (image_at, *labels)))
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -144,10 +145,25 @@ def _named(grid: Grid, name: str) -> int:
     raise unknown_name("column", name, grid.columns, f" in {grid.name}")
 
 
-def _position(grid: Grid, usual: Sequence[str], besides: int | None = None) -> int | None:
+def _asked(label: str | Sequence[str] | None) -> Sequence[str]:
+    return () if label is None else (label,) if isinstance(label, str) else label
+
+
+def _position(grid: Grid, usual: Sequence[str], besides: int | Sequence[int] | None = None) -> int | None:
     """The column with the most usual name."""
+    taken = besides if isinstance(besides, Sequence) else (besides,)
     folded = [column.casefold().replace(" ", "_").replace("-", "_") for column in grid.columns]
-    return next((folded.index(name) for name in usual if name in folded and folded.index(name) != besides), None)
+    return next((folded.index(name) for name in usual if name in folded and folded.index(name) not in taken), None)
+
+
+def _says_yes_or_no(grid: Grid) -> Callable[[int], bool]:
+    """Whether a column says of every image that it has a label, or has it not: one label among several."""
+
+    def says(at: int) -> bool:
+        cells = {cell.strip().casefold() for cell in grid.column(at) if cell.strip()}
+        return bool(cells) and cells <= _YES | _NO
+
+    return says
 
 
 def _exists(finder: Finder) -> Callable[[str], bool]:
@@ -178,10 +194,10 @@ def _holds_files(grid: Grid, at: int, finder: Finder) -> bool:
 def _records(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> list[tuple[int, Record]]:
     found = []
     for line, row in grid.rows:
-        written, label = _cell(row, columns.image), tidy(_cell(row, columns.label))
+        written, label = _cell(row, columns.image), _label(row, columns.labels)
         if not written:
             losses.add("without the name of an image", line, "")
-        elif label is None or label.casefold() == "nan":
+        elif label is None:
             losses.add("without a label", line, written)
         elif is_url(written):
             losses.add("with a web address (headstart reads files: download them first)", line, written)
@@ -196,6 +212,15 @@ def _records(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> l
 
 def _cell(row: Sequence[str], at: int) -> str:
     return row[at] if at < len(row) else ""
+
+
+def _label(row: Sequence[str], columns: Sequence[int]) -> Label | None:
+    """The label of a row, a text for each of several columns; None where there is none in any of them."""
+    cells = [tidy(_cell(row, at)) for at in columns]
+    cells = ["" if cell is None or cell.casefold() == "nan" else cell for cell in cells]
+    if not any(cells):
+        return None
+    return cells[0] if len(columns) == 1 else tuple(cells)
 
 
 def _part(grid: Grid, cells: Sequence[tuple[str, str]], line: int) -> Part | None:
@@ -245,20 +270,21 @@ def _nothing_left(grid: Grid, columns: Columns, finder: Finder, losses: _Losses)
     if worst == "whose file does not exist":
         text += f" They were looked for in {quoted(clean(finder.base))}: if the images lie elsewhere, give folder=..."
     elif "different labels" in worst:
-        text += " If an image may have several labels at once, that is another task, which this version does not train."
+        text += " If an image may have several labels at once, write them in one cell with ; between them, or a column for each."
     return BadTable(f"{text} {_roles(grid, columns)}")
 
 
 def _roles(grid: Grid, columns: Columns) -> str:
-    image, label = quoted(grid.columns[columns.image]), quoted(grid.columns[columns.label])
-    return f"Read the column {image} as the image and {label} as the label."
+    names = [grid.columns[at] for at in columns.labels]
+    labels = quoted(names[0]) if len(names) == 1 else f"{len(names)} columns ({', '.join(names[:3])}, ...)"
+    return f"Read the column {quoted(grid.columns[columns.image])} as the image and {labels} as the label."
 
 
 def _hints(grid: Grid, columns: Columns) -> list[str]:
     """What was guessed, and what might be used."""
     hints = []
-    image, label = grid.columns[columns.image], grid.columns[columns.label]
-    if image.casefold() not in _IMAGE or label.casefold() not in _LABEL:
+    names = [grid.columns[at].casefold() for at in columns.labels]
+    if grid.columns[columns.image].casefold() not in _IMAGE or (len(names) == 1 and names[0] not in _LABEL):
         hints.append(_roles(grid, columns))
     if columns.group is not None:
         hints.append(f"Images with the same {quoted(grid.columns[columns.group])} stay on one side of the split.")

@@ -1,7 +1,6 @@
 """What a run writes down, and when: the split and audit when training begins, a row when it is done, the bundle when a row is kept."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 
 from headstart.backbones.choices import next_size
 from headstart.core import Changed, Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
-from headstart.data.earlier import from_json, noted
+from headstart.data.earlier import PARTS, from_json, noted
 from headstart.errors import DataError, StoreError
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
@@ -173,12 +172,14 @@ def note_images(run: Run, begun: Begun) -> None:
 def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -> bundles.Bundle:
     """The model as it is now with everything that predict and timm need, and its card."""
     state, geometry = begun.state, begun.store.geometry
-    config = bundle_config(state.model, dataset.classes, geometry)
+    config = bundle_config(state.model, state.task.names, geometry)
     text = card(
         CardFacts(
             name=name,
             data=dataset.name,
-            classes=dataset.classes,
+            words=state.task.words,
+            names=state.task.names,
+            images={part: len(getattr(begun.split, part)) for part in PARTS},
             counts=_counts(begun, dataset),
             backbone=state.model.backbone.spec,
             geometry=geometry,
@@ -193,7 +194,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
         )
     )
     config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}
-    return bundles.Bundle(bundle_tensors(state.model), config, state.task.state(), text)
+    return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text)
 
 
 def base_model(model: Model) -> str | None:
@@ -206,7 +207,7 @@ def _counts(begun: Begun, dataset: Dataset) -> dict[str, dict[str, int]]:
     targets = {record.id: record.target for record in dataset.records}
     split = begun.split
     return {
-        part: dict(Counter(str(targets[name]) for name in ids))
+        part: begun.state.task.counts([targets[name] for name in ids])
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
 

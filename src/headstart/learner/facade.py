@@ -24,7 +24,7 @@ from headstart.report import rates, results, summary
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run
-from headstart.tasks.single_label import SingleLabel
+from headstart.tasks import _choice as tasks
 from headstart.train import budget, lr_find, phases, pricing
 from headstart.train.begin import evaluated
 from headstart.train.budget import Clock
@@ -40,7 +40,8 @@ class Learner:
         data: a `Dataset`, or a path that `image_folder` or `image_csv` can open.
         settings: all settings at once; single ones can be given by name: `size=160, batch_size=16`.
         backbone: a name, a path, a finished run, or your own `nn.Module`.
-        metrics: names, or functions of (probs [batch, classes], targets [batch]).
+        task: what the labels are for: "single_label", "multi_label", "regression"; by default the labels tell.
+        metrics: names, or functions of what the task says (probs [batch, classes], for classes) and targets [batch].
         labels: label files (path,label,action,part,reason) to apply to the data, one after another.
         from_run: a finished run or bundle whose weights, backbone and head, the training starts from, in a run of its own.
         run: the run folder; by default the first free `runs/<data>-<n>`.
@@ -57,6 +58,7 @@ class Learner:
         settings: Settings | None = None,
         *,
         backbone: str | Path | nn.Module | None = None,
+        task: str | Task | None = None,
         metrics: Metric | Sequence[Metric] | None = None,
         labels: str | Path | Sequence[str | Path] = (),
         from_run: str | Path | Start | None = None,
@@ -68,7 +70,8 @@ class Learner:
         settings = settings or Settings()
         if backbone is not None:
             changes["backbone"] = "module" if isinstance(backbone, nn.Module) else str(backbone)
-        measured, changes["metrics"] = metric_names(settings.metrics if metrics is None else metrics)
+        if isinstance(task, str):
+            changes["task"] = task
         settings = changed(settings, changes)
         module = backbone if isinstance(backbone, nn.Module) else None
         dataset = sources.open_path(data) if isinstance(data, str | Path) else data
@@ -76,10 +79,15 @@ class Learner:
             dataset = fixes.apply_labels(dataset, file)
         start = start_of(from_run, module) if isinstance(from_run, str | Path) else from_run
         if start is not None:
-            dataset, settings = onward.adopted(dataset, settings, start)
-        task: Task = SingleLabel(dataset.classes)
-        task.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
-        self._session = Session(dataset, settings, task, measured, module, start, run, started)
+            dataset, settings, learned = onward.adopted(dataset, settings, start)
+        else:
+            learned, reason = tasks.choose(dataset, settings.task) if isinstance(task, str | None) else (task, None)
+            dataset = dataset if reason is None else replace(dataset, notes=(*dataset.notes, reason))
+        asked = metrics if metrics is not None else settings.metrics if settings.metrics is not None else learned.default_metrics
+        measured, names = metric_names(asked)
+        learned.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
+        settings = changed(settings, {"metrics": names})
+        self._session = Session(dataset, settings, learned, measured, module, start, run, started)
         self._observer = observer
 
     # ------------------------------------------------------------------------------------------------------- training
@@ -184,8 +192,8 @@ class Learner:
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        seen = views.of(self.model, self._session.task, self.geometry, self.settings.augment, tta)
-        return predict(seen, self._session.task, inputs, seen.geometry, self.settings.batch_size)
+        seen = views.of(self.model, self.task, self.geometry, self.settings.augment, tta)
+        return predict(seen, self.task, inputs, seen.geometry, self.settings.batch_size)
 
     def evaluate(
         self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1
@@ -198,7 +206,7 @@ class Learner:
             if data is not None:
                 dataset = sources.open_path(data) if isinstance(data, str | Path) else data
                 kind = (self.geometry, self._session.metrics, self._session.device, self.settings)
-                return evaluated(dataset, self.model, self._session.task, *kind, per_class, tta)
+                return evaluated(dataset, self.model, self.task, *kind, per_class, tta)
             state = self._session.ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
                 raise DataError(
@@ -233,6 +241,11 @@ class Learner:
     def data(self) -> Dataset:
         """The data set that it trains on."""
         return self._session.data
+
+    @property
+    def task(self) -> Task:
+        """What is learned: its classes, labels or numbers, its likelihood, its metrics."""
+        return self._session.answering()
 
     @property
     def settings(self) -> Settings:
@@ -277,7 +290,7 @@ class Learner:
 
     def __repr__(self) -> str:
         done = f"{len(self.history)} rows" if self.history else "not trained yet"
-        return f"Learner({self.data.name}: {len(self.data.classes)} classes, backbone {self.settings.backbone}, {done})"
+        return f"Learner({self.data.name}: {self._session.task.words.learned}, backbone {self.settings.backbone}, {done})"
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(unknown_verb(name))

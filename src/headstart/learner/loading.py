@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart import model as models
-from headstart.core import Dataset, Observer, Settings
+from headstart.core import Dataset, Observer, Settings, Task
 from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
 from headstart.learner import onward
@@ -13,7 +13,7 @@ from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.bundle import Bundle
 from headstart.store.runs import Run
-from headstart.tasks.single_label import SingleLabel
+from headstart.tasks import _choice as tasks
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
     task = onward.task_of(bundle)
     if data is not None:
         data = onward.opened(data, run)
-        if onward.is_other(data, run, task.classes):
+        if onward.is_other(data, run, task):
             start = onward.start_of(path, beside=True)
             return Learner(data, start.settings, from_run=start, observer=observer, started=started)
     return _loaded(run, bundle, data, observer, started)
@@ -49,7 +49,8 @@ def _loaded(
     task, plan = onward.task_of(bundle), None if run is None else run.plan()
     # what was asked for last, which the bundle of an earlier row does not know
     settings = onward.settings_of(bundle) if plan is None else plan.settings
-    learner = _learner(run, data, task, settings, None, observer, started)
+    trained = task if plan is None else tasks.from_state(plan.task)
+    learner = _learner(run, data, trained, settings, None, observer, started)
     rows = bundle.config["headstart"].get("rows", ())
     learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows)
     return learner
@@ -85,7 +86,7 @@ def _begun_anew(
 ) -> Learner:
     """The learner that the run began with, whatever it has done since."""
     plan = run.plan()
-    learner = _learner(run, data, SingleLabel.from_state(dict(plan.task)), plan.settings, start, observer, started)
+    learner = _learner(run, data, tasks.from_state(plan.task), plan.settings, start, observer, started)
     learner._session.run, learner._session.frozen = run, plan.frozen
     return learner
 
@@ -93,7 +94,7 @@ def _begun_anew(
 def _learner(
     run: Run | None,
     data: Dataset | str | Path | None,
-    task: SingleLabel,
+    task: Task,
     settings: Settings,
     start: str | None,
     observer: Observer | None,
@@ -101,22 +102,22 @@ def _learner(
 ) -> Learner:
     """A learner of the data given or the run's, with the settings as far as they outlived the process."""
     settings, told = _without_functions(settings, task)
-    dataset = _data_of(run, data, task.classes)
+    dataset = _data_of(run, data)
     dataset = replace(dataset, notes=(*dataset.notes, *told))
-    return Learner(dataset, settings, from_run=start, observer=observer, started=started)
+    return Learner(dataset, settings, from_run=start, task=task, observer=observer, started=started)
 
 
-def _without_functions(settings: Settings, task: SingleLabel) -> tuple[Settings, tuple[str, ...]]:
+def _without_functions(settings: Settings, task: Task) -> tuple[Settings, tuple[str, ...]]:
     """The settings with the metrics that have a name here, and a sentence on those that were functions of the user's own."""
     lost = []
-    for name in settings.metrics:
+    for name in settings.metrics or ():
         try:
             task.metrics((name,))
         except UnknownName:
             lost.append(name)
     if not lost:
         return settings, ()
-    left = tuple(name for name in settings.metrics if name not in lost)
+    left = tuple(name for name in settings.metrics or () if name not in lost)
     monitor = "valid_loss" if settings.monitor in lost else settings.monitor
     sentence = f"Not kept in a run, as they are functions: the metrics {', '.join(lost)}. Further rows come without them."
     if monitor != settings.monitor:
@@ -124,20 +125,19 @@ def _without_functions(settings: Settings, task: SingleLabel) -> tuple[Settings,
     return replace(settings, metrics=left, monitor=monitor), (sentence,)
 
 
-def _data_of(run: Run | None, data: Dataset | str | Path | None, classes: tuple[str, ...]) -> Dataset:
+def _data_of(run: Run | None, data: Dataset | str | Path | None) -> Dataset:
     """The data given, or that of the run if it is still there, or none: then training says what is missing."""
     if data is not None:
-        return replace(onward.opened(data, run), classes=classes)
+        return onward.opened(data, run)
     try:
         if run is not None:
-            return replace(sources.from_origin(run.plan().data["origin"]), classes=classes)
+            return sources.from_origin(run.plan().data["origin"])
         reason = "this is a bundle without a run."
     except (HeadstartError, StoreError) as error:
         reason = str(error)
     return Dataset(
         "data",
         (),
-        classes,
         None,
         notes=(f"The data of this model is not at hand: {reason} Give it: --data PATH, in Python hs.load(path, data=...).",),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Settings
+from headstart.core import Dataset, Settings, Task
 from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
 from headstart.data._scan import counted, quoted
@@ -26,10 +26,11 @@ from headstart.model import Model
 from headstart.store import bundle as bundles
 from headstart.store.bundle import Bundle
 from headstart.store.runs import Run, folder_of
-from headstart.tasks.single_label import SingleLabel
+from headstart.tasks import _choice as tasks
 from headstart.train import handover
 from headstart.train.begin import Begun
 from headstart.train.settings import changed
+from headstart.train.state import TrainState
 
 Data = Dataset | str | Path
 
@@ -40,7 +41,7 @@ class Start:
 
     path: Path
     model: Model
-    classes: tuple[str, ...]
+    task: Task
     settings: Settings
     earlier: Earlier | None
     run: Run | None
@@ -69,7 +70,7 @@ def start_of(path: str | Path, module: nn.Module | None = None, beside: bool = F
     return Start(
         where,
         models.load_bundle(bundle, module),
-        task_of(bundle).classes,
+        task_of(bundle),
         run.plan().settings if run else settings_of(bundle),
         None if run is None else earlier_of(run),
         run,
@@ -93,9 +94,9 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def task_of(bundle: Bundle) -> SingleLabel:
+def task_of(bundle: Bundle) -> Task:
     """What the outputs of a bundle mean."""
-    return SingleLabel.from_state({key: value for key, value in bundle.task.items() if key != "format"})
+    return tasks.from_state(bundle.task)
 
 
 def earlier_of(run: Run) -> Earlier | None:
@@ -126,19 +127,24 @@ def opened(data: Data, run: Run | None) -> Dataset:
         return replace(plain, notes=(*plain.notes, f"The label file of the run does not fit these images any more: {error}"))
 
 
-def is_other(dataset: Dataset, run: Run | None, classes: tuple[str, ...]) -> bool:
+def is_other(dataset: Dataset, run: Run | None, task: Task) -> bool:
     """Whether the data set has other images, labels or classes than the run (or bundle) knew; nothing is read."""
     earlier = None if run is None else earlier_of(run)
     if earlier is None:
-        return not set(dataset.classes) <= set(classes)
+        return bool(task.unknown(labels_of(dataset)))
     return not earlier.same_names(dataset)
 
 
-def require_known(dataset: Dataset, classes: tuple[str, ...], run: Run | None) -> None:
+def labels_of(dataset: Dataset) -> list[Any]:
+    """The raw labels of the records that have one."""
+    return [record.target for record in dataset.records if record.target is not None]
+
+
+def require_known(dataset: Dataset, task: Task, run: Run | None) -> None:
     """Raises `DataError` when the data is not at hand, or labels came up that the model has no output for."""
     if not dataset.records and dataset.root is None and dataset.notes:
         raise DataError(dataset.notes[0])
-    strange = sorted({record.target for record in dataset.records if record.target is not None} - set(classes))
+    strange = task.unknown(labels_of(dataset))
     if strange and run is not None:
         raise DataError(
             f"{counted(len(strange), 'class', 'classes')} of {quoted(dataset.name)} came up since the run began: "
@@ -147,20 +153,26 @@ def require_known(dataset: Dataset, classes: tuple[str, ...], run: Run | None) -
         )
 
 
-def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset, Settings]:
-    """The data with the classes of the start first and new ones after them, the settings that the model of the start fixes.
+def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset, Settings, Task]:
+    """The data, the settings that the model of the start fixes, and the task with the classes of the start first, new ones after.
 
     Raises:
         DataError: when the data cannot be the whole of what is to be learned.
         BadSetting: when the settings name another model.
     """
-    new = [name for name in dataset.classes if name not in start.classes]
-    gone = [name for name in start.classes if name not in dataset.classes]
+    if settings.task not in (None, start.task.name):
+        raise BadSetting(
+            f"{start.path} is a model for {start.task.name}, got task={settings.task!r}. To start another task from what its layers have "
+            f'learned, with a new head: backbone="{start.path}".'
+        )
+    labels = labels_of(dataset)
+    new, sizes = start.task.unknown(labels), start.task.counts(labels)
+    gone = [name for name in start.task.names if sizes.get(name) == 0]
     missing = () if start.earlier is None else start.earlier.missing(dataset)
-    if len(dataset.classes) < 2:
+    if start.task.divides and sum(map(bool, sizes.values())) < 2:
         lost = f" {counted(len(missing), 'image')} that the model was made with {'is' if len(missing) == 1 else 'are'} not in it."
         raise DataError(
-            f"{quoted(dataset.name)} has {counted(len(dataset.classes), 'class', 'classes')}.{lost if missing else ''} "
+            f"{quoted(dataset.name)} has {counted(sum(map(bool, sizes.values())), 'class', 'classes')}.{lost if missing else ''} "
             "The data given must be all that the model shall know from now on, earlier images too: put the new images beside them."
         )
     notes = [f"This training starts from {start.path}, which stays as it is."]
@@ -178,8 +190,7 @@ def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset
             f"(first: {quoted(missing[0])}): the model may forget what only they showed."
         )
     settings, told = _fixed(settings, start)
-    dataset = replace(dataset, classes=(*start.classes, *new), notes=(*dataset.notes, *notes, *told))
-    return dataset, settings
+    return replace(dataset, notes=(*dataset.notes, *notes, *told)), settings, start.task.widened(labels)
 
 
 def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
@@ -211,10 +222,10 @@ def model_of(start: Start, outputs: int, settings: Settings) -> Model:
 def taken_over(begun: Begun, start: Start) -> dict[str, str]:
     """Gives the new classes their rows; returns what the earlier model said of the validation images of classes it knew."""
     began = time.perf_counter()
-    said = _answers(begun, start.classes)
+    said = _answers(begun, start.task)
     begun.state.spent["changes"] = time.perf_counter() - began
-    if begun.features is not None and begun.state.task.outputs > len(start.classes):
-        handover.start_new_rows(begun.state, begun.features, len(start.classes))
+    if begun.features is not None and begun.state.task.outputs > start.task.outputs:
+        handover.start_new_rows(begun.state, begun.features, start.task.outputs)
     return said
 
 
@@ -223,15 +234,21 @@ def told_fixes(begun: Begun, earlier: Earlier | None) -> list[str]:
     return fixes.on_judges(begun.dataset, begun.split, earlier.parts() if earlier else {})
 
 
-def _answers(begun: Begun, classes: tuple[str, ...]) -> dict[str, str]:
-    """What the model says of each validation image that is of one of these classes."""
+def _answers(begun: Begun, task: Task) -> dict[str, str]:
+    """What the model says of each validation image whose label the earlier task knew; nothing where nothing is right or wrong."""
     state = begun.state
     valid = state.parts["valid"]
-    among = [place for place, name in enumerate(state.task.decode(valid.targets)) if name in classes]
+    labels = {record.id: record.target for record in begun.dataset.records}
+    among = [place for place, name in enumerate(valid.ids) if state.task.exact and not task.unknown([labels[name]])]
     if not among:
         return {}
-    said = state.task.decode(state.outputs("valid").mean.argmax(1))
+    said = _said(state)
     return {valid.ids[place]: said[place] for place in among}
+
+
+def _said(state: TrainState) -> list[str]:
+    """What the model says of each validation image, in words."""
+    return [prediction.text for prediction in state.task.predict(state.outputs("valid"), state.parts["valid"].ids)]
 
 
 def note_before(run: Run, start: Start, before: Mapping[str, str]) -> None:
@@ -248,10 +265,9 @@ def told_changes(run: Run, begun: Begun) -> list[str]:
     among = [place for place, name in enumerate(valid.ids) if name in before]
     if not among:
         return []
-    said = state.task.decode(state.outputs("valid").mean.argmax(1))
-    truth = state.task.decode(valid.targets)
+    said, truth = _said(state), state.task.texts(valid.targets)
     found = changes.compared(
-        [truth[place] for place in among],
+        [truth[place] if state.task.divides else "all labels" for place in among],
         np.array([before[valid.ids[place]] != truth[place] for place in among]),
         np.array([said[place] != truth[place] for place in among]),
     )

@@ -22,7 +22,6 @@ from headstart.modalities import image
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
-from headstart.tasks.single_label import SingleLabel
 from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.budget import Clock
@@ -49,6 +48,8 @@ class Session:
     run: Run | None = None
     begun: Begun | None = None
     """The images, read and divided, with all that training changes."""
+    answers: Task | None = None
+    """The task with what it chose for the kept row, where that comes from disk."""
     earlier: list[Row] = field(default_factory=list)
     """The rows of the run before this process."""
     changed_data: bool = False
@@ -92,6 +93,12 @@ class Session:
     def first_stage(self) -> int:
         """The first stage that learns in `fit`."""
         return len(self.model.stages()) - 1 if self.frozen else 0
+
+    def answering(self) -> Task:
+        """The task as it answers questions of the user."""
+        if self.begun is not None and self.begun.state.rows:
+            return self.begun.state.answers()
+        return self.answers or self.task
 
     def folder_of_run(self) -> Run:
         """The run folder.
@@ -154,24 +161,24 @@ class Session:
         elif too_late.other_model(self.settings, settings):
             self._model, self.begun = None, None
 
-    def take_up(self, run: Run | None, frozen: bool, task: Task, model: models.Model, rows: Sequence[Row]) -> None:
+    def take_up(self, run: Run | None, frozen: bool, answers: Task, model: models.Model, rows: Sequence[Row]) -> None:
         """Goes on from what was saved."""
-        self.run, self.frozen, self.task, self._model, self.earlier = run, frozen, task, model, list(rows)
+        self.run, self.frozen, self.answers, self._model, self.earlier = run, frozen, answers, model, list(rows)
 
     def forget(self) -> None:
         """As it was before the first verb, the settings excepted, with the pretrained weights."""
         self.run, self.folder, self.begun, self.start, self._model, self.earlier = None, None, None, None, None, []
+        self.answers = None
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""
         self.begun, self.earlier = None, self.history
-        if not onward.is_other(data, self.run, self.data.classes):
-            self.data = replace(data, classes=self.data.classes)
+        if not onward.is_other(data, self.run, self.task):
+            self.data = data
             return
         self.start = start_of(self.folder_of_run().path, self.module, beside=True)
-        self.data, self.settings = onward.adopted(data, self.settings, self.start)
-        self.task = SingleLabel(self.data.classes)
-        self._model, self.run, self.folder, self.earlier = None, None, None, []
+        self.data, self.settings, self.task = onward.adopted(data, self.settings, self.start)
+        self._model, self.run, self.folder, self.answers, self.earlier = None, None, None, None, []
 
     # -------------------------------------------------------------------------------------------------- reading the data
 
@@ -214,10 +221,10 @@ class Session:
         """Reads and divides the data; the run folder is there before that."""
         for sentence in self.data.notes:
             yield Note(sentence)
-        onward.require_known(self.data, tuple(self.task.state()["classes"]), self.run)
+        onward.require_known(self.data, self.task, self.run)
         fresh = self.start if not self.earlier else None
         earlier = (None if self.run is None else onward.earlier_of(self.run)) or (fresh.earlier if fresh else None)
-        wanted = with_features or (fresh is not None and fresh.classes != self.data.classes)
+        wanted = with_features or (fresh is not None and fresh.task.outputs != self.task.outputs)
         device = self.device
         store = pixels.start(self.data, self.geometry)
         try:
@@ -231,6 +238,8 @@ class Session:
             store.close()
             raise
         begun.state.take_up(self.earlier)
+        if self.earlier and self.answers is not None:
+            begun.state.answering[begun.state.kept()["epoch"]] = self.answers
         begun.state.seconds = sum_of_seconds(self.earlier)
         if self.run is not None and (stable := checkpoints.load(self.run.stable)) is not None:
             begun.state.trunk = checkpoint.to_snapshot(stable, str(self.run.stable))

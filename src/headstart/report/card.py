@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from headstart.core import BackboneSpec, Geometry, Row, Settings
+from headstart.core import BackboneSpec, Geometry, Row, Settings, TaskWords
 from headstart.train.observers.rows import cells, columns, duration, interval, measured, metric_names, number
 
 HUB_LICENCES = frozenset(
@@ -26,9 +26,13 @@ class CardFacts:
     """Of the run."""
     data: str
     """Name of the data set."""
-    classes: tuple[str, ...]
+    words: TaskWords
+    names: tuple[str, ...]
+    """Of the classes, labels or numbers."""
+    images: Mapping[str, int]
+    """By part ("train", "valid", "test")."""
     counts: Mapping[str, Mapping[str, int]]
-    """Images by part ("train", "valid", "test") and class."""
+    """Images by part and class or label; none where there are none."""
     backbone: BackboneSpec
     geometry: Geometry
     settings: Settings
@@ -58,8 +62,8 @@ def card(facts: CardFacts) -> str:
         lines=[_line(row, facts) for row in facts.rows],
         versions={name: number for name, number in facts.versions.items() if number},
         seconds=duration(facts.rows[-1].get("seconds") if facts.rows else None),
-        parts=[part for part in ("train", "valid", "test") if sum(facts.counts.get(part, {}).values())],
-        listed=facts.classes[:MOST_CLASSES_LISTED],
+        parts=[part for part in ("train", "valid", "test") if facts.images.get(part)],
+        listed=facts.names[:MOST_CLASSES_LISTED],
         sentences=_sentences(facts),
     )
 
@@ -134,7 +138,7 @@ def _sentences(facts: CardFacts) -> list[str]:
     row = _kept(facts)
     if not row:
         return []
-    valid = sum(facts.counts.get("valid", {}).values())
+    valid = facts.images.get("valid", 0)
     told = [f"{name} {measured(row, name)}" for name in metric_names(row)]
     if row.get("valid_loss") is not None:
         told.append(f"negative log-likelihood {number(row['valid_loss'])} nats")

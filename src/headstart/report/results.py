@@ -27,15 +27,18 @@ class Shown:
     id: str
     pixels: UInt8[np.ndarray, "height width 3"]
     predicted: str
-    probability: float
+    probability: float | None = None
+    """That the prediction is right, where it is one of several answers."""
     truth: str | None = None
     loss: float | None = None
     """Negative log-likelihood of the true label in nats: what "worst" goes by."""
+    exact: bool = True
+    """Whether a prediction is right or wrong, and not more or less far from the truth."""
 
     @property
     def right(self) -> bool | None:
-        """Whether the prediction is right; None where the truth is not known."""
-        return None if self.truth is None else self.truth == self.predicted
+        """Whether the prediction is right; None where the truth is not known, or nothing is right or wrong."""
+        return None if self.truth is None or not self.exact else self.truth == self.predicted
 
 
 def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> list[Shown]:
@@ -47,10 +50,18 @@ def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> 
         chosen = sorted(range(len(losses)), key=lambda place: losses[place], reverse=True)[:count]
     else:
         chosen = np.linspace(0, len(losses) - 1, min(count, len(losses))).round().astype(int).tolist()
-    said, truths = state.task.predict(outputs, examples.ids), state.task.decode(examples.targets)
+    said, truths = state.task.predict(outputs, examples.ids), state.task.texts(examples.targets)
     centres = examples.store.centres([int(examples.indices[place]) for place in chosen])
     return [
-        Shown(examples.ids[place], pixels, said[place].label, max(said[place].probs.values()), truths[place], losses[place])
+        Shown(
+            examples.ids[place],
+            pixels,
+            said[place].text,
+            said[place].probability,
+            truths[place],
+            losses[place],
+            state.task.exact,
+        )
         for place, pixels in zip(chosen, centres, strict=True)
     ]
 
@@ -102,11 +113,12 @@ def _cell(axes: "Axes", item: Shown) -> None:
     for spine in axes.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(2)
-    said = f"{_short(item.predicted, 18)} {percent(item.probability)}"
+    sure = "" if item.probability is None else f" {percent(item.probability)}"
+    said = f"{_short(item.predicted, 18 if sure else 26)}{sure}"
     axes.set_title(said, fontsize=9, color=colour, loc="left", pad=4, parse_math=False)
     below = _short(item.id, 28, keep_end=True)
-    if item.right is False:
-        below = f"truly {_short(str(item.truth), 20)}\n{below}"
+    if item.truth is not None and not item.right:
+        below = f"truly {_short(item.truth, 20)}\n{below}"
     axes.set_xlabel(below, fontsize=7.5, color=UNKNOWN, loc="left", parse_math=False)
 
 

@@ -1,7 +1,6 @@
 """One class per example: softmax, cross-entropy, and predictions with their uncertainty in nats."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,12 +13,16 @@ from torch.nn import functional
 
 from headstart import metrics
 from headstart.core import Outputs, Row
-from headstart.errors import DataError, StoreError, unknown_name
-from headstart.metrics import Measured
+from headstart.errors import DataError, unknown_name
+from headstart.metrics import Measured, classes
 from headstart.seeds import numpy_generator
+from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._class_names import ClassNames
+from headstart.tasks._prototypes import directions
 
 Rule = Callable[[Outputs, Any], Measured]
 DRAWS = 256
+ROUNDS = 200
 CHUNK = 1 << 22
 """Numbers held at once while draws from a Gaussian over logits are looked at."""
 
@@ -41,24 +44,25 @@ class SingleLabelPrediction:
     error: str | None = None
 
     @property
+    def text(self) -> str:
+        """The most probable class."""
+        return self.label or ""
+
+    @property
+    def probability(self) -> float | None:
+        """Of the most probable class."""
+        return None if self.values is None else float(self.values.max())
+
+    @property
     def probs(self) -> dict[str, float]:
         """The probability of each class; empty if the input could not be read."""
         return {} if self.values is None else dict(zip(self.classes, map(float, self.values), strict=True))
 
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
-        return {
-            "id": self.id,
-            "answer": self.answer,
-            "promised": self.promised,
-            "total": self.total,
-            "aleatoric": self.aleatoric,
-            "epistemic": self.epistemic,
-            "ood": self.ood,
-            "error": self.error,
-            "label": self.label,
-            "probs": None if self.values is None else self.probs,
-        }
+        known = {name: getattr(self, name) for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood")}
+        probs = None if self.values is None else self.probs
+        return machine_row(self.id, self.error, **known, label=self.label, probs=probs)
 
     def __repr__(self) -> str:
         if self.values is None:
@@ -68,35 +72,12 @@ class SingleLabelPrediction:
 
 
 @dataclass(frozen=True)
-class SingleLabel:
+class SingleLabel(ClassNames):
     """The task of naming the one class an example belongs to; the head gives one logit per class."""
 
-    classes: tuple[str, ...]
-    name: str = field(default="single_label", init=False)
     solver: str = field(default="softmax", init=False)
-    outputs: int = field(default=0, init=False)
-    """Numbers per example that the head gives: one per class."""
-
-    def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"to tell classes apart takes at least two, got {list(self.classes)}. Add images of another class.")
-        if repeated := [name for name, count in Counter(self.classes).items() if count > 1]:
-            raise DataError(f"class names must differ, got {', '.join(map(repr, repeated))} more than once.")
-        object.__setattr__(self, "outputs", len(self.classes))
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "SingleLabel":
-        """The task whose `state()` this is."""
-        for key in state:
-            if key not in {"name", "classes"}:
-                raise unknown_name("key", key, ("name", "classes"), " in the state of the task single_label")
-        if state.get("name") != "single_label" or not isinstance(state.get("classes"), list | tuple):
-            raise StoreError(f"this is no state of the task single_label: {dict(state)!s:.100}. Restore task.json from a copy.")
-        return cls(tuple(map(str, state["classes"])))
-
-    def state(self) -> dict[str, Any]:
-        """Plain JSON from which `from_state` makes an equal task."""
-        return {"name": self.name, "classes": list(self.classes)}
+    default_metrics: tuple[str, ...] = field(default=("error_rate",), init=False)
+    exact: bool = field(default=True, init=False)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -120,6 +101,23 @@ class SingleLabel:
         """The label at each place."""
         return [self.classes[place] for place in targets.tolist()]
 
+    def texts(self, targets: Int[Tensor, " batch"] | Int[np.ndarray, " batch"]) -> list[str]:
+        """The label at each place."""
+        return self.decode(targets)
+
+    def new_rows(
+        self,
+        inputs: Float[np.ndarray, "batch inputs"],
+        targets: Int[Tensor, " batch"],
+        weight: Float[np.ndarray, "known inputs"],
+        bias: Float[np.ndarray, " known"],
+    ) -> tuple[Float[np.ndarray, "new inputs"], Float[np.ndarray, " new"]]:
+        """Prototypes of the new classes on the scale of the others (`tasks._prototypes`), as probable as they are frequent."""
+        has = targets.numpy()[:, None] == np.arange(len(bias), self.outputs)
+        rows = directions(inputs, has, weight)
+        known = inputs.astype(np.float64) @ weight.T.astype(np.float64) + bias
+        return rows, _biases(known, inputs.astype(np.float64) @ rows.T, has.mean(0))
+
     def groups(self, targets: Int[Tensor, " batch"]) -> Int[np.ndarray, " batch"]:
         """The class of each."""
         return targets.cpu().numpy()
@@ -128,13 +126,13 @@ class SingleLabel:
         self, outputs: Float[Tensor, "batch outputs"], targets: Int[Tensor, " batch"], smoothing: float = 0.0
     ) -> Float[Tensor, " batch"]:
         """Cross-entropy of each example in nats, in float32 at least; `smoothing` is the share of truth that all classes get."""
-        return functional.cross_entropy(_precise(outputs), targets, reduction="none", label_smoothing=smoothing)
+        return functional.cross_entropy(precise(outputs), targets, reduction="none", label_smoothing=smoothing)
 
     def output_hessian(
         self, outputs: Float[Tensor, "batch outputs"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch outputs outputs"]:
         """diag(p) - p p^T of each example; it does not depend on the target."""
-        probs = _precise(outputs).softmax(1)
+        probs = precise(outputs).softmax(1)
         return torch.diag_embed(probs) - probs[:, :, None] * probs[:, None, :]
 
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
@@ -144,7 +142,7 @@ class SingleLabel:
         """
         if len(views) == 1:
             return views[0]
-        mean = _logs(np.mean([_softmax(_array(view.mean)) for view in views], axis=0))
+        mean = _logs(np.mean([_softmax(array(view.mean)) for view in views], axis=0))
         if any(view.cov is None and view.samples is None for view in views):
             return Outputs(mean)
         draws = np.mean([np.concatenate(_drawn(view), axis=1) for view in views], axis=0)
@@ -153,7 +151,7 @@ class SingleLabel:
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SingleLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
         probs = probabilities(outputs)
-        spread = [(None, None, None)] * len(probs) if outputs.cov is None and outputs.samples is None else uncertainty(outputs)
+        spread = [(None, None, None)] * len(probs) if not knows_spread(outputs) else uncertainty(outputs)
         return [
             SingleLabelPrediction(id, self.classes[int(values.argmax())], values, self.classes, *parts)
             for id, values, parts in zip(ids, probs, spread, strict=True)
@@ -165,12 +163,16 @@ class SingleLabel:
 
     def metrics(self, names: Sequence[str | Callable[[Any, Any], Any]]) -> dict[str, Rule]:
         """Functions of (Outputs, targets) by metric name, in the order given; functions of (probs, targets) are metrics too."""
-        found = [metrics.by_name(name) if isinstance(name, str) else metrics.from_function(name) for name in names]
-        return {metric.__name__: _on_outputs(metric) for metric in found}  # pyright: ignore[reportFunctionMemberAccess]
+        found = metrics.chosen(names, classes.METRICS, classes.FASTAI)
+        return {name: _on_outputs(metric) for name, metric in found.items()}
+
+    def fitted(self, outputs: Outputs, targets: Any) -> "SingleLabel":
+        """Itself: the most probable class is the answer."""
+        return self
 
     def by_class(self, outputs: Outputs, targets: Any) -> dict[str, Measured]:
         """`recall.NAME` and `precision.NAME` of each class, with 95 % intervals."""
-        found = metrics.recall_and_precision(probabilities(outputs), np.asarray(targets).astype(np.int64))
+        found = classes.recall_and_precision(probabilities(outputs), np.asarray(targets).astype(np.int64))
         named = zip(self.classes, found, strict=True)
         return {
             f"{figure}.{name}": one for name, pair in named for figure, one in zip(("recall", "precision"), pair, strict=True)
@@ -180,7 +182,7 @@ class SingleLabel:
 def probabilities(outputs: Outputs) -> Float[np.ndarray, "batch classes"]:
     """Of each class: softmax of the logits; averaged over their spread where it is known. float64, rows add up to one."""
     if outputs.cov is None and outputs.samples is None:
-        return _softmax(_array(outputs.mean))
+        return _softmax(array(outputs.mean))
     return np.concatenate([draws.mean(0) for draws in _drawn(outputs)])
 
 
@@ -200,8 +202,8 @@ def _drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]
     changes no probability, for uncertainty.
     """
     if outputs.samples is not None:
-        return [_softmax(_array(outputs.samples))]
-    mean, cov = _array(outputs.mean), _array(outputs.cov)
+        return [_softmax(array(outputs.samples))]
+    mean, cov = array(outputs.mean), array(outputs.cov)
     batch, classes = mean.shape
     half = numpy_generator(0, "single_label", "base points").standard_normal((DRAWS // 2, classes))
     points = np.concatenate([half, -half])
@@ -221,14 +223,6 @@ def _on_outputs(metric: metrics.Metric) -> Rule:
     return rule
 
 
-def _precise(outputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    return outputs if outputs.dtype == torch.float64 else outputs.float()
-
-
-def _array(values: Any) -> Float[np.ndarray, "*shape"]:
-    return torch.as_tensor(values).detach().cpu().double().numpy()
-
-
 def _softmax(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     raised = np.exp(logits - logits.max(-1, keepdims=True))
     return raised / raised.sum(-1, keepdims=True)
@@ -241,3 +235,21 @@ def _logs(probs: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
 
 def _entropy(probs: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch"]:
     return -(probs * np.log(np.maximum(probs, np.finfo(np.float64).tiny))).sum(-1)
+
+
+def _biases(
+    known: Float[np.ndarray, "batch known"], new: Float[np.ndarray, "batch new"], shares: Float[np.ndarray, " new"]
+) -> Float[np.ndarray, " new"]:
+    """The biases with which the new classes are as probable, on average, as they are frequent; by Newton's steps, none too long."""
+    shares = np.clip(shares, 1e-6, 1 - 1e-6)
+    bias = known.max(1).mean() - new.mean(0)
+    rest = np.logaddexp.reduce(known, axis=1)
+    for _ in range(ROUNDS):
+        logits = np.column_stack([rest, new + bias])
+        probs = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))[:, 1:]
+        slope = np.diag(probs.mean(0)) - probs.T @ probs / len(probs)
+        step = np.linalg.solve(slope + 1e-9 * np.eye(len(shares)), shares - probs.mean(0))
+        bias = bias + np.clip(step, -1, 1)
+        if np.abs(step).max(initial=0.0) < 1e-9:
+            break
+    return bias

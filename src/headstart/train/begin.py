@@ -55,18 +55,18 @@ def begin(
     Images that an `earlier` training knew keep the part they had in it.
     """
     make_split(
-        dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}
+        dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}, task
     )  # what cannot be divided is told before anything is read
     features = (yield from engine_features(store, model, device)) if with_features else None
     for index in range(len(store)):
         store.wait(index)
         if index % 16 == 0 or index + 1 == len(store):
             yield Progress("reading images", index + 1, len(store))
-    found = yield from auditing(dataset, store.reports(), store.prints)
+    found = yield from auditing(dataset, store.reports(), store.prints, task)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
-    split = divided(dataset, found, earlier)
+    split = divided(dataset, found, earlier, task)
     targets = {record.id: record.target for record in dataset.records}
     places = {name: place for place, name in enumerate(store.ids)}
     parts = {
@@ -76,12 +76,12 @@ def begin(
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features, dataset)
 
 
-def divided(dataset: Dataset, found: Audit, earlier: Earlier | None) -> Split:
+def divided(dataset: Dataset, found: Audit, earlier: Earlier | None, task: Task) -> Split:
     """The split of the usable images; that of the earlier training itself where nothing has changed."""
     if earlier is None:
-        return make_split(dataset, found.usable(), found.groups())
+        return make_split(dataset, found.usable(), found.groups(), task)
     placed = earlier.placed(dataset, {file.id: file.digest for file in found.files})
-    split = make_split(placed, found.usable(), found.groups())
+    split = make_split(placed, found.usable(), found.groups(), task)
     same = all(set(getattr(split, part)) == set(getattr(earlier.split, part)) for part in PARTS)
     return earlier.split if same else split
 
@@ -100,7 +100,7 @@ def sizes_in_words(split: Split) -> str:
 def classes_in_words(state: TrainState) -> str | None:
     """What should be known of the sizes of the classes, None where there is nothing to say."""
     train = state.parts["train"]
-    return None if train.groups is None else balance.in_words(state.task.decode(train.targets), state.settings.balance)
+    return None if train.groups is None else balance.in_words(state.task.texts(train.targets), state.settings.balance)
 
 
 def engine_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:

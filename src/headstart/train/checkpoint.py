@@ -11,6 +11,7 @@ from headstart.errors import StoreError
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.codec import from_json, to_json
+from headstart.tasks import _choice as tasks
 from headstart.train import course as courses
 from headstart.train.course import Place, Snapshot
 from headstart.train.pacing import Logged
@@ -71,6 +72,7 @@ def of_state(state: TrainState, seconds: float) -> Checkpoint:
         "seconds": seconds,
         "spent": state.spent,
         "first_stage": state.first_stage,
+        "answers": state.answers().state(),
         **_first_losses(state),
     }
     kept = state.weights[state.kept()["epoch"]] if state.rows else {}
@@ -101,6 +103,8 @@ def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> None:
     state.phases = [from_json(Phase, phase, where) for phase in told["phases"]]
     state.first_stage, state.spent = told["first_stage"], dict(told["spent"])
     take_up_losses(state, checkpoint)
+    if state.rows and "answers" in told:
+        state.answering[state.kept()["epoch"]] = tasks.from_state(told["answers"])
     if checkpoint.kept:
         state.weights[state.kept()["epoch"]] = dict(checkpoint.kept)
     state.course = courses.taken_up(state.model, snapshot, snapshot.phase)

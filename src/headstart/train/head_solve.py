@@ -9,10 +9,10 @@ shrinks as the fit gets confident it stops at a prior two to fifteen times too s
 data is looked at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,12 +27,19 @@ ONE_THREAD = 20_000_000
 LOWEST_PRECISION, HIGHEST_PRECISION = 1e-3, 1e8
 
 
+class Linear(NamedTuple):
+    """What a linear head computes: outputs = features @ weight.T + bias."""
+
+    weight: Float[np.ndarray, "outputs features"]
+    bias: Float[np.ndarray, " outputs"]
+
+
 @dataclass(frozen=True)
 class SolvedHead:
-    """The solved head in the units of the raw features: logits = features @ weight.T + bias."""
+    """The solved head in the units of the raw features: outputs = features @ weight.T + bias."""
 
-    weight: Float[np.ndarray, "classes features"]
-    bias: Float[np.ndarray, " classes"]
+    weight: Float[np.ndarray, "outputs features"]
+    bias: Float[np.ndarray, " outputs"]
     precision: float
     """Of the prior, in units of the features' common spread."""
     effective_parameters: float
@@ -43,7 +50,7 @@ class SolvedHead:
 
 
 @dataclass(frozen=True)
-class _Rotated:
+class Rotated:
     """Centred features in units of their common spread, in the eigenbasis of their covariance, where the problem is nearly diagonal."""
 
     rows: Float[np.ndarray, "batch rank"]
@@ -52,9 +59,9 @@ class _Rotated:
     mean: Float[np.ndarray, " features"]
     scale: float
 
-    def leading(self, most: int) -> "_Rotated":
+    def leading(self, most: int) -> "Rotated":
         """The same problem with the directions of largest variance only."""
-        return _Rotated(
+        return Rotated(
             np.ascontiguousarray(self.rows[:, -most:]), self.eigenvalues[-most:], self.basis[:, -most:], self.mean, self.scale
         )
 
@@ -75,27 +82,35 @@ def solve_softmax(
         weights: of the examples, mean one; all equal when None.
         on_round: told (round, precision) after each solve, for a progress display.
     """
+    return solve_rotated(rotated(features), targets, classes, precision, weights, on_round)
+
+
+def solve_rotated(
+    rows: Rotated,
+    targets: Int[np.ndarray, " batch"],
+    classes: int,
+    precision: float | None = None,
+    weights: Float[np.ndarray, " batch"] | None = None,
+    on_round: Callable[[int, float], None] | None = None,
+) -> SolvedHead:
+    """`solve_softmax` on features that are rotated already."""
     weights = np.ones(len(targets)) if weights is None else weights
-    rotated, bias, rounds = _rotate(features), _prior_bias(targets, classes), 0
+    bias, rounds = _prior_bias(targets, classes), 0
     if precision is None:
-        quick = _Search(rotated.leading(SEARCHED_DIRECTIONS), targets, weights, bias, on_round)
+        quick = _Search(rows.leading(SEARCHED_DIRECTIONS), targets, weights, bias, on_round)
         precision, rounds = quick.best_precision(), quick.evaluations
-    search = _Search(rotated, targets, weights, bias, on_round)
+    search = _Search(rows, targets, weights, bias, on_round)
     mode, curvature, evidence = search.at(precision, tolerance=1e-10)
-    weight = (rotated.basis @ mode.theta) / rotated.scale
+    weight = (rows.basis @ mode.theta) / rows.scale
     return SolvedHead(
         weight=np.ascontiguousarray(weight.T),
-        bias=mode.bias - rotated.mean @ weight,
+        bias=mode.bias - rows.mean @ weight,
         precision=precision,
         effective_parameters=curvature.effective_parameters(precision),
         log_evidence=evidence,
         train_loss=-mode.log_likelihood / max(float(weights.sum()), 1e-12),
         evaluations=rounds + search.evaluations,
     )
-
-
-SOLVERS: Mapping[str, Callable[..., SolvedHead]] = MappingProxyType({"softmax": solve_softmax})
-"""By the name that a task gives in `Task.solver`."""
 
 
 @dataclass(frozen=True)
@@ -112,22 +127,22 @@ class _Search:
 
     def __init__(
         self,
-        rotated: _Rotated,
+        turned: Rotated,
         targets: Int[np.ndarray, " batch"],
         weights: Float[np.ndarray, " batch"],
         bias: Float[np.ndarray, " classes"],
         on_round: Callable[[int, float], None] | None,
     ) -> None:
-        self.rotated, self.targets, self.weights, self.on_round = rotated, targets, weights, on_round
+        self.turned, self.targets, self.weights, self.on_round = turned, targets, weights, on_round
         classes = len(bias)
-        self.mode = _Mode(np.zeros((rotated.rows.shape[1], classes)), bias, 0.0, (1.0 - 1.0 / classes) / classes)
+        self.mode = _Mode(np.zeros((turned.rows.shape[1], classes)), bias, 0.0, (1.0 - 1.0 / classes) / classes)
         self.rounds = self.evaluations = 0
 
     def at(self, alpha: float, tolerance: float = 1e-5) -> tuple[_Mode, SoftmaxCurvature, float]:
         """(mode, curvature, log evidence) for the precision `alpha`."""
-        self.mode, calls = _maximum(self.rotated, self.targets, self.weights, alpha, self.mode, tolerance)
-        probs = softmax(self.rotated.rows @ self.mode.theta + self.mode.bias).astype(self.rotated.rows.dtype)
-        curvature = softmax_curvature(self.rotated.rows, probs, self.rotated.eigenvalues, self.weights)
+        self.mode, calls = _maximum(self.turned, self.targets, self.weights, alpha, self.mode, tolerance)
+        probs = softmax(self.turned.rows @ self.mode.theta + self.mode.bias).astype(self.turned.rows.dtype)
+        curvature = softmax_curvature(self.turned.rows, probs, self.turned.eigenvalues, self.weights)
         self.evaluations += calls
         self.rounds += 1
         if self.on_round is not None:
@@ -153,7 +168,7 @@ def _prior_bias(targets: Int[np.ndarray, " batch"], classes: int) -> Float[np.nd
     return logs - logs.mean()
 
 
-def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
+def rotated(features: Float[np.ndarray, "batch features"]) -> Rotated:
     """Centre, scale, rotate; directions without variance are left out, so at most min(batch, features) columns remain.
 
     All features share one scale. Giving each its own would raise those that hardly vary to the weight of those that do; the
@@ -167,7 +182,7 @@ def _rotate(features: Float[np.ndarray, "batch features"]) -> _Rotated:
     values, vectors = linalg.eigh(centred @ centred.T if few else centred.T @ centred, driver="evd")
     keep = values > 1e-9 * max(values[-1], 1e-12)
     basis = centred.T @ (vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
-    return _Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
+    return Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
 
 
 @dataclass(frozen=True)
@@ -217,7 +232,7 @@ def _pools() -> ThreadpoolController:
 
 
 def _maximum(
-    rotated: _Rotated,
+    turned: Rotated,
     targets: Int[np.ndarray, " batch"],
     weights: Float[np.ndarray, " batch"],
     alpha: float,
@@ -225,8 +240,8 @@ def _maximum(
     tolerance: float,
 ) -> tuple[_Mode, int]:
     """The mode at `alpha` and how often the loss was evaluated, by L-BFGS."""
-    rows = rotated.rows
-    stretch = 1.0 / np.sqrt(start.spread * rotated.eigenvalues + alpha)[:, None]
+    rows = turned.rows
+    stretch = 1.0 / np.sqrt(start.spread * turned.eigenvalues + alpha)[:, None]
     objective = _Objective(rows, targets, weights, alpha, stretch, float(1.0 / np.sqrt(start.spread * weights.sum())))
     origin = objective.coordinates(start.theta, start.bias)
     options = {"maxiter": 500, "maxcor": 20, "ftol": tolerance, "gtol": 1e-6 if tolerance < 1e-9 else 1e-4}

@@ -29,7 +29,7 @@ from headstart.train.budget import CLOSING_SECONDS, Clock
 from headstart.train.features import Features
 from headstart.train.forecast import ELSEWHERE, Facts, Line, Prices
 from headstart.train.sensitivity import without_idle_stages
-from headstart.train.solved import solve_head
+from headstart.train.solved import solve_head, solver_of
 from headstart.train.state import TrainState
 
 SAMPLE = 64
@@ -166,7 +166,7 @@ def _of_sample(
     good = [index for index in range(len(store)) if store.wait(index)]
     if not good:
         raise DataError(f"none of {len(store)} images of {dataset.name} that were tried can be read: look at headstart check.")
-    split = make_split(dataset, [record.id for record in dataset.records], {})
+    split = make_split(dataset, [record.id for record in dataset.records], {}, task)
     targets = {record.id: record.target for record in dataset.records}
     parts = {
         part: Examples(store, np.resize(np.array(good, np.int64), len(ids)), task.encode([targets[name] for name in ids]), ids)
@@ -194,13 +194,11 @@ def _features(state: TrainState, known: bool, count: int) -> list[Line]:
 
 def _head(state: TrainState) -> Line:
     """What solving the head takes, on random numbers in place of features."""
-    from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
-
     targets = state.parts["train"].targets[:SOLVED_ROWS].numpy()
     shape = (len(targets), state.model.backbone.spec.width)
     rows = numpy_generator(state.settings.seed, "a forecast of the head").standard_normal(shape, np.float32)
     started = time.perf_counter()
-    head_solve.SOLVERS[state.task.solver](rows, targets, state.task.outputs)
+    solver_of(state)(rows, targets)
     seconds = (time.perf_counter() - started) * len(state.parts["train"]) / len(targets)
     state.spent["solving"] = seconds
     return Line("head", seconds, "timed on random numbers")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from headstart import plugins
 from headstart.core import Event, Note, Outputs, Progress, RowDone
 from headstart.data import balance
-from headstart.data.batches import centres
+from headstart.data.batches import Examples, centres
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
 from headstart.seeds import numpy_generator
@@ -24,6 +25,8 @@ from headstart.train.state import TrainState
 LOGITS_AGREE = 0.05
 """Largest difference in an output, in nats, that another engine than torch may cause."""
 CHECKED = 8
+FEWEST = 32
+"""Examples without classes that a head is solved on, where there is no time for all."""
 Recompute = Callable[[], Generator[Event, None, Features]]
 
 
@@ -42,10 +45,10 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
         )
         features = yield from recompute()
         solved = _solve(state, features)
-    outputs, train_loss, stays = _from_features(state, features, "valid"), solved.train_loss, False
+    outputs, stays = _from_features(state, features, "valid"), False
     if rival:
-        outputs, train_loss, stays = _better(state, features, came_with, outputs, train_loss)
-    row = state.add_row(0, "head", train_loss, outputs, None, clock.seconds())
+        outputs, stays = _better(state, features, came_with, outputs)
+    row = state.add_row(0, "head", _train_loss(state, features), outputs, None, clock.seconds())
     if stays:
         yield Note("The head stays as it came: solved on these images it would be no better on the validation part.")
     else:
@@ -56,19 +59,24 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
     yield RowDone(row)
 
 
-def _better(
-    state: TrainState, features: Features, came_with: dict[str, Tensor], outputs: Outputs, train_loss: float
-) -> tuple[Outputs, float, bool]:
-    """Of the head that the model came with and the solved one, which it has, the better: its outputs, its loss, if the first."""
+def _train_loss(state: TrainState, features: Features) -> float:
+    """Mean training objective of the head on the features of the training images, as the task counts it."""
+    train = state.parts["train"]
+    losses = state.task.loss(_from_features(state, features, "train").mean, train.targets).double()
+    weights = np.ones(len(train)) if state.settings.balance == "none" else balance.weights(train.groups)
+    return float((losses * torch.from_numpy(weights)).mean())
+
+
+def _better(state: TrainState, features: Features, came_with: dict[str, Tensor], outputs: Outputs) -> tuple[Outputs, bool]:
+    """Of the head that the model came with and the solved one, which it has, the better: its outputs, and if it is the first."""
     solved = weights_of(state.model.head)
     state.model.head.load_state_dict(came_with)
     first = _from_features(state, features, "valid")
     losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (first, outputs)]
     if losses[0] <= losses[1]:
-        said = _from_features(state, features, "train").mean
-        return first, float(state.task.loss(said, state.parts["train"].targets).mean()), True
+        return first, True
     state.model.head.load_state_dict(solved)
-    return outputs, train_loss, False
+    return outputs, False
 
 
 def _solve(state: TrainState, features: Features) -> Any:
@@ -83,23 +91,20 @@ def _solve(state: TrainState, features: Features) -> Any:
 
 def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"] | None = None) -> Any:
     """The `SolvedHead` on the features of the training images, or of these of them."""
-    from headstart.train import head_solve  # scipy takes half a second to import, and only this needs it
-
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
-    targets = train.targets.numpy()[chosen]
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
     weights = None if state.settings.balance == "none" else balance.weights(train.groups)[chosen]
-    there = np.unique(targets)
-    solver = head_solve.SOLVERS[state.task.solver]
-    if len(there) == state.task.outputs:
-        return solver(rows, targets, state.task.outputs, weights=weights)
-    # a class that an earlier training knew and this one has no image of keeps its row: nothing is known against it
-    solved = solver(rows, np.searchsorted(there, targets), len(there), weights=weights)
+    return solver_of(state)(rows, train.targets.numpy()[chosen], weights=weights)
+
+
+def solver_of(state: TrainState) -> Callable[..., Any]:
+    """Makes the `SolvedHead` of the task from features and targets, and weights where they have some."""
+    from headstart.train.head_solve import Linear  # scipy takes half a second to import, and only this needs it
+
     kept = weights_of(state.model.head)
-    weight, bias = kept["weight"].double().numpy(), kept["bias"].double().numpy()
-    weight[there], bias[there] = solved.weight, solved.bias
-    return replace(solved, weight=weight, bias=bias)
+    linear = Linear(kept["weight"].numpy(), kept["bias"].numpy())
+    return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
@@ -121,8 +126,7 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
     valid, _ = yield from _features_now(state, "valid")
     trained = _head_outputs(state, valid)
     rows, reached = yield from _features_now(state, "train", time_left)
-    targets = state.parts["train"].targets
-    if len(torch.unique(targets[torch.from_numpy(reached)])) < len(torch.unique(targets)):
+    if not _enough(state.parts["train"], reached):
         yield Note("There was no time to solve the head again: it is kept as trained.")
         return trained
     solved = _solved(state, rows, reached)
@@ -137,6 +141,13 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
         f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
     )
     return again if better else trained
+
+
+def _enough(train: Examples, reached: Int[np.ndarray, " batch"]) -> bool:
+    """Whether the head can be solved on these of the training examples: some of every class, of which the others have more."""
+    if train.groups is None:
+        return len(reached) >= min(len(train), FEWEST)
+    return len(np.unique(train.groups[reached])) == len(np.unique(train.groups))
 
 
 def _features_now(

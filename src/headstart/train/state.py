@@ -12,7 +12,7 @@ from headstart.core import Outputs, Phase, Row, Settings, Task
 from headstart.data.batches import Examples, centres
 from headstart.evaluate import predict, views
 from headstart.evaluate.evaluate import evaluate
-from headstart.metrics import Measured
+from headstart.metrics import HIGHER_IS_BETTER, Measured
 from headstart.model import Model
 from headstart.train.course import Course, Snapshot, weights_of
 
@@ -50,6 +50,8 @@ class TrainState:
     """The loss of each validation image in the first row, with which those of later rows are compared."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
+    answering: dict[int, Task] = field(default_factory=dict)
+    """The task with what it chose on the validation images of the same rows: who answers questions of the user."""
 
     @property
     def next_epoch(self) -> int:
@@ -106,17 +108,18 @@ class TrainState:
         seen = views.of(self.model, self.task, examples.store.geometry, self.settings.augment, tta)
         return predict.outputs(seen, centres(examples, size=seen.geometry.size), seen.geometry)
 
-    def judged(self, outputs: Outputs, part: str, per_class: bool = False) -> dict[str, Measured]:
-        """Every metric on these outputs of a part, `nll` among them."""
-        return evaluate(outputs, self.parts[part].targets, self.task, self.metrics, per_class)
+    def answers(self) -> Task:
+        """The task as it answers for the kept row."""
+        return self.answering.get(self.kept()["epoch"], self.task) if self.rows else self.task
 
     def measured(self, part: str, per_class: bool = False, tta: int = 1) -> dict[str, Measured]:
         """Every metric of the model as it is on a part."""
-        return self.judged(self.outputs(part, tta), part, per_class)
+        return evaluate(self.outputs(part, tta), self.parts[part].targets, self.answers(), self.metrics, per_class)
 
     def add_row(self, epoch: int, stage: str, train_loss: float, outputs: Outputs, lr: float | None, seconds: float) -> Row:
         """The finished row of the table for these validation outputs; the weights are remembered if the row is the best."""
-        measured = self.judged(outputs, "valid")
+        measured = evaluate(outputs, self.parts["valid"].targets, self.task, self.metrics)
+        self.answering[epoch] = self.task.fitted(outputs, self.parts["valid"].targets)
         row: Row = {"epoch": epoch, "stage": stage, "train_loss": train_loss, "valid_loss": measured["nll"].value}
         for name, value in measured.items():
             if name == "nll" and "nll" not in self.metrics:
@@ -153,6 +156,7 @@ class TrainState:
         self.weights[last] = weights_of(self.model)
         wanted = {last, self.best()["epoch"]}
         self.weights = {epoch: copy for epoch, copy in self.weights.items() if epoch in wanted}
+        self.answering = {epoch: task for epoch, task in self.answering.items() if epoch in wanted}
 
 
 def kept_of(rows: Sequence[Row], settings: Settings) -> Row:
@@ -175,9 +179,6 @@ def best_of(rows: Sequence[Row], monitor: str) -> Row:
 def lowest_of(rows: Sequence[Row], monitor: str) -> Row:
     """The row with the lowest monitored value; the earlier one of two equals."""
     return min(rows, key=lambda row: _order(row, monitor))
-
-
-HIGHER_IS_BETTER = frozenset({"accuracy", "f1", "auroc", "balanced_accuracy"})
 
 
 def _order(row: Row, monitor: str) -> float:

@@ -1,0 +1,65 @@
+"""A data set as a sheet of pictures: some images with each label, which a notebook displays."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from headstart.core import Dataset, Geometry, Label, Record
+from headstart.data import pixels
+from headstart.modalities import image
+from headstart.seeds import derive
+
+CHECK_GEOMETRY = Geometry(size=224, short=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What is decoded to: that of the default backbone, so that training finds the pixels in the cache."""
+SHEET_COLUMNS = 6
+SHEET_ROWS = 12
+
+
+def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
+    """A sheet with images of every label, as a picture that a notebook displays."""
+    shown, pictures = [], []
+    for index in chosen(range(len(dataset.records)), dataset.records, dataset.seed, rows):
+        try:
+            pictures.append(image.read(pixels.source_of(dataset, index), CHECK_GEOMETRY, dataset.records[index].id).pixels)
+        except image.Unreadable:
+            continue
+        shown.append(dataset.records[index])
+    return sheet(pictures, shown)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def chosen(indices: Sequence[int], records: Sequence[Record], seed: int, rows: int = SHEET_ROWS) -> list[int]:
+    """A few images of each label, drawn by the seed; with few labels, more rows of each, with many (numbers), some of them."""
+    drawn = sorted(indices, key=lambda index: derive(seed, "sheet", records[index].id))
+    labels = sorted({_text(records[index].target) for index in indices}, key=_order)
+    shown = [labels[place] for place in np.linspace(0, len(labels) - 1, min(rows, len(labels))).round().astype(int)]
+    each = SHEET_COLUMNS * max(1, min(rows // max(1, len(labels)), 2))
+    return [index for label in shown for index in [i for i in drawn if _text(records[i].target) == label][:each]]
+
+
+def _text(label: Label | None) -> str:
+    return label or "?" if isinstance(label, str | None) else ", ".join(label)
+
+
+def _order(label: str) -> tuple[float, str]:
+    """Numbers by their size, words by the alphabet."""
+    try:
+        return float(label), label
+    except ValueError:
+        return float("-inf"), label
+
+
+def sheet(pictures: Sequence[UInt8[np.ndarray, "height width 3"]], records: Sequence[Record]) -> Image.Image:
+    """The pictures with their labels and names below."""
+    return image.sheet(
+        pictures, [f"{_text(record.target)} · {record.id.rsplit('/', 1)[-1]}" for record in records], SHEET_COLUMNS
+    )

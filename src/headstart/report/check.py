@@ -1,0 +1,109 @@
+"""A data set looked at before training: what was found in its files, whether it could be trained on, a sheet of samples."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from headstart.core import Dataset, Label, TaskWords
+from headstart.data import pixels
+from headstart.data.audit import Audit, FileReport, auditing, require_usable
+from headstart.data.pixels import OnProgress, PixelStore
+from headstart.data.sheet import CHECK_GEOMETRY, chosen, png, sheet
+from headstart.data.split import make_split
+from headstart.errors import DataError
+from headstart.store import atomic
+from headstart.tasks import _choice as tasks
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found: the audit, a picture with images of every class, and sentences for people."""
+
+    dataset: Dataset
+    audit: Audit
+    sheet: Image.Image
+    learned: str
+    """What could be learned from it, in words."""
+    lines: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def check(
+    dataset: Dataset, folder: Path | None = None, on_progress: OnProgress | None = None, task: str | None = None
+) -> Checked:
+    """Audit and sample sheet without training; with a `folder`, also written there as `audit.json` and `sheet.png`.
+
+    Args:
+        task: what the labels are for; they tell, if nothing is named.
+
+    Raises:
+        DataError: when nothing can be read, or the labels do not fit the task.
+    """
+    asked, told, unfit = _asked(dataset, task)
+    store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
+    try:
+        found = _audited(dataset, reports, store, asked, on_progress)
+        require_usable(dataset, found)
+        usable = found.usable()
+        some = chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
+        picture = sheet([store.pixels(index) for index in some], [dataset.records[index] for index in some])
+    finally:
+        store.close()
+    if folder is not None:
+        atomic.write_json(folder / "audit.json", found.json())
+        atomic.write_bytes(folder / "sheet.png", png(picture))
+    lines = (*dataset.notes, *told, *store.notes, *found.summary(), *(_unfit(dataset, found, asked) or unfit)[:1])
+    return Checked(dataset, found, picture, asked.words.learned, lines)
+
+
+@dataclass(frozen=True)
+class _Unfit:
+    """Stands for the task of labels that fit none, so that the rest can be looked at."""
+
+    divides: bool = True
+
+    def counts(self, raw: Sequence[Label]) -> dict[str, int]:
+        return dict(Counter(map(str, raw)))
+
+    def strata(self, raw: Sequence[Label]) -> list[str]:
+        return list(map(str, raw))
+
+    @property
+    def words(self) -> TaskWords:
+        return TaskWords("labels", "", "label", "", "")
+
+
+def _asked(dataset: Dataset, name: str | None) -> tuple[tasks.Labels, list[str], list[str]]:
+    """The task, what to say of the choice, and why nothing could be trained."""
+    try:
+        task, reason = tasks.read(dataset, name)
+    except DataError as error:
+        return _Unfit(), [], [f"This cannot be trained on yet: {error}"]
+    return task, [] if reason is None else [reason], []
+
+
+def _audited(
+    dataset: Dataset, reports: list[FileReport], store: PixelStore, task: tasks.Labels, on_progress: OnProgress | None
+) -> Audit:
+    steps = auditing(dataset, reports, store.prints, task)
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(progress)
+
+
+def _unfit(dataset: Dataset, found: Audit, task: tasks.Labels) -> list[str]:
+    """Why no training could start, if so."""
+    try:
+        make_split(dataset, found.usable(), found.groups(), task)
+        return []
+    except DataError as error:
+        return [f"This cannot be trained on yet: {error}"]

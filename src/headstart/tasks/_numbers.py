@@ -1,0 +1,138 @@
+"""Labels that are numbers: what of a task needs no tensors, so that data can be looked at without them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from headstart.core import Dataset, Label, TaskWords
+from headstart.errors import DataError, StoreError, unknown_name
+from headstart.tasks import _cells
+
+STRATA = 10
+
+
+T = TypeVar("T", bound="Numbers")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The names of the numbers, and what they are standardised by."""
+
+    names: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    """The units are the user's."""
+    name: str = field(default="regression", init=False)
+    divides: bool = field(default=False, init=False)
+    outputs: int = field(default=0, init=False)
+    """Numbers per example that the head gives: a mean and a log-variance for each."""
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if not count or len(self.centre) != count or len(self.scale) != count or not all(each > 0 for each in self.scale):
+            raise DataError(
+                f"each target needs a name, a centre and a scale above 0, got {self.names}, {self.centre}, {self.scale}."
+            )
+        object.__setattr__(self, "outputs", 2 * count)
+
+    @classmethod
+    def from_data(cls: type[T], dataset: Dataset) -> T:
+        """The task of predicting the numbers that the labels are.
+
+        They are standardised by mean and deviation of all examples that are not given for the last test.
+
+        Raises:
+            DataError: for words, for numbers that are not finite, and for a target that has one value only.
+        """
+        names = dataset.columns or ("value",)
+        rows = []
+        for record in dataset.records:
+            if record.target is not None:
+                numbers = [number_in(cell, record.id, name) for cell, name in zip(listed(record.target), names, strict=True)]
+                rows += [numbers] if record.part != "test" else []
+        table = np.array(rows, np.float64).reshape(-1, len(names))
+        centres, scales = [], []
+        for name, column in zip(names, table.T, strict=True):
+            known = column[~np.isnan(column)]
+            if len(known) < 2 or known.min() == known.max():
+                some = f"is {known[0]:g} in all of them" if len(known) else "is empty in all of them"
+                raise DataError(
+                    f"{dataset.name}: {name} {some} ({len(table):,} examples): there is nothing to learn. Choose another."
+                )
+            centres.append(float(known.mean()))
+            scales.append(float(known.std()))
+        return cls(tuple(names), tuple(centres), tuple(scales))
+
+    @classmethod
+    def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
+        """The task whose `state()` this is."""
+        known = ("name", "names", "centre", "scale")
+        for key in state:
+            if key not in known:
+                raise unknown_name("key", key, known, " in the state of the task regression")
+        lists = [state.get(key) for key in known[1:]]
+        if state.get("name") != "regression" or not all(isinstance(each, list | tuple) for each in lists):
+            raise StoreError(f"this is no state of the task regression: {dict(state)!s:.100}. Restore task.json from a copy.")
+        names, centre, scale = (tuple(each or ()) for each in lists)
+        return cls(tuple(map(str, names)), tuple(map(float, centre)), tuple(map(float, scale)))
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON from which `from_state` makes an equal task."""
+        return {"name": self.name, "names": list(self.names), "centre": list(self.centre), "scale": list(self.scale)}
+
+    @property
+    def words(self) -> TaskWords:
+        """What is predicted."""
+        numbers = f"the number {self.names[0]}" if len(self.names) == 1 else f"{len(self.names)} numbers"
+        units = ", ".join(
+            f"({name} - {centre:.6g}) / {scale:.6g}"
+            for name, centre, scale in zip(self.names, self.centre, self.scale, strict=True)
+        )
+        return TaskWords(
+            learned=numbers,
+            model=f"regression model that predicts {numbers}",
+            item="number",
+            output=f"the mean of each number, then the logarithm of its variance, for {units}",
+            limit="Its interval is that of a Gaussian: where errors have heavier tails, it promises too much.",
+        )
+
+    def counts(self, raw: Sequence[Label]) -> dict[str, int]:
+        """Nothing: numbers have no classes."""
+        return {}
+
+    def strata(self, raw: Sequence[Label]) -> list[str]:
+        """The tenth of all examples that the first number is in, so that all parts have small and large ones."""
+        found = np.array([_cells.number(listed(label)[0]) for label in raw], np.float64)
+        ordered = np.sort(found[np.isfinite(found)])
+        if not len(ordered):
+            return [""] * len(found)
+        edges = np.unique(ordered[np.linspace(0, len(ordered) - 1, STRATA + 1).round().astype(int)[1:-1]])
+        return [f"{place:02d}" for place in np.searchsorted(edges, np.nan_to_num(found), side="right").tolist()]
+
+    def unknown(self, raw: Sequence[Label]) -> list[str]:
+        """Nothing: any number can be predicted."""
+        return []
+
+
+def listed(label: Label) -> Sequence[str]:
+    return (label,) if isinstance(label, str) else label
+
+
+def number_in(cell: str, id: str | None, name: str) -> float:
+    """The number that the cell holds, no number where it is empty."""
+    if _cells.is_unknown(str(cell)):
+        return float("nan")
+    found, where = _cells.number(str(cell)), "" if id is None else f"{id}: "
+    if found is None:
+        raise DataError(
+            f'{where}{name} is "{cell}", which is no number. Write it as 0.5 (with a point, no units); if labels are names, they are '
+            'classes: task="single_label".'
+        )
+    if not math.isfinite(found):
+        raise DataError(
+            f"{where}{name} is {cell}, and only finite numbers can be learned. Take the example out, or leave the cell empty."
+        )
+    return found

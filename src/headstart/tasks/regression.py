@@ -1,0 +1,278 @@
+"""Numbers with their noise: a Gaussian for each target, whose mean and log-variance the head gives in standardised units.
+
+With target y, standardised as (y - centre) / scale, mean m and log-variance s the loss is, in nats per unit of y,
+    1/2 [log 2 pi + s + (y - m)^2 exp(-s)] + log scale.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart import metrics
+from headstart.core import Label, Outputs, Row
+from headstart.errors import BadSetting, DataError
+from headstart.metrics import Measured, Metric, measured, values
+from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._numbers import Numbers, listed, number_in
+
+Rule = Callable[[Outputs, Any], Measured]
+Targets = Float[Tensor, "batch targets"]
+HALF = math.log(2 * math.pi)
+FLATTEST, SHARPEST = 10.0, -16.0
+"""Log-variances beyond these are taken for these: where a noise is driven to zero, the loss must stay a number."""
+Z = measured.Z
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionPrediction:
+    """What is told of one example: each number with its 95 % interval. `error` says why there is none."""
+
+    id: str
+    values: Float[np.ndarray, " targets"] | None
+    deviations: Float[np.ndarray, " targets"] | None = field(repr=False)
+    """Standard deviations, of the noise and of what is not known of the mean together."""
+    names: tuple[str, ...] = field(repr=False)
+    total: float | None = None
+    aleatoric: float | None = None
+    epistemic: float | None = None
+    answer: float | None = None
+    promised: bool | None = None
+    ood: float | None = None
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """ "0.34 ± 0.12", with names where there are several numbers."""
+        if self.values is None or self.deviations is None:
+            return ""
+        told = [in_digits(value, deviation) for value, deviation in zip(self.values, self.deviations, strict=True)]
+        return told[0] if len(told) == 1 else ", ".join(f"{name} {text}" for name, text in zip(self.names, told, strict=True))
+
+    @property
+    def probability(self) -> float | None:
+        """None: a number is not right or wrong."""
+        return None
+
+    @property
+    def value(self) -> Any:
+        """The number, or a number by name where there are several."""
+        return None if self.values is None else self._named(list(map(float, self.values)))
+
+    @property
+    def interval(self) -> Any:
+        """[low, high] of 95 %, or that by name."""
+        if self.values is None or self.deviations is None:
+            return None
+        bounds = np.stack([self.values - Z * self.deviations, self.values + Z * self.deviations], axis=1)
+        return self._named(bounds.tolist())
+
+    def _named(self, each: list[Any]) -> Any:
+        return each[0] if len(each) == 1 else dict(zip(self.names, each, strict=True))
+
+    def row(self) -> Row:
+        """The machine-readable contract of `predict --json`."""
+        known = {name: getattr(self, name) for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood")}
+        return machine_row(self.id, self.error, **known, value=self.value, interval=self.interval)
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.error if self.values is None else self.text})"
+
+
+@dataclass(frozen=True)
+class Regression(Numbers):
+    """The task of predicting one or several numbers; the head gives the mean of each, then the log-variance of each."""
+
+    solver: str = field(default="gaussian", init=False)
+    default_metrics: tuple[str, ...] = field(default=("rmse",), init=False)
+    exact: bool = field(default=False, init=False)
+
+    # -------------------------------------------------------------------------------------------------------- raw labels
+
+    def encode(self, raw: Sequence[Label | None]) -> Targets:
+        """Standardised numbers [batch, targets]; no number where a cell is empty.
+
+        Raises:
+            DataError: for a word, or a number that is not finite.
+        """
+        rows = [[number_in(cell, None, name) for cell, name in zip(self._cells(label), self.names, strict=True)] for label in raw]
+        table = np.array(rows, np.float64).reshape(-1, len(self.names))
+        return torch.from_numpy(((table - np.array(self.centre)) / np.array(self.scale)).astype(np.float32))
+
+    def _cells(self, label: Label | None) -> Sequence[str]:
+        if label is None:
+            raise DataError(
+                "an example has no number, so nothing can be learned or measured from it. Leave it out, or measure it."
+            )
+        cells = listed(label)
+        if len(cells) != len(self.names):
+            raise DataError(
+                f"the model was made for {len(self.names)} numbers ({', '.join(self.names[:6])}), and an example has {len(cells)}. "
+                "Give the same columns in the same order."
+            )
+        return cells
+
+    def decode(self, targets: Targets) -> list[Any]:
+        """The numbers in the user's units: one, or a tuple of several, for each example."""
+        table = self._in_units(np.asarray(targets, np.float64))
+        return [float(row[0]) if len(row) == 1 else tuple(map(float, row)) for row in table]
+
+    def _in_units(self, table: Float[np.ndarray, "batch targets"]) -> Float[np.ndarray, "batch targets"]:
+        return table * np.array(self.scale) + np.array(self.centre)
+
+    def texts(self, targets: Targets) -> list[str]:
+        """The numbers, with names where there are several."""
+        table = self._in_units(np.asarray(targets, np.float64))
+        told = [[f"{value:.4g}" for value in row] for row in table]
+        return [row[0] if len(row) == 1 else ", ".join(map(" ".join, zip(self.names, row, strict=True))) for row in told]
+
+    def widened(self, raw: Sequence[Label]) -> "Regression":
+        """Itself; other columns are told when they are encoded."""
+        self.encode(raw)
+        return self
+
+    def new_rows(self, inputs: Any, targets: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+        """None are ever needed."""
+        return np.empty((0, inputs.shape[1])), np.empty(0)
+
+    def groups(self, targets: Targets) -> None:
+        """None: numbers have no classes."""
+
+    # -------------------------------------------------------------------------------------------------------- likelihood
+
+    def loss(self, outputs: Float[Tensor, "batch outputs"], targets: Targets, smoothing: float = 0.0) -> Float[Tensor, " batch"]:
+        """Negative log-density of all targets of each example together, in nats per unit; what nobody knows counts nothing.
+
+        Raises:
+            BadSetting: for `smoothing`, which is for classes.
+        """
+        if smoothing:
+            raise BadSetting("label_smoothing spreads a label over classes, and numbers have none. Leave it at 0.")
+        mean, spread = _halves(precise(outputs))
+        known = ~torch.isnan(targets)
+        residual = torch.where(known, targets, mean.detach()) - mean
+        scale = torch.tensor(self.scale, dtype=mean.dtype, device=mean.device).log()
+        return ((0.5 * (HALF + spread + residual**2 * torch.exp(-spread)) + scale) * known).sum(1)
+
+    def output_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "batch outputs outputs"]:
+        """Blocks of (mean, log-variance) for each target: [[e^-s, r e^-s], [r e^-s, r^2 e^-s / 2]] with r = y - m."""
+        mean, spread = _halves(precise(outputs))
+        count = mean.shape[1]
+        known = ~torch.isnan(targets)
+        residual = (torch.where(known, targets, mean) - mean) * known
+        inside = ((outputs[:, count:] > SHARPEST) & (outputs[:, count:] < FLATTEST)).to(mean)
+        sharp = torch.exp(-spread) * known
+        found = outputs.new_zeros((len(outputs), 2 * count, 2 * count), dtype=mean.dtype)
+        at = torch.arange(count)
+        found[:, at, at] = sharp
+        found[:, at, count + at] = found[:, count + at, at] = residual * sharp * inside
+        found[:, count + at, count + at] = 0.5 * residual**2 * sharp * inside
+        return found
+
+    def averaged(self, views: Sequence[Outputs]) -> Outputs:
+        """The mean of the means, and of the variances: that views differ is no noise of the target."""
+        if len(views) == 1:
+            return views[0]
+        if not all(map(knows_spread, views)):
+            return Outputs(_averaged([array(view.mean) for view in views]))
+        return Outputs(_averaged([array(view.mean) for view in views]), samples=_averaged([_drawn(view) for view in views]))
+
+    # ---------------------------------------------------------------------------------------------------------- answers
+
+    def said(self, outputs: Outputs) -> tuple[values.Said, Float[np.ndarray, "batch targets"]]:
+        """The Gaussian of each target in the user's units, and the standard deviation of its mean (zero where nothing is known)."""
+        if outputs.samples is not None:
+            mean, spread = _halves(torch.from_numpy(array(outputs.samples)))
+            middle, unsure, noise = mean.mean(0).numpy(), mean.var(0, unbiased=False).numpy(), spread.exp().mean(0).numpy()
+        else:
+            mean, spread = _halves(torch.from_numpy(array(outputs.mean)))
+            middle, noise = mean.numpy(), spread.exp().numpy()
+            unsure = np.zeros_like(middle)
+            if outputs.cov is not None:
+                unsure = np.maximum(np.diagonal(array(outputs.cov), axis1=1, axis2=2)[:, : middle.shape[1]], 0.0)
+        scale = np.array(self.scale)
+        return values.Said(self._in_units(middle), np.sqrt(noise + unsure) * scale), np.sqrt(unsure) * scale
+
+    def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[RegressionPrediction]:
+        """One prediction per example, in order; with one target its standard deviations: of all, of the noise, of the mean."""
+        said, unsure = self.said(outputs)
+        noise = np.sqrt(np.maximum(said.deviation**2 - unsure**2, 0.0))
+        parts = zip(said.mean, said.deviation, noise[:, 0].tolist(), unsure[:, 0].tolist(), strict=True)
+        found = [
+            RegressionPrediction(id, mean, deviation, self.names, float(deviation[0]), aleatoric, epistemic)
+            for id, (mean, deviation, aleatoric, epistemic) in zip(ids, parts, strict=True)
+        ]
+        if knows_spread(outputs) and len(self.names) == 1:
+            return found
+        return [replace(each, total=None, aleatoric=None, epistemic=None) for each in found]
+
+    def failed(self, id: str, message: str) -> RegressionPrediction:
+        """What is told of an input that could not be read."""
+        return RegressionPrediction(id, None, None, self.names, error=message)
+
+    def metrics(self, names: Sequence[str | Callable[[Any, Any], Any]]) -> dict[str, Rule]:
+        """Functions of (Outputs, targets) by metric name; functions of (said, targets), in the user's units, are metrics too."""
+        found = metrics.chosen(names, values.METRICS, values.FASTAI, "said (mean, deviation) [batch, targets]")
+        return {name: self._on_outputs(metric) for name, metric in found.items()}
+
+    def _on_outputs(self, metric: Metric) -> Rule:
+        def rule(outputs: Outputs, targets: Any) -> Measured:
+            table = self._in_units(np.asarray(targets, np.float64))
+            whole = ~np.isnan(table).any(1)
+            said = self.said(outputs)[0]
+            return metric(values.Said(said.mean[whole], said.deviation[whole]), table[whole])
+
+        return rule
+
+    def fitted(self, outputs: Outputs, targets: Targets) -> "Regression":
+        """Itself: there is nothing to choose."""
+        return self
+
+    def by_class(self, outputs: Outputs, targets: Targets) -> dict[str, Measured]:
+        """`rmse.NAME`, `mae.NAME` and `r2.NAME` of each target where there are several."""
+        if len(self.names) == 1:
+            return {}
+        said, table = self.said(outputs)[0], self._in_units(np.asarray(targets, np.float64))
+        found = {}
+        for place, name in enumerate(self.names):
+            known = ~np.isnan(table[:, place])
+            one = values.Said(said.mean[known, place, None], said.deviation[known, place, None])
+            for figure in ("rmse", "mae", "r2"):
+                found[f"{figure}.{name}"] = values.METRICS[figure](one, table[known, place, None])
+        return found
+
+
+def in_digits(value: float, deviation: float) -> str:
+    """ "0.34 ± 0.12": both to the second digit of the deviation."""
+    if not math.isfinite(deviation) or deviation <= 0:
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(deviation)))
+    return f"{value:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _halves(outputs: Float[Tensor, "*batch outputs"]) -> tuple[Float[Tensor, "*batch targets"], Float[Tensor, "*batch targets"]]:
+    """Means and log-variances."""
+    mean, spread = outputs.chunk(2, dim=-1)
+    return mean, spread.clamp(SHARPEST, FLATTEST)
+
+
+def _averaged(views: Sequence[Float[np.ndarray, "*batch outputs"]]) -> Float[Tensor, "*batch outputs"]:
+    halves = [_halves(torch.from_numpy(view)) for view in views]
+    mean = torch.stack([mean for mean, _ in halves]).mean(0)
+    spread = torch.stack([spread.exp() for _, spread in halves]).mean(0).log()
+    return torch.cat([mean, spread], dim=-1)
+
+
+def _drawn(outputs: Outputs) -> Float[np.ndarray, "samples batch outputs"]:
+    """Draws: the samples, or two whose means have the same mean and the same variances."""
+    if outputs.samples is not None:
+        return array(outputs.samples)
+    mean = array(outputs.mean)
+    deviation = np.sqrt(np.maximum(np.diagonal(array(outputs.cov), axis1=1, axis2=2), 0.0))
+    deviation[:, deviation.shape[1] // 2 :] = 0.0
+    return np.stack([mean - deviation, mean + deviation])

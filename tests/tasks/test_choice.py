@@ -1,0 +1,127 @@
+"""Which task labels ask for, what they are told when they fit none, and a task from outside the package."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import headstart as hs
+from headstart import plugins
+from headstart.core import Record
+from headstart.data.sources import from_arrays
+from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.learner.facade import Learner
+from headstart.tasks import _choice as tasks
+from headstart.tasks.single_label import SingleLabel
+
+
+def table(labels: Sequence[Any], columns: Sequence[str] = ("label",)) -> hs.Dataset:
+    return hs.Dataset(
+        "t", tuple(Record(str(place), place, label) for place, label in enumerate(labels)), None, columns=tuple(columns)
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "name", "reason"),
+    [
+        (["cat", "dog"] * 5, ["label"], "single_label", None),
+        (["0", "1"] * 5, ["label"], "single_label", "whole numbers"),
+        (["0.1", "0.35", "0.8", "0.2"], ["label"], "regression", "predicted"),
+        ([str(number) for number in range(40)], ["age"], "regression", "age holds numbers"),
+        (["cat;dog", "cat", "dog;bird", "cat;bird", "dog", "cat;dog", "bird"] * 3, ["label"], "multi_label", '";"'),
+        (["New York", "Los Angeles", "San Diego"] * 9, ["label"], "single_label", None),
+        (["cat dog", "cat", "dog bird", "cat bird", "dog", "bird"] * 4, ["label"], "multi_label", "spaces"),
+        ([("1", "0"), ("0", ""), ("1", "1")], ["a", "b"], "multi_label", "yes or no"),
+        ([("1.5", "0"), ("0", ""), ("1", "1")], ["a", "b"], "regression", "hold numbers"),
+        ([("x", "y"), ("y",), ("x",)], [], "multi_label", None),
+        (["1.5", "2.5"] * 4, [], "single_label", None),  # names of folders
+    ],
+)
+def test_labels_tell_the_task(labels: Sequence[Any], columns: Sequence[str], name: str, reason: str | None) -> None:
+    task, told = tasks.choose(table(labels, columns))
+    assert task.name == name
+    assert (told is None) == (reason is None) and (reason or "") in (told or "")
+    reader, again = tasks.read(table(labels, columns))
+    assert again == told and reader.counts(labels) == task.counts(labels) and reader.strata(labels) == task.strata(labels)
+    assert reader.words == task.words and reader.divides == task.divides
+
+
+@pytest.mark.parametrize(
+    ("labels", "columns", "name", "words"),
+    [
+        (["0.5", "many"], ["size"], "regression", '1: size is "many", which is no number.*single_label'),
+        (["0.5", "inf"], ["size"], "regression", "1: size is inf, and only finite"),
+        (["0.5", "0.5", "0.5"], ["size"], "regression", "size is 0.5 in all of them.*nothing to learn"),
+        (["", ""], ["size"], "regression", "is empty in all of them"),
+        ([("1", "0"), ("maybe", "0")], ["a", "b"], "multi_label", "1 has \"maybe\" in the label column a.*label_column='a'"),
+        ([("1", "0"), ("0", "1")], ["a", "b"], "single_label", "2 label columns.*multi_label"),
+        (["cat", "cat"], ["label"], "single_label", "at least two"),
+        ([], ["label"], "multi_label", "no label to learn"),
+    ],
+)
+def test_labels_that_do_not_fit_are_a_lesson(labels: Sequence[Any], columns: Sequence[str], name: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        tasks.choose(table(labels, columns), name)
+
+
+def test_a_misspelt_task_gets_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r'Did you mean "regression"\?'):
+        tasks.choose(table(["1", "2"]), "regresion")
+
+
+def test_a_model_of_another_task_is_a_start_through_its_backbone(make_shapes: Callable[..., Path]) -> None:
+    done = Learner(hs.image_folder(make_shapes(10)), backbone="tiny").fine_tune(0)
+    images = [np.full((32, 32, 3), 20 * number, np.uint8) for number in range(12)]
+    numbers = from_arrays(images, [0.1 * number for number in range(12)])
+    with pytest.raises(BadSetting, match=r'a model for single_label.*backbone="'):
+        Learner(numbers, from_run=done.run.path, task="regression")
+    chained = Learner(numbers, backbone=done.run.path).fine_tune(0)
+    assert chained.task.name == "regression" and np.isfinite(chained.history[0]["valid_loss"])
+    assert "value" in chained.predict(images[3]).row()
+
+
+@dataclass(frozen=True)
+class Ordinal(SingleLabel):
+    """Classes with an order, and a metric that knows it: a task in a few lines, as another package would bring it."""
+
+    name: str = field(default="ordinal", init=False)
+
+    @classmethod
+    def from_state(cls, state: Any) -> "Ordinal":
+        return cls(tuple(state["classes"]))
+
+    def metrics(self, names: Sequence[Any]) -> dict[str, Any]:
+        found = super().metrics([name for name in names if name != "distance"])
+        return found | ({"distance": self._distance} if "distance" in names else {})
+
+    def _distance(self, outputs: hs.core.Outputs, targets: Any) -> Any:
+        from headstart.metrics.measured import average
+
+        return average((outputs.mean.argmax(1) - torch.as_tensor(targets)).abs().double().numpy(), 0.0)
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_a_task_from_another_package_trains_predicts_and_evaluates(
+    make_shapes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("ordinal", "outside", "headstart.tasks")
+    outside = ModuleType("outside")
+    outside.Ordinal = Ordinal  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: outside)
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group, name="ordinal": [point] if (group, name) == ("headstart.tasks", "ordinal") else []
+    )
+    data = hs.image_folder(make_shapes(12))
+    learn = Learner(data, backbone="tiny", task="ordinal", metrics=["distance"]).fine_tune(1)
+    assert isinstance(learn.task, Ordinal) and "distance" in learn.history[-1] and "distance" in learn.evaluate()
+    loaded = hs.load(learn.run.path)
+    assert isinstance(loaded.task, Ordinal)
+    image = str(Path(str(data.records[0].source)))
+    assert loaded.predict(image).row() == learn.predict(image).row()
+    assert "ordinal" in plugins.names("tasks")

@@ -1,0 +1,140 @@
+"""The solvers of labels and numbers against scikit-learn and slow twins of their evidence."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+from sklearn.linear_model import BayesianRidge, LogisticRegression
+
+from headstart import plugins
+from headstart.errors import BadSetting
+from headstart.train.head_solve import Linear, rotated
+from headstart.train.solvers import bernoulli, gaussian
+
+
+def problem(n: int, features: int, seed: int = 0, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    rows = draw.normal(size=(n, features)) + draw.normal(size=features)
+    return rows, rows @ draw.normal(size=features) / np.sqrt(features) + 3.0 + noise * draw.normal(size=n)
+
+
+def came_with(outputs: int, features: int) -> Linear:
+    draw = np.random.default_rng(7)
+    return Linear(draw.normal(size=(outputs, features)), draw.normal(size=outputs))
+
+
+@pytest.mark.parametrize(("n", "features"), [(60, 5), (200, 30), (25, 40)])
+def test_at_the_same_precisions_the_mode_is_that_of_bayesian_ridge(n: int, features: int) -> None:
+    rows, target = problem(n, features)
+    oracle = BayesianRidge(tol=1e-12, max_iter=10_000).fit(rows, target)
+    turned = rotated(rows)
+    # ours is alpha / beta in units of the common spread of the features
+    rho = oracle.lambda_ / oracle.alpha_ * turned.scale**-2
+    found = gaussian.Regression(turned, target, rho)
+    weight = turned.basis @ found.theta / turned.scale
+    assert np.abs(weight - oracle.coef_).max() < 1e-6
+    assert found.centre - turned.mean @ weight == pytest.approx(oracle.intercept_, abs=1e-6)
+
+
+def slow_evidence(rows: np.ndarray, target: np.ndarray, alpha: float, beta: float) -> float:
+    """log of the integral over weights and bias: the density of the numbers with their mean projected out."""
+    n = len(target)
+    project = np.linalg.svd(np.ones((1, n)))[2][1:]
+    spread = project @ (rows @ rows.T / alpha + np.eye(n) / beta) @ project.T
+    left = project @ target
+    determinant = np.linalg.slogdet(2 * np.pi * spread)[1]
+    return float(-0.5 * determinant - 0.5 * left @ np.linalg.solve(spread, left) - 0.5 * np.log(n))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_prior_and_noise_maximise_the_evidence(seed: int) -> None:
+    rows, target = problem(40, 8, seed)
+    turned = rotated(rows)
+    found = gaussian.regression(turned, target)
+    standard = (rows - rows.mean(0)) / turned.scale
+    assert found.log_evidence == pytest.approx(slow_evidence(standard, target, found.precision, 1 / found.variance), abs=1e-6)
+    best = optimize.minimize(
+        lambda logs: -slow_evidence(standard, target, *np.exp(logs)), [0.0, 0.0], method="Nelder-Mead", options={"fatol": 1e-10}
+    )
+    assert found.log_evidence == pytest.approx(-best.fun, abs=1e-4)
+
+
+def test_the_head_gives_means_then_noises_and_says_what_it_lost() -> None:
+    rows, first = problem(300, 6, noise=0.5)
+    _, second = problem(300, 6, seed=3, noise=0.1)
+    targets = np.column_stack([first, np.random.default_rng(1).permutation(second)])
+    head = gaussian.solve(rows, targets, came_with(4, 6))
+    assert head.weight.shape == (4, 6) and (head.weight[2:] == 0).all()
+    assert np.exp(head.bias[2:]) == pytest.approx([0.25, np.var(second)], rel=0.25)
+    mean = rows @ head.weight[:2].T + head.bias[:2]
+    variance = np.exp(head.bias[2:])
+    losses = 0.5 * (np.log(2 * np.pi * variance) + (targets - mean) ** 2 / variance)
+    assert head.train_loss == pytest.approx(losses.sum(1).mean())
+    assert np.abs(head.weight[1]).max() < 0.1 * np.abs(head.weight[0]).max()  # nothing to learn from shuffled numbers
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 1000))
+def test_units_change_nothing_but_units(scale: float, shift: float, seed: int) -> None:
+    rows, target = problem(50, 4, seed)
+    plain = gaussian.solve(rows, target[:, None], came_with(2, 4))
+    other = gaussian.solve(rows, scale * target[:, None] + shift, came_with(2, 4))
+    assert other.weight[0] == pytest.approx(scale * plain.weight[0], rel=1e-3, abs=1e-4 * scale)
+    assert other.bias[1] - 2 * np.log(scale) == pytest.approx(plain.bias[1], abs=1e-3)
+
+
+def test_examples_of_which_a_number_is_not_known_are_left_out_for_it_alone() -> None:
+    rows, target = problem(80, 5)
+    both = np.column_stack([target, target])
+    both[50:, 1] = np.nan
+    head = gaussian.solve(rows, both, came_with(4, 5))
+    part = gaussian.solve(rows[:50], target[:50, None], came_with(2, 5))
+    assert head.weight[1] == pytest.approx(part.weight[0]) and head.bias[3] == pytest.approx(part.bias[1])
+    assert np.isfinite(head.train_loss)
+    both[:, 1] = np.nan
+    kept = came_with(4, 5)
+    unknown = gaussian.solve(rows, both, kept)
+    assert (unknown.weight[[1, 3]] == kept.weight[[1, 3]]).all()
+
+
+def test_a_number_without_error_stays_finite() -> None:
+    rows, _ = problem(30, 60)
+    head = gaussian.solve(rows, rows[:, :1], came_with(2, 60))
+    assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all() and np.isfinite(head.train_loss)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_are_logistic_regressions_of_their_own(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    rows = draw.normal(size=(150, 6))
+    targets = (rows @ draw.normal(size=(6, 3)) + draw.logistic(size=(150, 3)) > 0).astype(float)
+    head = bernoulli.solve(rows, targets, came_with(3, 6))
+    spread = rotated(rows).scale
+    for label in range(3):
+        alone = bernoulli.solve(rows, targets[:, label, None], came_with(1, 6))
+        assert head.weight[label] == pytest.approx(alone.weight[0], abs=1e-8)
+        oracle = LogisticRegression(C=1 / alone.precision, tol=1e-10, max_iter=20_000).fit(rows / spread, targets[:, label])
+        assert alone.weight[0] * spread == pytest.approx(oracle.coef_[0], abs=2e-3)
+        assert alone.bias[0] == pytest.approx(oracle.intercept_[0], abs=2e-3)
+    logits = rows @ head.weight.T + head.bias
+    losses = np.logaddexp(0, logits) - targets * logits
+    assert head.train_loss == pytest.approx(losses.sum(1).mean())
+
+
+def test_labels_that_all_have_or_nobody_knows() -> None:
+    rows, _ = problem(40, 4)
+    targets = np.column_stack([np.ones(40), np.zeros(40), np.full(40, np.nan), np.arange(40) % 2])
+    targets[30:, 3] = np.nan
+    kept = came_with(4, 4)
+    head = bernoulli.solve(rows, targets, kept)
+    assert (head.weight[:2] == 0).all() and head.bias[:2] == pytest.approx([np.log(81), -np.log(81)])
+    assert (head.weight[2] == kept.weight[2]).all()
+    part = bernoulli.solve(rows[:30], targets[:30, 3, None], came_with(1, 4))
+    assert head.weight[3] == pytest.approx(part.weight[0]) and np.isfinite(head.train_loss)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
+def test_weights_by_class_are_refused_where_there_are_no_classes(name: str) -> None:
+    with pytest.raises(BadSetting, match="balance"):
+        plugins.find("train.solvers", name).solve(np.ones((3, 2)), np.ones((3, 1)), came_with(2, 2), weights=np.ones(3))
