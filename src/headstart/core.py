@@ -451,6 +451,10 @@ class Task(Protocol):
     @property
     def words(self) -> "TaskWords": ...
 
+    def accept(self, settings: "Settings") -> None:
+        """Raises `BadSetting` for settings that mean nothing for it, before anything is read."""
+        ...
+
     def encode(self, raw: Sequence[Any]) -> Any:
         """Raw labels as a tensor of targets, one per example."""
         ...

@@ -70,6 +70,26 @@ def test_labels_that_do_not_fit_are_a_lesson(labels: Sequence[Any], columns: Seq
         tasks.choose(table(labels, columns), name)
 
 
+@pytest.mark.parametrize(
+    ("labels", "wrong", "words"),
+    [
+        ([0.1, 0.5, 0.7, 0.9], {"label_smoothing": 0.1}, "label_smoothing spreads"),
+        ([0.1, 0.5, 0.7, 0.9], {"balance": "weights"}, "numbers have none"),
+        ([["a"], ["b"], ["a", "b"], ["b"]], {"balance": "sample"}, "any number of labels"),
+        ([0.1, 0.5, 0.7, 0.9], {"metrics": "error_rate"}, "There are: coverage, crps, mae, nll, r2, rmse"),
+        ([0.1, 0.5, 0.7, 0.9], {"monitor": "mae"}, "monitor must be a column of the table"),
+    ],
+)
+def test_settings_that_mean_nothing_for_a_task_are_refused_before_anything_is_read(
+    labels: list[Any], wrong: dict[str, Any], words: str
+) -> None:
+    data = from_arrays([np.zeros((32, 32, 3), np.uint8)] * len(labels), labels)
+    with pytest.raises((BadSetting, UnknownName), match=words):
+        Learner(data, backbone="tiny", **wrong)
+    with pytest.raises((BadSetting, UnknownName), match=words):
+        Learner(data, backbone="tiny").fine_tune(1, **wrong)
+
+
 def test_a_misspelt_task_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r'Did you mean "regression"\?'):
         tasks.choose(table(["1", "2"]), "regresion")

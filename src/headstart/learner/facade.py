@@ -87,6 +87,7 @@ class Learner:
         measured, names = metric_names(asked)
         learned.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
         settings = changed(settings, {"metrics": names})
+        learned.accept(settings)
         self._session = Session(dataset, settings, learned, measured, module, start, run, started)
         self._observer = observer
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from headstart.core import Dataset, TaskWords
+from headstart.core import Dataset, Settings, TaskWords
 from headstart.errors import DataError, StoreError, unknown_name
 
 T = TypeVar("T", bound="ClassNames")
@@ -72,6 +72,9 @@ class ClassNames:
             limit=f"It always answers with one of its {self.outputs} classes, also for an image that shows none of them.",
             tag="image-classification",
         )
+
+    def accept(self, settings: Settings) -> None:
+        """Everything."""
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]:
         """Examples of each class, also of those that have none."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from headstart.core import Dataset, Label, TaskWords
-from headstart.errors import DataError, StoreError, unknown_name
+from headstart.core import Dataset, Label, Settings, TaskWords
+from headstart.errors import BadSetting, DataError, StoreError, unknown_name
 from headstart.tasks import _cells
 
 T = TypeVar("T", bound="LabelNames")
@@ -80,6 +80,17 @@ class LabelNames:
             limit="It judges each label by itself: that two labels exclude each other, or go together, it does not know.",
             tag="image-classification",
         )
+
+    def accept(self, settings: Settings) -> None:
+        """Everything but weights by class.
+
+        Raises:
+            BadSetting: for `balance`.
+        """
+        if settings.balance != "none":
+            raise BadSetting(
+                "balance evens out the sizes of classes, and here an image has any number of labels. Leave it at none."
+            )
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         """Examples that have each label, also of labels that none has; a cell that is no flag counts for nothing."""

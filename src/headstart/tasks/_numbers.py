@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from headstart.core import Dataset, Label, TaskWords
-from headstart.errors import DataError, StoreError, unknown_name
+from headstart.core import Dataset, Label, Settings, TaskWords
+from headstart.errors import BadSetting, DataError, StoreError, unknown_name
 from headstart.tasks import _cells
 
 STRATA = 10
@@ -98,6 +98,17 @@ class Numbers:
             output=f"the mean of each number, then the logarithm of its variance, for {units}",
             limit="Its interval is that of a Gaussian: where errors have heavier tails, it promises too much.",
         )
+
+    def accept(self, settings: Settings) -> None:
+        """Everything but what is for classes.
+
+        Raises:
+            BadSetting: for `label_smoothing` and `balance`.
+        """
+        if settings.label_smoothing:
+            raise BadSetting("label_smoothing spreads a label over classes, and numbers have none. Leave it at 0.")
+        if settings.balance != "none":
+            raise BadSetting("balance evens out the sizes of classes, and numbers have none. Leave it at none.")
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         """Nothing: numbers have no classes."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from headstart import metrics
 from headstart.core import Label, Outputs, Row
-from headstart.errors import BadSetting, DataError
+from headstart.errors import DataError
 from headstart.metrics import Measured, Metric, measured, values
 from headstart.tasks._arrays import array, knows_spread, machine_row, precise
 from headstart.tasks._numbers import Numbers, listed, number_in
@@ -148,11 +148,8 @@ class Regression(Numbers):
     def loss(self, outputs: Float[Tensor, "batch outputs"], targets: Targets, smoothing: float = 0.0) -> Float[Tensor, " batch"]:
         """Negative log-density of all targets of each example together, in nats per unit; what nobody knows counts nothing.
 
-        Raises:
-            BadSetting: for `smoothing`, which is for classes.
+        `smoothing` is for classes; `accept` refuses it.
         """
-        if smoothing:
-            raise BadSetting("label_smoothing spreads a label over classes, and numbers have none. Leave it at 0.")
         mean, spread = _halves(precise(outputs))
         known = ~torch.isnan(targets)
         residual = torch.where(known, targets, mean.detach()) - mean
