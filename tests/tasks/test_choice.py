@@ -90,6 +90,14 @@ def test_settings_that_mean_nothing_for_a_task_are_refused_before_anything_is_re
         Learner(data, backbone="tiny").fine_tune(1, **wrong)
 
 
+def test_numbers_come_back_as_they_were_written() -> None:
+    raw = ["0.0", "0.3333333", "0.6666667", "1.0", "123.25"]
+    task, _ = tasks.choose(table(raw), "regression")
+    assert task.texts(task.encode(raw)) == ["0", "0.3333", "0.6667", "1", "123.2"]
+    assert task.decode(task.encode(raw)) == pytest.approx(list(map(float, raw)), abs=1e-3)
+    assert task.decode(task.encode(["0.0"])) == [0.0]
+
+
 def test_a_misspelt_task_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r'Did you mean "regression"\?'):
         tasks.choose(table(["1", "2"]), "regresion")

@@ -119,16 +119,21 @@ class Regression(Numbers):
 
     def decode(self, targets: Targets) -> list[Any]:
         """The numbers in the user's units: one, or a tuple of several, for each example."""
-        table = self._in_units(np.asarray(targets, np.float64))
+        table = self._truths(targets)
         return [float(row[0]) if len(row) == 1 else tuple(map(float, row)) for row in table]
+
+    def _truths(self, targets: Targets) -> Float[np.ndarray, "batch targets"]:
+        """The targets in the user's units, without the digits that float32 has added."""
+        digits = [5 - math.floor(math.log10(scale)) for scale in self.scale]
+        table = self._in_units(np.asarray(targets, np.float64))
+        return np.stack([np.round(column, place) for column, place in zip(table.T, digits, strict=True)], axis=1)
 
     def _in_units(self, table: Float[np.ndarray, "batch targets"]) -> Float[np.ndarray, "batch targets"]:
         return table * np.array(self.scale) + np.array(self.centre)
 
     def texts(self, targets: Targets) -> list[str]:
         """The numbers, with names where there are several."""
-        table = self._in_units(np.asarray(targets, np.float64))
-        told = [[f"{value:.4g}" for value in row] for row in table]
+        told = [[f"{value:.4g}" for value in row] for row in self._truths(targets)]
         return [row[0] if len(row) == 1 else ", ".join(map(" ".join, zip(self.names, row, strict=True))) for row in told]
 
     def widened(self, raw: Sequence[Label]) -> "Regression":
