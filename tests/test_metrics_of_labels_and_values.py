@@ -89,7 +89,7 @@ def test_thresholds_maximise_f1_and_are_drawn_half_way() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_numbers_are_measured_as_scikit_learn_does(count: int) -> None:
     draw = np.random.default_rng(count)
-    targets = draw.normal(size=(150, count)) * [1, 10, 100][:count]
+    targets = draw.normal(size=(60, count)) * [1, 10, 100][:count]
     said = Said(targets + draw.normal(size=targets.shape), draw.uniform(0.5, 2, targets.shape))
     wanted = {
         "rmse": oracle.root_mean_squared_error(targets, said.mean),
@@ -113,6 +113,7 @@ def _crps(truth: float, mean: float, deviation: float) -> float:
     return below + integrate.quad(lambda y: stats.norm.sf(y, mean, deviation) ** 2, truth, ends[1])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rmse", "mae", "r2", "crps", "coverage"])
 def test_intervals_of_numbers_hold_the_truth_about_as_often_as_they_say(name: str) -> None:
     def sample(n: int, seed: int) -> tuple[Said, np.ndarray]:

@@ -191,7 +191,7 @@ def weights(learn: hs.Learner) -> dict[str, torch.Tensor]:
 
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("head", ["solve", "train"])
+@pytest.mark.parametrize("head", ["solve", pytest.param("train", marks=pytest.mark.slow)])
 def test_a_whole_training(name: str, head: str, tmp_path: Path) -> None:
     """Both heads, more, save and load; and a resumption, which ends with the same weights."""
     settings: dict[str, Any] = {"batch_size": 7, "keep": "last", "head": head, "checkpoint_seconds": 0.0}
