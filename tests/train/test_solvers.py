@@ -31,7 +31,7 @@ def test_at_the_same_precisions_the_mode_is_that_of_bayesian_ridge(n: int, featu
     turned = rotated(rows)
     # ours is alpha / beta in units of the common spread of the features
     rho = oracle.lambda_ / oracle.alpha_ * turned.scale**-2
-    found = gaussian.Regression(turned, target, rho)
+    found = gaussian.OneTarget(turned, target, rho)
     weight = turned.basis @ found.theta / turned.scale
     assert np.abs(weight - oracle.coef_).max() < 1e-6
     assert found.centre - turned.mean @ weight == pytest.approx(oracle.intercept_, abs=1e-6)
@@ -51,7 +51,7 @@ def slow_evidence(rows: np.ndarray, target: np.ndarray, alpha: float, beta: floa
 def test_prior_and_noise_maximise_the_evidence(seed: int) -> None:
     rows, target = problem(40, 8, seed)
     turned = rotated(rows)
-    found = gaussian.regression(turned, target)
+    found = gaussian.OneTarget(turned, target)
     standard = (rows - rows.mean(0)) / turned.scale
     assert found.log_evidence == pytest.approx(slow_evidence(standard, target, found.precision, 1 / found.variance), abs=1e-6)
     best = optimize.minimize(
@@ -60,17 +60,13 @@ def test_prior_and_noise_maximise_the_evidence(seed: int) -> None:
     assert found.log_evidence == pytest.approx(-best.fun, abs=1e-4)
 
 
-def test_the_head_gives_means_then_noises_and_says_what_it_lost() -> None:
+def test_the_head_gives_means_then_noises() -> None:
     rows, first = problem(300, 6, noise=0.5)
     _, second = problem(300, 6, seed=3, noise=0.1)
     targets = np.column_stack([first, np.random.default_rng(1).permutation(second)])
     head = gaussian.solve(rows, targets, came_with(4, 6))
     assert head.weight.shape == (4, 6) and (head.weight[2:] == 0).all()
     assert np.exp(head.bias[2:]) == pytest.approx([0.25, np.var(second)], rel=0.25)
-    mean = rows @ head.weight[:2].T + head.bias[:2]
-    variance = np.exp(head.bias[2:])
-    losses = 0.5 * (np.log(2 * np.pi * variance) + (targets - mean) ** 2 / variance)
-    assert head.train_loss == pytest.approx(losses.sum(1).mean())
     assert np.abs(head.weight[1]).max() < 0.1 * np.abs(head.weight[0]).max()  # nothing to learn from shuffled numbers
 
 
@@ -91,7 +87,7 @@ def test_examples_of_which_a_number_is_not_known_are_left_out_for_it_alone() -> 
     head = gaussian.solve(rows, both, came_with(4, 5))
     part = gaussian.solve(rows[:50], target[:50, None], came_with(2, 5))
     assert head.weight[1] == pytest.approx(part.weight[0]) and head.bias[3] == pytest.approx(part.bias[1])
-    assert np.isfinite(head.train_loss)
+    assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
     both[:, 1] = np.nan
     kept = came_with(4, 5)
     unknown = gaussian.solve(rows, both, kept)
@@ -101,7 +97,7 @@ def test_examples_of_which_a_number_is_not_known_are_left_out_for_it_alone() -> 
 def test_a_number_without_error_stays_finite() -> None:
     rows, _ = problem(30, 60)
     head = gaussian.solve(rows, rows[:, :1], came_with(2, 60))
-    assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all() and np.isfinite(head.train_loss)
+    assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -117,9 +113,6 @@ def test_labels_are_logistic_regressions_of_their_own(seed: int) -> None:
         oracle = LogisticRegression(C=1 / alone.precision, tol=1e-10, max_iter=20_000).fit(rows / spread, targets[:, label])
         assert alone.weight[0] * spread == pytest.approx(oracle.coef_[0], abs=2e-3)
         assert alone.bias[0] == pytest.approx(oracle.intercept_[0], abs=2e-3)
-    logits = rows @ head.weight.T + head.bias
-    losses = np.logaddexp(0, logits) - targets * logits
-    assert head.train_loss == pytest.approx(losses.sum(1).mean())
 
 
 def test_labels_that_all_have_or_nobody_knows() -> None:
@@ -131,7 +124,7 @@ def test_labels_that_all_have_or_nobody_knows() -> None:
     assert (head.weight[:2] == 0).all() and head.bias[:2] == pytest.approx([np.log(81), -np.log(81)])
     assert (head.weight[2] == kept.weight[2]).all()
     part = bernoulli.solve(rows[:30], targets[:30, 3, None], came_with(1, 4))
-    assert head.weight[3] == pytest.approx(part.weight[0]) and np.isfinite(head.train_loss)
+    assert head.weight[3] == pytest.approx(part.weight[0]) and np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian"])

@@ -38,19 +38,12 @@ TaskName = Annotated[
     str | None,
     typer.Option(
         "--task",
-        metavar="single_label|multi_label|regression",
-        help="What the labels are for.",
+        metavar="NAME",
+        help="What the labels are for: single_label, regression, ... (a file in tasks/, or of another package).",
         rich_help_panel=DATA,
         show_default="the labels tell",
     ),
 ]
-
-
-def listed(values: list[str] | None) -> tuple[str, ...]:
-    """Names given one by one, or several with commas between them."""
-    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
-
-
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: JSON lines on stdout, words on stderr.")]
 Tta = Annotated[
     int,
@@ -58,3 +51,8 @@ Tta = Annotated[
         "--tta", metavar="N", min=1, help="Look at N views of each image (mirrored, moved) and average. N times as slow."
     ),
 ]
+
+
+def listed(values: list[str] | None) -> tuple[str, ...]:
+    """Names given one by one, or several with commas between them."""
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())

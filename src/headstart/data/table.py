@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.core import Label, Part, Record
+from headstart.data._cells import NO, YES, is_flag
 from headstart.data._csv import Grid, read_grid
 from headstart.data._finder import Finder, identifier_of, is_url
 from headstart.data._layout import part_of
@@ -28,8 +29,6 @@ _IS_PART: dict[str, Part] = {
     "valid": "valid",
     "is_test": "test",
 }
-_YES = frozenset({"true", "1", "1.0", "yes", "y", "t"})
-_NO = frozenset({"false", "0", "0.0", "no", "n", "f"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +159,8 @@ def _says_yes_or_no(grid: Grid) -> Callable[[int], bool]:
     """Whether a column says of every image that it has a label, or has it not: one label among several."""
 
     def says(at: int) -> bool:
-        cells = {cell.strip().casefold() for cell in grid.column(at) if cell.strip()}
-        return bool(cells) and cells <= _YES | _NO
+        cells = list(filter(str.strip, grid.column(at)))
+        return bool(cells) and all(map(is_flag, cells))
 
     return says
 
@@ -176,7 +175,7 @@ def _divides(grid: Grid, at: int) -> bool:
     name = grid.columns[at].casefold()
     if name.startswith("is_") and name in _IS_PART:
         return any(grid.column(at))
-    flags = _YES | _NO if name in _IS_PART else frozenset()
+    flags = YES | NO if name in _IS_PART else frozenset()
     return (name in _PART or name in _IS_PART) and any(part_of(cell) or cell.casefold() in flags for cell in grid.column(at))
 
 
@@ -228,9 +227,9 @@ def _part(grid: Grid, cells: Sequence[tuple[str, str]], line: int) -> Part | Non
     part: Part | None = None
     for column, text in cells:
         flag = _IS_PART.get(column.casefold())
-        if flag and text.casefold() in _YES:
+        if flag and text.casefold() in YES:
             return flag
-        if flag and text.casefold() in _NO:
+        if flag and text.casefold() in NO:
             part = part or ("train" if flag == "valid" else None)
         elif (named := part_of(text)) is not None:
             part = named

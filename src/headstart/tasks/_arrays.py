@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headstart.core import Outputs
+from headstart.core import Outputs, Row
 
 
 def precise(outputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -25,8 +25,9 @@ def knows_spread(outputs: Outputs) -> bool:
     return outputs.cov is not None or outputs.samples is not None
 
 
-def machine_row(id: str, error: str | None, **fields: Any) -> dict[str, Any]:
-    """The fields that `predict --json` has for every task, those of the task after them; None what nothing has filled."""
-    known = dict.fromkeys(("answer", "promised", "total", "aleatoric", "epistemic", "ood"))
-    named = {name: fields.pop(name) for name in known if name in fields}
-    return {"id": id, **known, **named, "error": error, **fields}
+OF_EVERY_TASK = ("id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error")
+
+
+def machine_row(prediction: Any, **own: Any) -> Row:
+    """The fields that `predict --json` has for every task, then those of the task itself."""
+    return {name: getattr(prediction, name) for name in OF_EVERY_TASK} | own

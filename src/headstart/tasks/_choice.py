@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from headstart import plugins
 from headstart.core import Dataset, Task, TaskWords
-from headstart.tasks import _cells
+from headstart.data import _cells
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._label_names import LabelNames
 from headstart.tasks._numbers import Numbers

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from headstart.core import Dataset, Settings, TaskWords
-from headstart.errors import DataError, StoreError, unknown_name
+from headstart.errors import DataError
+from headstart.tasks._states import require_different, require_state
 
 T = TypeVar("T", bound="ClassNames")
 
@@ -24,8 +25,7 @@ class ClassNames:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise DataError(f"to tell classes apart takes at least two, got {list(self.classes)}. Add images of another class.")
-        if repeated := [name for name, count in Counter(self.classes).items() if count > 1]:
-            raise DataError(f"class names must differ, got {', '.join(map(repr, repeated))} more than once.")
+        require_different(self.classes, "class")
         object.__setattr__(self, "outputs", len(self.classes))
 
     @classmethod
@@ -45,11 +45,7 @@ class ClassNames:
     @classmethod
     def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
         """The task whose `state()` this is."""
-        for key in state:
-            if key not in {"name", "classes"}:
-                raise unknown_name("key", key, ("name", "classes"), " in the state of the task single_label")
-        if state.get("name") != "single_label" or not isinstance(state.get("classes"), list | tuple):
-            raise StoreError(f"this is no state of the task single_label: {dict(state)!s:.100}. Restore task.json from a copy.")
+        require_state(state, "single_label", ("classes",))
         return cls(tuple(map(str, state["classes"])))
 
     def state(self) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from headstart.core import Dataset, Label, Settings, TaskWords
-from headstart.errors import BadSetting, DataError, StoreError, unknown_name
-from headstart.tasks import _cells
+from headstart.data import _cells
+from headstart.errors import BadSetting, DataError
+from headstart.tasks._states import require_different, require_state
 
 T = TypeVar("T", bound="LabelNames")
 
@@ -32,8 +33,7 @@ class LabelNames:
     def __post_init__(self) -> None:
         if not self.names:
             raise DataError("there is no label to learn. Give examples with labels.")
-        if repeated := [name for name, count in Counter(self.names).items() if count > 1]:
-            raise DataError(f"label names must differ, got {', '.join(map(repr, repeated))} more than once.")
+        require_different(self.names, "label")
         if self.thresholds and len(self.thresholds) != len(self.names):
             raise DataError(f"there are {len(self.names)} labels but {len(self.thresholds)} thresholds. Give one for each.")
         object.__setattr__(self, "outputs", len(self.names))
@@ -55,12 +55,7 @@ class LabelNames:
     @classmethod
     def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
         """The task whose `state()` this is."""
-        known = ("name", "names", "cells", "separator", "thresholds")
-        for key in state:
-            if key not in known:
-                raise unknown_name("key", key, known, " in the state of the task multi_label")
-        if state.get("name") != "multi_label" or not isinstance(state.get("names"), list | tuple):
-            raise StoreError(f"this is no state of the task multi_label: {dict(state)!s:.100}. Restore task.json from a copy.")
+        require_state(state, "multi_label", ("names",), ("cells", "separator", "thresholds"))
         thresholds = tuple(map(float, state.get("thresholds", ())))
         return cls(tuple(map(str, state["names"])), bool(state.get("cells")), state.get("separator"), thresholds)
 

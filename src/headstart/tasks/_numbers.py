@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from headstart.core import Dataset, Label, Settings, TaskWords
-from headstart.errors import BadSetting, DataError, StoreError, unknown_name
-from headstart.tasks import _cells
+from headstart.data import _cells
+from headstart.errors import BadSetting, DataError
+from headstart.tasks._states import require_state
 
 STRATA = 10
 
@@ -69,15 +70,9 @@ class Numbers:
     @classmethod
     def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
         """The task whose `state()` this is."""
-        known = ("name", "names", "centre", "scale")
-        for key in state:
-            if key not in known:
-                raise unknown_name("key", key, known, " in the state of the task regression")
-        lists = [state.get(key) for key in known[1:]]
-        if state.get("name") != "regression" or not all(isinstance(each, list | tuple) for each in lists):
-            raise StoreError(f"this is no state of the task regression: {dict(state)!s:.100}. Restore task.json from a copy.")
-        names, centre, scale = (tuple(each or ()) for each in lists)
-        return cls(tuple(map(str, names)), tuple(map(float, centre)), tuple(map(float, scale)))
+        require_state(state, "regression", ("names", "centre", "scale"))
+        centre, scale = (tuple(map(float, state[key])) for key in ("centre", "scale"))
+        return cls(tuple(map(str, state["names"])), centre, scale)
 
     def state(self) -> dict[str, Any]:
         """Plain JSON from which `from_state` makes an equal task."""

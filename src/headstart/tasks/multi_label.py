@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from headstart import metrics
 from headstart.core import Label, Outputs, Row
+from headstart.data import _cells
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
 from headstart.seeds import numpy_generator
-from headstart.tasks import _cells
 from headstart.tasks._arrays import array, knows_spread, machine_row, precise
 from headstart.tasks._label_names import LabelNames, names_in
 from headstart.tasks._prototypes import directions
@@ -60,9 +60,8 @@ class MultiLabelPrediction:
 
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
-        known = {name: getattr(self, name) for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood")}
         said = None if self.labels is None else list(self.labels)
-        return machine_row(self.id, self.error, **known, labels=said, probs=None if self.values is None else self.probs)
+        return machine_row(self, labels=said, probs=None if self.values is None else self.probs)
 
     def __repr__(self) -> str:
         return f"Prediction({self.error if self.values is None else self.text})"

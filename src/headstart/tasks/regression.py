@@ -6,7 +6,7 @@ With target y, standardised as (y - centre) / scale, mean m and log-variance s t
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from headstart.tasks._numbers import Numbers, listed, number_in
 
 Rule = Callable[[Outputs, Any], Measured]
 Targets = Float[Tensor, "batch targets"]
-HALF = math.log(2 * math.pi)
+LOG_2_PI = math.log(2 * math.pi)
 FLATTEST, SHARPEST = 10.0, -16.0
 """Log-variances beyond these are taken for these: where a noise is driven to zero, the loss must stay a number."""
 Z = measured.Z
@@ -77,8 +77,7 @@ class RegressionPrediction:
 
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
-        known = {name: getattr(self, name) for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood")}
-        return machine_row(self.id, self.error, **known, value=self.value, interval=self.interval)
+        return machine_row(self, value=self.value, interval=self.interval)
 
     def __repr__(self) -> str:
         return f"Prediction({self.error if self.values is None else self.text})"
@@ -159,7 +158,7 @@ class Regression(Numbers):
         known = ~torch.isnan(targets)
         residual = torch.where(known, targets, mean.detach()) - mean
         scale = torch.tensor(self.scale, dtype=mean.dtype, device=mean.device).log()
-        return ((0.5 * (HALF + spread + residual**2 * torch.exp(-spread)) + scale) * known).sum(1)
+        return ((0.5 * (LOG_2_PI + spread + residual**2 * torch.exp(-spread)) + scale) * known).sum(1)
 
     def output_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "batch outputs outputs"]:
         """Blocks of (mean, log-variance) for each target: [[e^-s, r e^-s], [r e^-s, r^2 e^-s / 2]] with r = y - m."""
@@ -203,15 +202,14 @@ class Regression(Numbers):
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[RegressionPrediction]:
         """One prediction per example, in order; with one target its standard deviations: of all, of the noise, of the mean."""
         said, unsure = self.said(outputs)
-        noise = np.sqrt(np.maximum(said.deviation**2 - unsure**2, 0.0))
-        parts = zip(said.mean, said.deviation, noise[:, 0].tolist(), unsure[:, 0].tolist(), strict=True)
-        found = [
-            RegressionPrediction(id, mean, deviation, self.names, float(deviation[0]), aleatoric, epistemic)
-            for id, (mean, deviation, aleatoric, epistemic) in zip(ids, parts, strict=True)
-        ]
+        parts: list[tuple[float | None, ...]] = [(None, None, None)] * len(ids)
         if knows_spread(outputs) and len(self.names) == 1:
-            return found
-        return [replace(each, total=None, aleatoric=None, epistemic=None) for each in found]
+            noise = np.sqrt(np.maximum(said.deviation**2 - unsure**2, 0.0))
+            parts = list(map(tuple, np.hstack([said.deviation, noise, unsure]).tolist()))
+        return [
+            RegressionPrediction(id, mean, deviation, self.names, total, aleatoric, epistemic)
+            for id, mean, deviation, (total, aleatoric, epistemic) in zip(ids, said.mean, said.deviation, parts, strict=True)
+        ]
 
     def failed(self, id: str, message: str) -> RegressionPrediction:
         """What is told of an input that could not be read."""

@@ -60,9 +60,8 @@ class SingleLabelPrediction:
 
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
-        known = {name: getattr(self, name) for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood")}
         probs = None if self.values is None else self.probs
-        return machine_row(self.id, self.error, **known, label=self.label, probs=probs)
+        return machine_row(self, label=self.label, probs=probs)
 
     def __repr__(self) -> str:
         if self.values is None:

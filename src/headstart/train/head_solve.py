@@ -44,8 +44,6 @@ class SolvedHead:
     """Of the prior, in units of the features' common spread."""
     effective_parameters: float
     log_evidence: float
-    train_loss: float
-    """Mean negative log-likelihood on the training features, in nats."""
     evaluations: int
 
 
@@ -108,7 +106,6 @@ def solve_rotated(
         precision=precision,
         effective_parameters=curvature.effective_parameters(precision),
         log_evidence=evidence,
-        train_loss=-mode.log_likelihood / max(float(weights.sum()), 1e-12),
         evaluations=rounds + search.evaluations,
     )
 

@@ -41,14 +41,11 @@ def solve(
         head = solve_rotated(rows, has.astype(np.int64), 2)
         weight[label], bias[label] = head.weight[1] - head.weight[0], head.bias[1] - head.bias[0]
         solved.append(head)
-    logits = features @ weight.T + bias
-    losses = np.where(np.isnan(targets), 0.0, np.logaddexp(0.0, np.where(targets > 0.5, -logits, logits)))
     return SolvedHead(
         weight=weight,
         bias=bias,
         precision=float(np.exp(np.mean([np.log(0.5 * head.precision) for head in solved]))) if solved else float("inf"),
         effective_parameters=sum(head.effective_parameters for head in solved),
         log_evidence=sum(head.log_evidence for head in solved),
-        train_loss=float(losses.sum(1).mean()),
         evaluations=sum(head.evaluations for head in solved),
     )

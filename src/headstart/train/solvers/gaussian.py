@@ -43,26 +43,23 @@ def solve(
         if not known.any():
             continue
         rows = whole if known.all() else rotated(features[known])
-        one = regression(rows, column[known].astype(np.float64))
+        one = OneTarget(rows, column[known].astype(np.float64))
         found.append(one)
         weight[place] = rows.basis @ one.theta / rows.scale
         bias[place] = one.centre - rows.mean @ weight[place]
         weight[count + place], bias[count + place] = 0.0, np.log(one.variance)
-    mean = features @ weight[:count].T + bias[:count]
-    losses = 0.5 * (np.log(2 * np.pi) + bias[count:] + (targets - mean) ** 2 * np.exp(-bias[count:]))
     return SolvedHead(
         weight=weight,
         bias=bias,
         precision=float(np.exp(np.mean([np.log(one.precision) for one in found]))) if found else float("inf"),
         effective_parameters=sum(one.effective_parameters for one in found),
         log_evidence=sum(one.log_evidence for one in found),
-        train_loss=float(np.nansum(losses, axis=1).mean()),
         evaluations=sum(one.evaluations for one in found),
     )
 
 
-class Regression:
-    """One target's posterior mode and what the evidence says of prior and noise."""
+class OneTarget:
+    """One target's posterior mode and what the evidence says of prior and noise; `rho` is chosen by it unless given."""
 
     def __init__(self, rows: Rotated, target: Float[np.ndarray, " batch"], rho: float | None = None) -> None:
         self.eigenvalues, self.n = rows.eigenvalues, len(target)
@@ -117,8 +114,3 @@ class Regression:
         """log p(y) in nats with its constant, the flat prior of the bias left out."""
         constant = -0.5 * (self.n - 1) * (np.log(2 * np.pi / max(1, self.n - 1)) + 1) - 0.5 * np.log(self.n)
         return self.evidence(np.log(self.rho)) + float(constant)
-
-
-def regression(rows: Rotated, target: Float[np.ndarray, " batch"], rho: float | None = None) -> Regression:
-    """The regression of one target on rotated features; `rho` is chosen by the evidence unless given."""
-    return Regression(rows, target, rho)
