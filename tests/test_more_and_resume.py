@@ -126,7 +126,6 @@ QUICK = {
     ("fine_tune", 11),
     ("adapting norms", 4),
     ("head by gradient", 1),
-    ("keeping the best", 4),
     ("averaged adapters on small images", 4),
 }
 

@@ -471,6 +471,10 @@ class Task(Protocol):
         """How many examples there are of each class or label among these raw labels; empty for a task without."""
         ...
 
+    def tells(self, label: Any) -> bool:
+        """Whether a raw label says anything: a cell that holds "?" where a number is wanted does not."""
+        ...
+
     def strata(self, raw: Sequence[Any]) -> list[str]:
         """A name for each raw label: a random split keeps the shares of the names alike in all parts."""
         ...

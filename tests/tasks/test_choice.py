@@ -18,6 +18,7 @@ from headstart.data.sources import from_arrays
 from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.learner.facade import Learner
 from headstart.tasks import _choice as tasks
+from headstart.tasks.multi_label import MultiLabel
 from headstart.tasks.single_label import SingleLabel
 
 
@@ -96,6 +97,57 @@ def test_numbers_come_back_as_they_were_written() -> None:
     assert task.texts(task.encode(raw)) == ["0", "0.3333", "0.6667", "1", "123.2"]
     assert task.decode(task.encode(raw)) == pytest.approx(list(map(float, raw)), abs=1e-3)
     assert task.decode(task.encode(["0.0"])) == [0.0]
+
+
+def of_two(columns: tuple[str, str], rows: Sequence[tuple[str, str]]) -> hs.Dataset:
+    """Images of one grey each, with two numbers."""
+    arrays = [np.full((32, 32, 3), 12 * number, np.uint8) for number in range(len(rows))]
+    records = tuple(Record(str(number), number, row) for number, row in enumerate(rows))
+    return hs.Dataset("grey", records, None, columns=columns, arrays=arrays)
+
+
+ROWS = [(f"{number / 20}", f"{5 - number / 4}") for number in range(20)]
+
+
+def test_label_columns_are_read_by_their_names_whatever_their_order() -> None:
+    learn = Learner(of_two(("light", "dark"), ROWS), backbone="tiny").fine_tune(0)
+    turned = of_two(("dark", "light"), [(dark, light) for light, dark in ROWS])
+    assert learn.evaluate(turned, per_class=True) == learn.evaluate(of_two(("light", "dark"), ROWS), per_class=True)
+    going_on = Learner(turned, from_run=learn.run.path)
+    assert going_on.task.names == ("light", "dark") and going_on.data.records[1].target == ROWS[1]
+    assert hs.load(learn.run.path, data=turned).data.records[1].target == ROWS[1]
+    with pytest.raises(DataError, match=r'has the label columns "light", "heavy", and this is about "light", "dark"'):
+        learn.evaluate(of_two(("light", "heavy"), ROWS))
+
+
+def test_what_tells_a_task_nothing_is_no_label() -> None:
+    rows = [*ROWS[:12], ("?", "NA"), ("", "1.5")]
+    learn = Learner(of_two(("light", "dark"), rows), backbone="tiny")
+    assert [record.id for record in learn.data.records if record.target is None] == ["12"]
+    assert "Left out 1 example whose label is empty or unknown" in learn.data.notes[-1]
+    ready = learn._session.ready()
+    assert "12" not in {*ready.split.train, *ready.split.valid} and "13" in {*ready.split.train, *ready.split.valid}
+    classes = table(["none", "?", "none", "some"])
+    assert tasks.met(classes, tasks.choose(classes)[0]) is classes  # words, whatever they are
+    flags = table([("1", "0"), ("?", "-"), ("0", "")], ["a", "b"])
+    assert [record.target for record in tasks.met(flags, tasks.choose(flags)[0]).records] == [("1", "0"), None, ("0", "")]
+
+
+def test_a_label_file_names_the_labels_of_columns_too() -> None:
+    task, _ = tasks.choose(table([("1", "0", ""), ("0", "1", "1")], ["a", "b", "c"]))
+    assert task.encode(["c;a"]).tolist() == [[1.0, 0.0, 1.0]] and task.counts(["c;a"])["c"] == 1
+
+
+def test_thresholds_decide_what_is_said() -> None:
+    task = MultiLabel(("a", "b"), thresholds=(0.8, 0.3))
+    said = task.predict(hs.core.Outputs(torch.tensor([[1.0, -0.5], [2.0, -1.0]])), ["x", "y"])  # .73 .38 and .88 .27
+    assert [each.labels for each in said] == [("b",), ("a",)]
+
+
+def test_another_task_comes_too_late() -> None:
+    learn = Learner(of_two(("light", "dark"), ROWS), backbone="tiny")
+    with pytest.raises(BadSetting, match=r"comes too late: this learner was made for regression.*hs\.Learner\(data, task="):
+        learn.fine_tune(0, task="single_label")
 
 
 def test_a_misspelt_task_gets_the_nearest() -> None:

@@ -144,7 +144,7 @@ def test_what_was_computed_before_memory_ran_out_is_free_again() -> None:
         memory.tried(lambda: 1 // 0)
 
 
-@pytest.mark.parametrize("norms", ["frozen", "adapt"])
+@pytest.mark.parametrize("norms", ["frozen", pytest.param("adapt", marks=pytest.mark.slow)])
 def test_out_of_memory_the_training_is_that_with_the_smaller_piece(
     shapes: Path, norms: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_smaller_piece_outlives_the_process(shapes: Path, monkeypatch: pytest.
     assert_same(straight, hs.resume(broken.run.path, observer=Watcher()))
 
 
-@pytest.mark.parametrize(("norms", "least"), [("frozen", 1), ("train", 2)])
+@pytest.mark.parametrize(("norms", "least"), [pytest.param("frozen", 1, marks=pytest.mark.slow), ("train", 2)])
 def test_where_the_smallest_piece_does_not_fit_it_says_what_does(
     shapes: Path, norms: str, least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

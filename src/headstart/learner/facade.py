@@ -83,6 +83,7 @@ class Learner:
         else:
             learned, reason = tasks.choose(dataset, settings.task) if isinstance(task, str | None) else (task, None)
             dataset = dataset if reason is None else replace(dataset, notes=(*dataset.notes, reason))
+            dataset = tasks.met(dataset, learned)
         asked = metrics if metrics is not None else settings.metrics if settings.metrics is not None else learned.default_metrics
         measured, names = metric_names(asked)
         learned.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
@@ -205,7 +206,7 @@ class Learner:
         """
         with engine.tuned_run(self._session.device):
             if data is not None:
-                dataset = sources.open_path(data) if isinstance(data, str | Path) else data
+                dataset = tasks.met(sources.open_path(data) if isinstance(data, str | Path) else data, self.task)
                 kind = (self.geometry, self._session.metrics, self._session.device, self.settings)
                 return evaluated(dataset, self.model, self.task, *kind, per_class, tta)
             state = self._session.ready().state

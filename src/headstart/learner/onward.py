@@ -165,6 +165,7 @@ def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset
             f"{start.path} is a model for {start.task.name}, got task={settings.task!r}. To start another task from what its layers have "
             f'learned, with a new head: backbone="{start.path}".'
         )
+    dataset = tasks.met(dataset, start.task)
     labels = labels_of(dataset)
     new, sizes = start.task.unknown(labels), start.task.counts(labels)
     gone = [name for name in start.task.names if sizes.get(name) == 0]
@@ -248,7 +249,7 @@ def _answers(begun: Begun, task: Task) -> dict[str, str]:
 
 def _said(state: TrainState) -> list[str]:
     """What the model says of each validation image, in words."""
-    return [prediction.text for prediction in state.task.predict(state.outputs("valid"), state.parts["valid"].ids)]
+    return [prediction.text for prediction in state.answers().predict(state.outputs("valid"), state.parts["valid"].ids)]
 
 
 def note_before(run: Run, start: Start, before: Mapping[str, str]) -> None:

@@ -140,6 +140,7 @@ class Session:
             self.task.metrics(metrics)
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
         self._accept(settings)
         self.settings, self.metrics = settings, metrics

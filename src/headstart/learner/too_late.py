@@ -24,6 +24,14 @@ def require_same_model(old: Settings, new: Settings) -> None:
         )
 
 
+def require_same_task(task: str, new: Settings) -> None:
+    """Raises `BadSetting` when the settings name another task than the one that the learner was made for."""
+    if new.task not in (None, task):
+        raise BadSetting(
+            f"task={new.task!r} comes too late: this learner was made for {task}. Make a new one: hs.Learner(data, task={new.task!r})."
+        )
+
+
 def require_same_kept(old: Settings, new: Settings, rows: Sequence[Row], weights: Collection[int]) -> None:
     """Raises `BadSetting` when the new settings choose among past rows by what these do not have, or a row whose weights are gone.
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -44,7 +44,7 @@ def check(
     Raises:
         DataError: when nothing can be read, or the labels do not fit the task.
     """
-    asked, told, unfit = _asked(dataset, task)
+    dataset, asked, unfit = _asked(dataset, task)
     store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
     try:
         found = _audited(dataset, reports, store, asked, on_progress)
@@ -57,7 +57,7 @@ def check(
     if folder is not None:
         atomic.write_json(folder / "audit.json", found.json())
         atomic.write_bytes(folder / "sheet.png", png(picture))
-    lines = (*dataset.notes, *told, *store.notes, *found.summary(), *(_unfit(dataset, found, asked) or unfit)[:1])
+    lines = (*dataset.notes, *store.notes, *found.summary(), *(_unfit(dataset, found, asked) or unfit)[:1])
     return Checked(dataset, found, picture, asked.words.learned, lines)
 
 
@@ -66,6 +66,10 @@ class _Unfit:
     """Stands for the task of labels that fit none, so that the rest can be looked at."""
 
     divides: bool = True
+    names: tuple[str, ...] = ()
+
+    def tells(self, label: Label) -> bool:
+        return True
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         return dict(Counter(map(str, raw)))
@@ -78,13 +82,14 @@ class _Unfit:
         return TaskWords("labels", "", "label", "", "")
 
 
-def _asked(dataset: Dataset, name: str | None) -> tuple[tasks.Labels, list[str], list[str]]:
-    """The task, what to say of the choice, and why nothing could be trained."""
+def _asked(dataset: Dataset, name: str | None) -> tuple[Dataset, tasks.Labels, list[str]]:
+    """The data as its task reads it, the task, and why nothing could be trained."""
     try:
         task, reason = tasks.read(dataset, name)
     except DataError as error:
-        return _Unfit(), [], [f"This cannot be trained on yet: {error}"]
-    return task, [] if reason is None else [reason], []
+        return dataset, _Unfit(), [f"This cannot be trained on yet: {error}"]
+    told = dataset if reason is None else replace(dataset, notes=(*dataset.notes, reason))
+    return tasks.met(told, task), task, []
 
 
 def _audited(

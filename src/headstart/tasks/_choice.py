@@ -1,12 +1,15 @@
 """Which task the labels of a data set ask for: the one that is named, or what they look like, with the reason."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from headstart import plugins
 from headstart.core import Dataset, Task, TaskWords
 from headstart.data import _cells
+from headstart.data._scan import counted, quoted
+from headstart.errors import DataError
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._label_names import LabelNames
 from headstart.tasks._numbers import Numbers
@@ -23,11 +26,16 @@ class Labels(Protocol):
     def divides(self) -> bool: ...
 
     @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
     def words(self) -> TaskWords: ...
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]: ...
 
     def strata(self, raw: Sequence[Any]) -> list[str]: ...
+
+    def tells(self, label: Any) -> bool: ...
 
 
 READERS = MappingProxyType({"single_label": ClassNames, "multi_label": LabelNames, "regression": Numbers})
@@ -53,6 +61,41 @@ def choose(dataset: Dataset, name: str | None = None) -> tuple[Task, str | None]
     """
     guessed, reason = _guess(dataset) if name is None else (name, None)
     return _class(guessed).from_data(dataset), reason
+
+
+def met(dataset: Dataset, task: Labels) -> Dataset:
+    """The data as the task reads it: label columns in its order, no label where the one that is there tells it nothing.
+
+    Raises:
+        DataError: for other label columns than those that the task is about.
+    """
+    dataset = _in_order(dataset, task.names)
+    records = tuple(
+        replace(record, target=None) if record.target is not None and not task.tells(record.target) else record
+        for record in dataset.records
+    )
+    lost = [new.id for old, new in zip(dataset.records, records, strict=True) if new is not old]
+    if not lost:
+        return dataset
+    note = f"Left out {counted(len(lost), 'example')} whose label is empty or unknown (first: {quoted(lost[0])})."
+    return replace(dataset, records=records, notes=(*dataset.notes, note))
+
+
+def _in_order(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The data with its label columns, where there are several, in this order."""
+    if len(dataset.columns) < 2 or dataset.columns == names:
+        return dataset
+    if set(dataset.columns) != set(names):
+        raise DataError(
+            f"{quoted(dataset.name)} has the label columns {', '.join(map(quoted, dataset.columns[:8]))}, and this is about "
+            f"{', '.join(map(quoted, names[:8]))}. Name the columns: label_column=[...]; an empty cell where nobody knows."
+        )
+    places = [dataset.columns.index(name) for name in names]
+    records = tuple(
+        record if record.target is None else replace(record, target=tuple(record.target[place] for place in places))
+        for record in dataset.records
+    )
+    return replace(dataset, records=records, columns=names)
 
 
 def from_state(state: Mapping[str, Any]) -> Task:

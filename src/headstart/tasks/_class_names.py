@@ -77,6 +77,10 @@ class ClassNames:
         tally = Counter(raw)
         return {name: tally[name] for name in dict.fromkeys((*self.classes, *raw))}
 
+    def tells(self, label: Any) -> bool:
+        """Always: any word may be the name of a class."""
+        return True
+
     def strata(self, raw: Sequence[Any]) -> list[str]:
         """The classes themselves."""
         return [str(label) for label in raw]

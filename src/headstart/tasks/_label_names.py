@@ -17,8 +17,8 @@ T = TypeVar("T", bound="LabelNames")
 class LabelNames:
     """The names of the labels, and how raw labels tell them.
 
-    `cells` tells that raw labels hold a cell of a table for each label, which says yes, no or nothing; otherwise they hold names:
-    several texts, or one text with `separator` between the names (None: a text is one name).
+    `cells` tells that tuples hold a cell of a table for each label, which says yes, no or nothing; otherwise they hold names, as a
+    text does with `separator` between them (None: a text is one name).
     """
 
     names: tuple[str, ...]
@@ -48,7 +48,7 @@ class LabelNames:
         raw = [record.target for record in dataset.records if record.target is not None]
         if len(dataset.columns) > 1:
             _require_flags(dataset)
-            return cls(dataset.columns, cells=True)
+            return cls(dataset.columns, cells=True, separator=";")
         separator = _cells.separator_of([label for label in raw if isinstance(label, str)])
         return cls(tuple(sorted({name for label in raw for name in names_in(label, separator)})), separator=separator)
 
@@ -92,6 +92,10 @@ class LabelNames:
         tally = Counter(name for label in raw for name in self._has(label))
         return {name: tally[name] for name in dict.fromkeys((*self.names, *tally))}
 
+    def tells(self, label: Label) -> bool:
+        """Whether it names labels, or some cell says yes or no."""
+        return isinstance(label, str) or not self.cells or not all(map(_cells.is_unknown, label))
+
     def strata(self, raw: Sequence[Label]) -> list[str]:
         """The rarest label that each example has: what is rare is what a random split loses most easily."""
         tally = self.counts(raw)
@@ -103,11 +107,6 @@ class LabelNames:
 
     def widened(self: T, raw: Sequence[Label]) -> T:
         """With the labels that are new after the others."""
-        if any(not isinstance(label, str) and self.cells and len(label) != self.outputs for label in raw):
-            raise DataError(
-                f"the model was made for the label columns {', '.join(self.names[:8])}, and this table has another number of them. "
-                "Give the same columns in the same order; an empty cell where nobody knows."
-            )
         new = self.unknown(raw)
         return replace(self, names=(*self.names, *new), thresholds=(*self.thresholds, *(0.5 for _ in new if self.thresholds)))
 

@@ -109,6 +109,10 @@ class Numbers:
         """Nothing: numbers have no classes."""
         return {}
 
+    def tells(self, label: Label) -> bool:
+        """Whether there is a number in it."""
+        return not all(map(_cells.is_unknown, listed(label)))
+
     def strata(self, raw: Sequence[Label]) -> list[str]:
         """The tenth of all examples that the first number is in, so that all parts have small and large ones."""
         found = np.array([_cells.number(listed(label)[0]) for label in raw], np.float64)
