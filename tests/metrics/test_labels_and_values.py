@@ -67,12 +67,24 @@ def test_a_perfect_order_has_an_interval_too() -> None:
     assert found.value == 1.0 and found.low == pytest.approx(0.610, abs=1e-3)  # Wilson's bound of 6 of 6
 
 
-def test_labels_that_tell_nothing_are_left_out_and_none_left_is_a_lesson() -> None:
+def test_where_nothing_is_wrong_the_interval_still_doubts() -> None:
+    probs, targets = drawn(30)
+    known = labels.decided(np.full(4, 0.5))
+    right = np.where(targets > 0.5, 0.9, 0.1)
+    for name in ("f1", "f1_micro", "exact_match"):
+        found = known[name](right, targets)
+        assert (found.value, found.high) == (1.0, 1.0) and found.low == pytest.approx(0.886, abs=1e-3)  # Wilson's of 30 of 30
+    assert known["hamming"](right, targets).high == pytest.approx(0.114, abs=1e-3)
+    assert known["f1"](probs, targets).low < known["f1"](probs, targets).value < 1
+
+
+def test_labels_that_tell_nothing_are_left_out_and_where_none_is_left_there_is_no_number() -> None:
     probs, targets = drawn(50)
     targets[:, 0] = 1.0
     assert labels.mAP(probs, targets).value == pytest.approx(oracle.average_precision_score(targets[:, 1:], probs[:, 1:]))
-    with pytest.raises(DataError, match="mAP needs a label that some"):
-        labels.mAP(probs, np.ones_like(targets))
+    for metric in (labels.mAP, labels.auroc):
+        found = metric(probs, np.ones_like(targets))
+        assert np.isnan(found.value) and (found.low, found.high, found.n) == (None, None, 0)
 
 
 def test_thresholds_maximise_f1_and_are_drawn_half_way() -> None:

@@ -144,6 +144,18 @@ def test_thresholds_decide_what_is_said() -> None:
     assert [each.labels for each in said] == [("b",), ("a",)]
 
 
+@pytest.mark.usefixtures("plain_training")
+def test_a_training_goes_on_where_the_validation_images_have_all_labels_or_none() -> None:
+    images = [np.full((32, 32, 3), 20 * number, np.uint8) for number in range(12)]
+    labels = [["a", "b"] if number > 8 else [("a", "b")[number % 2]] for number in range(12)]
+    data = from_arrays(images, labels, parts=["valid" if number > 8 else "train" for number in range(12)])
+    learn = Learner(data, backbone="tiny", batch_size=4).fine_tune(1)
+    assert [np.isnan(row["mAP"]) for row in learn.history] == [True, True] and np.isfinite(learn.history[-1]["valid_loss"])
+    written = (learn.run.path / "history.jsonl").read_text(encoding="utf-8")
+    assert "NaN" not in written.replace('"NaN"', "") and len(learn.run.rows()) == 2
+    assert hs.load(learn.run.path).predict(images[0]).probs == learn.predict(images[0]).probs
+
+
 def test_another_task_comes_too_late() -> None:
     learn = Learner(of_two(("light", "dark"), ROWS), backbone="tiny")
     with pytest.raises(BadSetting, match=r"comes too late: this learner was made for regression.*hs\.Learner\(data, task="):

@@ -10,24 +10,25 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Float
 
-from headstart.errors import DataError
-from headstart.metrics.measured import Measured, Metric, average, bootstrapped, proportion, require_some
+from headstart.metrics.measured import Measured, Metric, average, bootstrapped, proportion, require_some, wilson
 from headstart.metrics.ranking import mean_auroc, mean_average_precision
 
 Probs = Float[np.ndarray, "batch labels"]
 Targets = Float[np.ndarray, "batch labels"]
 TINY = np.finfo(np.float64).tiny
+NOTHING = proportion(0, 0)
+"""Where no label is had by some examples and lacked by others: no number, so that a training with few validation images goes on."""
 Thresholds = Float[np.ndarray, " labels"]
 
 
 def mAP(probs: Probs, targets: Targets) -> Measured:
     """Mean over the labels of the average precision; labels that all or none of the examples have are left out."""
-    return _required(mean_average_precision(*_sides(probs, targets)), "mAP")
+    return mean_average_precision(*_sides(probs, targets)) or NOTHING
 
 
 def auroc(probs: Probs, targets: Targets) -> Measured:
     """Chance that an example with a label is given a higher probability of it than one without: mean over the labels."""
-    return _required(mean_auroc(*_sides(probs, targets)), "auroc")
+    return mean_auroc(*_sides(probs, targets)) or NOTHING
 
 
 def nll(probs: Probs, targets: Targets) -> Measured:
@@ -69,10 +70,11 @@ def decided(thresholds: Thresholds) -> dict[str, Metric]:
     """Every metric by name, where an example is said to have the labels whose probability reaches their threshold."""
 
     def hamming(probs: Probs, targets: Targets) -> Measured:
-        """Share of the labels that are said wrongly; the interval is that of a mean over examples."""
+        """Share of the labels that are said wrongly; the interval is that of a mean over examples, Wilson's where none is wrong."""
         said, known = _said(probs, thresholds), ~np.isnan(targets)
         wrong = (said != (targets > 0.5)) & known
-        return average(wrong.sum(1) / np.maximum(known.sum(1), 1), 0.0, 1.0)
+        found = average(wrong.sum(1) / np.maximum(known.sum(1), 1), 0.0, 1.0)
+        return found if wrong.any() else proportion(0, found.n)
 
     def exact_match(probs: Probs, targets: Targets) -> Measured:
         """Share of the examples of which every label is said rightly, with Wilson's interval."""
@@ -123,7 +125,7 @@ def by_label(probs: Probs, targets: Targets, thresholds: Thresholds) -> list[dic
         one = slice(label, label + 1)
         precision = mean_average_precision(*_sides(probs[:, one], targets[:, one]))
         figures = {"recall": proportion(right, int(has.sum())), "precision": proportion(right, int(named.sum()))}
-        told.append({**figures, "average_precision": precision or proportion(0, 0)})
+        told.append({**figures, "average_precision": precision or NOTHING})
     return told
 
 
@@ -138,8 +140,9 @@ def _f1(said: Bool[np.ndarray, "batch labels"], targets: Targets, kind: str) -> 
             return float(2 * right.sum() / every.sum()) if every.sum() else float("nan")
         return float((2 * right[every > 0] / every[every > 0]).mean()) if (every > 0).any() else float("nan")
 
-    n = len(targets)
-    low, high = bootstrapped(value, n, f"f1 {kind}") or (None, None)
+    n, (low, high) = len(targets), bootstrapped(value, len(targets), f"f1 {kind}") or (None, None)
+    if (said == has)[known].all() and has.any():  # no sample of these examples can doubt that: the interval of the exact match
+        low = float(wilson(n, n)[0])
     return Measured(value(np.ones(n)), low, high, n)
 
 
@@ -152,11 +155,3 @@ def _sides(probs: Probs, targets: Targets) -> tuple[Probs, Bool[np.ndarray, "bat
     """Probabilities, who has each label, who lacks it; neither where nobody knows."""
     require_some(len(targets))
     return probs, targets > 0.5, targets < 0.5
-
-
-def _required(found: Measured | None, name: str) -> Measured:
-    if found is None:
-        raise DataError(
-            f"{name} needs a label that some of these examples have and some have not. Evaluate on more examples, or choose nll."
-        )
-    return found

@@ -1,6 +1,7 @@
 """The model card: README.md of a bundle, in the form the Hugging Face Hub reads."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -115,7 +116,7 @@ def _results(facts: CardFacts) -> list[dict[str, Any]]:
     row = _kept(facts)
     found = []
     for name in metric_names(row):
-        if row[name] is None:
+        if row[name] is None or not math.isfinite(row[name]):
             continue
         if name == "error_rate":
             found.append({"type": "accuracy", "value": round(1 - row[name], 4), "name": "Accuracy (validation)"})
