@@ -9,8 +9,9 @@ solar_cells and textile come from the packages elpv-dataset and conformal-clip-d
 is a new split: 60 % train, 20 % choose the row, 20 % judge; every entrant gets the very same three folders. Whole processes,
 one after another, each with an empty cache. fastai knows no deadline: it trains for as many epochs as fit into its minutes
 (30 by default; so do the other peers, the bare loop into 3) at the pace that `--time fastai` measured, so it may run beside other work,
-or at a low priority, without changing its
-figures. `--report` runs nothing. Rows already in results/quality.jsonl are not run again; a failed entrant is told and left out.
+or at a low priority, without changing its figures. What its Python needs (timm and the weights too) stands at the head of
+peers/fastai_fine_tune.py; the extra `bench` installs it. `--report` runs nothing. Rows already in results/quality.jsonl are
+not run again; a failed entrant is told and left out.
 """
 
 import argparse
