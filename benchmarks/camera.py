@@ -79,10 +79,10 @@ def _photograph(target: Path, scene: np.ndarray, number: int) -> None:
 
 def decode_times(files: list[Path]) -> dict[str, float]:
     """Milliseconds a photograph, from file to stored pixels: on one thread and on two, and what reading the file alone takes."""
-    from headstart.core import Geometry
     from headstart.modalities import image
+    from headstart.modalities.image import Images
 
-    geometry = Geometry(224, 256, (0.5,) * 3, (0.5,) * 3)
+    geometry = Images(224, 256, (0.5,) * 3, (0.5,) * 3)
     ways: dict[str, tuple[Callable[[Path], Any], int]] = {
         "read": (Path.read_bytes, 1),
         "decode, 1 thread": (lambda file: image.read(file, geometry), 1),

@@ -28,7 +28,7 @@ def training(backbone: str, batch_size: int, steps: int, precision: str) -> dict
         device, memory_format=torch.channels_last
     )
     task, phase = SingleLabel(tuple("0123456789")), Phase("all", 1, 1e-4, precision=precision, batch_size=batch_size)
-    geometry = image.geometry(model.backbone.spec, None)
+    geometry = image.of(model.backbone.spec, None)
     draw = np.random.default_rng(0)
     windows = torch.from_numpy(draw.integers(0, 256, (batch_size, geometry.short, geometry.short, 3), dtype=np.uint8))
     targets = torch.from_numpy(draw.integers(0, 10, batch_size)).to(device)

@@ -39,11 +39,12 @@ def done(stage):
     began = time.perf_counter()
 
 import headstart as hs
-from headstart.data import audit, pixels, split
+from headstart.data import audit, split
+from headstart.data.stores import pixels
 from headstart.modalities import image
 from headstart.tasks._choice import read
 from headstart.backbones import tiny
-geometry = image.geometry(tiny.build().spec)
+geometry = image.of(tiny.build().spec)
 done("imports")
 data = hs.image_folder(sys.argv[1])
 done("listing")

@@ -16,7 +16,7 @@ from PIL import Image
 import headstart as hs
 from headstart.core import Note, Row, RowDone, StepDone
 from headstart.data import batches
-from headstart.data.pixels import PixelStore
+from headstart.data.stores.pixels import PixelStore
 from headstart.engine.frozen import FrozenForward, torch_features
 from headstart.errors import BadSetting, DataError, HeadstartError, NotARun, Stopped, UnknownName
 from headstart.store.runs import Run
@@ -484,7 +484,7 @@ def test_an_engine_that_disagrees_is_replaced_by_torch(shapes: Path, monkeypatch
     monkeypatch.setattr("headstart.train.begin.choose_frozen", lambda *_: FrozenForward("crooked", frozen(), {}))
 
     def frozen() -> Any:
-        return torch_features(honest.model.backbone, honest.geometry, torch.device("cpu"))
+        return torch_features(honest.model.backbone, honest.modality, torch.device("cpu"))
 
     learn, seen = learner(shapes)
     learn.fine_tune(0)
@@ -590,4 +590,4 @@ def test_a_smaller_training_size_is_in_the_phase_and_leaves_predictions_at_full_
     learn, _ = learner(shapes, train_size=20)
     learn.fine_tune(2)
     assert learn.run.plan().phases[-1].train_size == 20
-    assert learn.geometry.size == 32
+    assert learn.modality.size == 32

@@ -13,8 +13,9 @@ from torch import nn
 
 from headstart import model as models
 from headstart.backbones import bundled, choices, from_module, from_timm, tiny
-from headstart.core import Geometry, Outputs, Predictive
+from headstart.core import Outputs, Predictive
 from headstart.errors import BadSetting, NewerFormat, NotARun, StoreError, UnknownName, WeightsUnavailable
+from headstart.modalities.image import Images
 from headstart.model import Model, build_backbone, norm_mode, set_trainable, stage_of_parameters
 from headstart.store import bundle
 from headstart.store.bundle import Bundle
@@ -36,9 +37,9 @@ def images(count: int = 4, side: int = 32) -> torch.Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def geometry(model: Model) -> Geometry:
+def geometry(model: Model) -> Images:
     spec = model.backbone.spec
-    return Geometry(spec.size, round(spec.size / spec.crop_pct), spec.mean, spec.std, spec.interpolation)
+    return Images(spec.size, round(spec.size / spec.crop_pct), spec.mean, spec.std, spec.interpolation)
 
 
 # ------------------------------------------------------------------------------------------------------------ the model

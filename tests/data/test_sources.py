@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.data import _scan
 from headstart.data.sources import from_arrays, from_origin, image_csv, image_folder, open_path
 from headstart.errors import BadSetting, DataError, NoLabels, UnknownName
+from headstart.modalities import _scan
 
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 needs_any_name = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="this system refuses such names")

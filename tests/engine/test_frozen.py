@@ -14,11 +14,11 @@ from torch import nn
 
 from headstart.backbones import bundled, from_module, from_timm, tiny
 from headstart.backbones._wrapped import Wrapped
-from headstart.core import Geometry
 from headstart.engine import frozen, openvino
 from headstart.engine.frozen import choose_frozen, torch_features
 from headstart.heads import linear
 from headstart.modalities import image
+from headstart.modalities.image import Images
 
 CPU = torch.device("cpu")
 needs_openvino = pytest.mark.skipif(openvino.version() is None, reason="openvino is not installed")
@@ -34,11 +34,11 @@ def pixels(count: int, side: int = 32) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def geometry(side: int = 32, mean: float = 0.4) -> Geometry:
-    return Geometry(side, side, (mean, 0.5, 0.6), (0.2, 0.3, 0.4))
+def geometry(side: int = 32, mean: float = 0.4) -> Images:
+    return Images(side, side, (mean, 0.5, 0.6), (0.2, 0.3, 0.4))
 
 
-def by_hand(backbone: Wrapped, chosen: Geometry, batch: np.ndarray) -> np.ndarray:
+def by_hand(backbone: Wrapped, chosen: Images, batch: np.ndarray) -> np.ndarray:
     """Written from the definition: bytes to 0-1, less the mean, by the deviation, channels first."""
     values = (batch / 255.0 - np.array(chosen.mean)) / np.array(chosen.std)
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_agreement_over_architectures(name: str) -> None:
 @needs_openvino
 def test_the_bundled_default_agrees() -> None:
     backbone = bundled.build()
-    chosen = choose_frozen(backbone, image.geometry(backbone.spec, 64), pixels(3, 64))
+    chosen = choose_frozen(backbone, image.of(backbone.spec, 64), pixels(3, 64))
     assert chosen.name == "openvino f32" and chosen.agreement["largest_difference"] < 1e-4
 
 
@@ -136,7 +136,7 @@ def test_features_are_those_of_evaluation_while_training() -> None:
 # ------------------------------------------------------------------------------------------------------------- cache
 
 
-def cached(backbone: Wrapped, chosen: Geometry) -> bool:
+def cached(backbone: Wrapped, chosen: Images) -> bool:
     return choose_frozen(backbone, chosen, pixels(2, chosen.size)).agreement["cached"]
 
 
@@ -250,7 +250,7 @@ from headstart.modalities import image
 backbone = tiny.build()
 pixels = np.zeros((4, 32, 32, 3), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None] * 50
 with device.tuned_run(device.choose("cpu")):
-    chosen = choose_frozen(backbone, image.geometry(backbone.spec), pixels)
+    chosen = choose_frozen(backbone, image.of(backbone.spec), pixels)
     chosen.features(pixels)
 report.report()
 sockets = []
@@ -299,10 +299,10 @@ PRESSED = """
 import gc, signal, threading
 import numpy as np
 from headstart.backbones import tiny
-from headstart.core import Geometry
+from headstart.modalities.image import Images
 from headstart.engine.frozen import choose_frozen
 
-engine = choose_frozen(tiny.build(), Geometry(32, 32, (0.5,) * 3, (0.5,) * 3), np.zeros((2, 32, 32, 3), np.uint8))
+engine = choose_frozen(tiny.build(), Images(32, 32, (0.5,) * 3, (0.5,) * 3), np.zeros((2, 32, 32, 3), np.uint8))
 assert engine.name.startswith("openvino")
 held = [engine]
 del engine

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from headstart.core import Geometry, Outputs
+from headstart.core import Outputs
 from headstart.errors import DataError, HeadstartError
-from headstart.evaluate.predict import named, outputs, predict
+from headstart.evaluate.predict import outputs, predict
 from headstart.modalities import image
+from headstart.modalities._inputs import named
+from headstart.modalities.image import Images
 from headstart.tasks.single_label import SingleLabel
 
-GEOMETRY = Geometry(32, 36, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+GEOMETRY = Images(32, 36, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 TASK = SingleLabel(("cat", "dog"))
 
 

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.core import Geometry
 from headstart.errors import UnknownName
 from headstart.modalities import image
 from headstart.modalities._augment import _homography, _uniform, _warp
+from headstart.modalities.image import Images
 
-GEOMETRY = Geometry(size=28, short=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+GEOMETRY = Images(size=28, short=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 PRESETS = ["none", "flip", "dihedral", "light", "strong"]
 
 
@@ -130,7 +130,7 @@ def test_flip_mirrors_half_of_them_and_moves_nothing_else():
 def test_exact_symmetries_agree_with_their_homography():
     """The resampler, given only the symmetry's matrix, must do what the exact path does."""
     windows = smooth_windows(1, side=28)
-    same = Geometry(28, 28, GEOMETRY.mean, GEOMETRY.std)
+    same = Images(28, 28, GEOMETRY.mean, GEOMETRY.std)
     for symmetry in range(8):
         draws = image.draw("none", 0, 0, np.arange(1))
         matrix = _homography(image.PRESETS["dihedral"], np.zeros((1, 24)), np.array([symmetry]))

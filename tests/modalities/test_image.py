@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart.core import BackboneSpec, Geometry
+from headstart.core import BackboneSpec
 from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.modalities import image
+from headstart.modalities.image import Images
 
-GEOMETRY = Geometry(size=28, short=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+GEOMETRY = Images(size=28, short=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
 
 def picture(width=40, height=30, seed=0):
@@ -185,7 +186,7 @@ def test_decoding_small_changes_nothing_that_matters(orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = saved(picture(*size), "JPEG", quality=95, subsampling=0, exif=exif)
-    geometry = Geometry(28, 60, (0.5,) * 3, (0.5,) * 3)
+    geometry = Images(28, 60, (0.5,) * 3, (0.5,) * 3)
     whole = image.fit_short(image.decode(data).pixels, 60)
     small = image.read(data, geometry).pixels
     assert image.decode(data, 60).pixels.size < image.decode(data).pixels.size / 3
@@ -409,16 +410,16 @@ def spec(**changes):
 
 
 def test_geometry_follows_the_metadata():
-    made = image.geometry(spec(), None)
+    made = image.of(spec(), None)
     assert (made.size, made.short, made.interpolation) == (224, 256, "bicubic")
-    assert image.geometry(spec(crop_pct=1.0), None).short == 224
-    assert image.geometry(spec(crop_pct=0.9), 100).short == 111
-    assert image.geometry(spec(interpolation="random"), None).interpolation == "bicubic"
-    assert image.geometry(spec(fixed_size=True), 224).size == 224
+    assert image.of(spec(crop_pct=1.0), None).short == 224
+    assert image.of(spec(crop_pct=0.9), 100).short == 111
+    assert image.of(spec(interpolation="random"), None).interpolation == "bicubic"
+    assert image.of(spec(fixed_size=True), 224).size == 224
     with pytest.raises(BadSetting, match="224"):
-        image.geometry(spec(fixed_size=True), 128)
+        image.of(spec(fixed_size=True), 128)
     with pytest.raises(UnknownName, match="bilinear"):
-        image.geometry(spec(interpolation="bilinaer"), None)
+        image.of(spec(interpolation="bilinaer"), None)
 
 
 def test_inputs_are_what_the_textbook_computes():

@@ -8,7 +8,8 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.core import BackboneSpec, Geometry, Settings
+from headstart.core import BackboneSpec, Settings
+from headstart.modalities import image
 from headstart.report.card import CardFacts, card
 from headstart.tasks.single_label import SingleLabel
 
@@ -43,7 +44,7 @@ FACTS = CardFacts(
     images={"train": 1778, "valid": 445, "test": 0},
     counts={"train": {"defective": 572, "functional": 1206}, "valid": {"defective": 143, "functional": 302}, "test": {}},
     backbone=SPEC,
-    geometry=Geometry(224, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    inputs=image.PLAIN.words,
     settings=Settings(epochs=1),
     rows=[HEAD, ALL],
     kept=1,

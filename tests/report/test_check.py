@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.core import Dataset, Geometry
-from headstart.data import pixels, sources
+from headstart.core import Dataset
+from headstart.data import sources
 from headstart.data.audit import Audit, audit, require_usable
-from headstart.data.pixels import PixelStore
 from headstart.data.split import Split, make_split
+from headstart.data.stores import pixels
+from headstart.data.stores.pixels import PixelStore
 from headstart.errors import DataError
+from headstart.modalities.image import Images
 from headstart.report import check as checked
 from headstart.tasks._class_names import ClassNames
 
 TASK = ClassNames(("cat", "dog"))
-GEOMETRY = Geometry(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+GEOMETRY = Images(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 class Ready(NamedTuple):
@@ -30,7 +32,7 @@ class Ready(NamedTuple):
     split: Split
 
 
-def prepared(data: Dataset, geometry: Geometry) -> Ready:
+def prepared(data: Dataset, geometry: Images) -> Ready:
     """The calls that training makes before its first step."""
     store, reports = pixels.build(data, geometry)
     found = audit(data, reports, store.prints, TASK)

@@ -2,6 +2,7 @@
 
 import io
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_nothing_to_show_is_a_lesson():
 
 
 class Store:
-    def centres(self, indices: list[int]) -> np.ndarray:
+    def stored(self, indices: list[int], modality: Any = None) -> np.ndarray:
         return np.stack([np.full((8, 8, 3), index, np.uint8) for index in indices])
 
 

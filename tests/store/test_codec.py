@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.core import BackboneSpec, Geometry, Phase, Plan, Settings, Split
+from headstart.core import BackboneSpec, Phase, Plan, Settings, Split
 from headstart.errors import BadSetting, StoreError, UnknownName
+from headstart.modalities.image import Images
 from headstart.store.codec import from_json, to_json
 
 
@@ -63,12 +64,12 @@ def test_whatever_is_written_comes_back_equal(value: Everything) -> None:
 
 
 def test_the_types_of_the_package_come_back_equal() -> None:
-    geometry = Geometry(224, 256, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    modality = Images(224, 256, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).state()
     plan = Plan(
         {"kind": "folder"},
         {"name": "x"},
         Settings(epochs=3, metrics=("f1",)),
-        geometry,
+        modality,
         (Phase("all", 3, 1e-3, clip=float("inf")),),
     )
     spec = BackboneSpec("tiny", 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic", 1.0, 16, "Apache-2.0", 9, "random")

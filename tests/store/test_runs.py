@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from headstart.core import FORMAT, Geometry, Phase, Plan, Settings, Split
+from headstart.core import FORMAT, Phase, Plan, Settings, Split
 from headstart.errors import NewerFormat, NotARun, StoreError, UnknownName
+from headstart.modalities.image import Images
 from headstart.store.runs import Run, environment
 
 
@@ -18,8 +19,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def plan(seed: int = 0) -> Plan:
-    geometry = Geometry(32, 36, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-    return Plan({"kind": "image_folder"}, {"name": "single_label"}, Settings(seed=seed), geometry, (Phase("all", 3, 1e-3),))
+    modality = Images(32, 36, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).state()
+    return Plan({"kind": "image_folder"}, {"name": "single_label"}, Settings(seed=seed), modality, (Phase("all", 3, 1e-3),))
 
 
 def test_what_is_kept_comes_back(here: Path) -> None:
@@ -154,3 +155,15 @@ def test_a_run_is_made_without_importing_torch() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_a_plan_of_the_first_versions_which_knew_images_only_is_read() -> None:
+    run = Run.create(plan(), None, "cats")
+    file = run.path / "plan.json"
+    written = json.loads(file.read_text())
+    modality = written.pop("modality")
+    name = modality.pop("name")
+    file.write_text(json.dumps(written | {"geometry": modality}))
+    assert name == "image" and run.plan() == plan()
+    file.write_text(json.dumps(written | {"geometry": None}))
+    assert run.plan().modality == {}

@@ -9,6 +9,7 @@ import torch
 
 from headstart import model as models
 from headstart.core import Batch, Cooling, EpochDone, Phase, StepDone
+from headstart.modalities import image
 from headstart.tasks.single_label import SingleLabel
 from headstart.train import course as courses
 from headstart.train import loop
@@ -115,7 +116,7 @@ def test_from_any_step_it_goes_on_to_the_same_end(stop: int) -> None:
 def test_images_are_smaller_until_the_rate_falls() -> None:
     phase = Phase("all", 1, lr=1.0, train_size=20, cooldown=0.35)
     inputs = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    given = Batch(inputs, torch.tensor([0, 1, 2]), ("a", "b", "c"))
+    given = Batch(inputs, torch.tensor([0, 1, 2]), ("a", "b", "c"), modality=image.PLAIN)
     assert loop.seen(given, phase, 0.64).inputs.shape == (3, 3, 20, 20)
     assert loop.seen(given, phase, 0.66) is given
     assert loop.seen(given, replace(phase, train_size=0), 0.1) is given

@@ -45,8 +45,8 @@ def state_of(learn: hs.Learner) -> TrainState:
 
 def inputs(state: TrainState, rows: Any) -> Tensor:
     examples = state.parts["train"]
-    pixels = examples.store.centres(examples.indices[rows].tolist())
-    return image.to_input(torch.from_numpy(pixels), examples.store.geometry)
+    pixels = examples.store.stored(examples.indices[rows].tolist())
+    return image.to_input(torch.from_numpy(pixels), examples.store.modality)
 
 
 def test_one_batch_leaves_its_own_statistics_in_every_norm(shapes: Path) -> None:

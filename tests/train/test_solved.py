@@ -51,8 +51,8 @@ def features(state: TrainState, part: str) -> np.ndarray:
     examples = state.parts[part]
     rows = []
     for index in examples.indices.tolist():
-        pixels = torch.from_numpy(examples.store.centres([index, index]))
-        mean, std = (torch.tensor(each)[:, None, None] for each in (examples.store.geometry.mean, examples.store.geometry.std))
+        pixels = torch.from_numpy(examples.store.stored([index, index]))
+        mean, std = (torch.tensor(each)[:, None, None] for each in (examples.store.modality.mean, examples.store.modality.std))
         inputs = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
         with torch.no_grad():
             rows.append(state.model.eval().features(inputs)[0].numpy())

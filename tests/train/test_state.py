@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headstart import model as models
 from headstart.core import Outputs, Settings
 from headstart.data.batches import Examples
-from headstart.data.pixels import PixelStore
+from headstart.data.stores.pixels import PixelStore
 from headstart.tasks.single_label import SingleLabel
 from headstart.train.state import TrainState
 
@@ -21,7 +21,10 @@ from headstart.train.state import TrainState
 def state(count: int, **settings: Any) -> TrainState:
     """A training whose `count` validation images are all of the first of two classes."""
     valid = Examples(
-        Mock(spec=PixelStore), np.arange(count), torch.zeros(count, dtype=torch.int64), tuple(map(str, range(count)))
+        MagicMock(spec=PixelStore, modality=None, ids=(), key=""),
+        np.arange(count),
+        torch.zeros(count, dtype=torch.int64),
+        tuple(map(str, range(count))),
     )
     model = models.build(models.build_backbone("tiny"), 2)
     device = torch.device("cpu")

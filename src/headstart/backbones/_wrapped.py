@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from headstart.core import BackboneSpec
+from headstart.core import BackboneSpec, Modality
 from headstart.errors import WeightsUnavailable
+from headstart.modalities import image
 from headstart.seeds import derive
 
 Stage = tuple[str, nn.Module]
@@ -44,15 +45,19 @@ class Wrapped(nn.Module):
         self._order = order
         self.training = net.training
 
-    def features(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch features"]:
-        """What the head sees of each image."""
+    def takes(self, size: int | None = None) -> Modality:
+        """How examples become its inputs, at its own size or at another."""
+        return image.of(self.spec, size)
+
+    def features(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
+        """What the head sees of each example."""
         return pooled(self.net(x))
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch features"]:
+    def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
         """The same as `features`, so that the backbone can be converted and hooked like any module."""
         return self.features(x)
 
-    def maps(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch ..."]:
+    def maps(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """The last spatial or token maps, before pooling."""
         return self.net(x) if self._maps is None else self._maps(x)
 

@@ -9,8 +9,8 @@ import typer
 from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, listed
 from headstart.cli.output import results_on_stdout, told_if_slow, write_line
 from headstart.core import Dataset
-from headstart.data._scan import counted
 from headstart.errors import UsageError
+from headstart.modalities._scan import counted
 from headstart.train.observers import choose
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import printable
@@ -55,22 +55,24 @@ def check(
             found = check_dataset(data, on_progress=observer.show, task=task)
         finally:
             observer.close()
-        write_bytes(target, png(found.sheet))
+        if found.sheet is not None:
+            write_bytes(target, png(found.sheet))
+    shown = None if found.sheet is None else target
     if json:
-        write_line(stdout, to_line({**found.audit.json(), "notes": list(data.notes), "sheet": str(target.absolute())}))
+        write_line(stdout, to_line({**found.audit.json(), "notes": list(data.notes), "sheet": shown and str(shown.absolute())}))
         return
-    for line in as_lines(found, target):
+    for line in as_lines(found, shown):
         typer.echo(line)
 
 
-def as_lines(found: "Checked", sheet: Path) -> list[str]:
+def as_lines(found: "Checked", sheet: Path | None) -> list[str]:
     """What was found, for people: how many images of which class, what is wrong, where the picture is."""
     classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{name} {count:,}" for name, count in classes[:12]).replace("\n", "\\n")
     more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
     usable = counted(len(found.audit.usable()), "usable image")
     lines = [f"{usable} with {found.learned}{': ' if told else ''}{told}{more}.", *found.lines]
-    return [*map(printable, lines), f"Sample sheet: {printable(str(sheet))}"]
+    return [*map(printable, lines), *([] if sheet is None else [f"Sample sheet: {printable(str(sheet))}"])]
 
 
 def default_sheet(data: Dataset) -> Path:

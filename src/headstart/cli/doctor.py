@@ -161,13 +161,13 @@ def _measured_choice() -> dict[str, Any]:
     with devices.tuned_run(device):
         backbone = models.build_backbone(Settings().backbone)
         model = models.build(backbone, 2).to(device).eval()
-        geometry = image.geometry(backbone.spec)
-        pixels = numpy_generator(0, "doctor").integers(0, 256, (PROBED, geometry.size, geometry.size, 3), np.uint8)
-        frozen = choose_frozen(backbone, geometry, pixels, device)
+        modality = image.of(backbone.spec)
+        pixels = numpy_generator(0, "doctor").integers(0, 256, (PROBED, modality.size, modality.size, 3), np.uint8)
+        frozen = choose_frozen(backbone, modality, pixels, device)
         began = time.perf_counter()
         frozen.features(pixels)
         seconds = time.perf_counter() - began
-        inputs = image.to_input(torch.from_numpy(pixels).to(device), geometry)
+        inputs = modality.to_input(torch.from_numpy(pixels).to(device))
         targets = torch.arange(PROBED, device=device) % 2
         models.set_trainable(model, 0)
         models.norm_mode(model, "frozen")

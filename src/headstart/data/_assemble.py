@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from headstart.core import Dataset, Record
-from headstart.data._scan import clean, counted, quoted
 from headstart.data.labels import NameRule, describe
 from headstart.data.sheet import show
 from headstart.errors import BadSetting
+from headstart.modalities._scan import clean, counted, quoted
 
 
 def assemble(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.data._scan import quoted
 from headstart.errors import BadTable
+from headstart.modalities._scan import quoted
 
 _DELIMITERS = ("\t", ",", ";", "|", " ")
 _BINARY = {

@@ -12,14 +12,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from headstart.core import Dataset, Geometry
+from headstart.core import Dataset
 from headstart.data import _shelf
 from headstart.data._fingerprint import thumbnail
 from headstart.data._prints import Prints
 from headstart.data.audit import FileReport
 from headstart.errors import StoreError
 from headstart.modalities import image
-from headstart.modalities.image import ImageInfo
+from headstart.modalities.image import Geometry, ImageInfo
 
 Fit = Callable[[bytes | np.ndarray, Geometry, str], tuple[Image.Image, ImageInfo]]
 Place = tuple[int, int, int]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from unicodedata import normalize
 
-from headstart.data._scan import IMAGE_SUFFIXES, clean, counted, is_hidden, suffix_of
+from headstart.modalities._scan import IMAGE_SUFFIXES, clean, counted, is_hidden, suffix_of
 
 _MAX_FOLDERS_TRIED = 50
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from unicodedata import normalize
 
 from headstart.core import Part
-from headstart.data._scan import counted, quoted
+from headstart.modalities._scan import counted, quoted
 
 _PARTS: dict[str, Part] = {
     "train": "train",

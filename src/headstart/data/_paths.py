@@ -6,8 +6,8 @@ from pathlib import Path
 
 from headstart.core import Dataset
 from headstart.data._finder import is_url
-from headstart.data._scan import clean, quoted
 from headstart.errors import BadSetting, DataError
+from headstart.modalities._scan import clean, quoted
 
 AnyPath = str | os.PathLike[str]
 

@@ -15,12 +15,13 @@ from zipfile import BadZipFile
 import numpy as np
 from jaxtyping import Int
 
-from headstart.core import Dataset, Geometry
+from headstart.core import Dataset
 from headstart.data._fingerprint import SIDE
 from headstart.data._prints import BYTES, Prints
 from headstart.data.audit import FileReport
 from headstart.errors import DataError, StoreError
 from headstart.modalities import image
+from headstart.modalities.image import Geometry
 from headstart.store import atomic, cache
 
 FORMAT = 2

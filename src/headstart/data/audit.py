@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from headstart.core import Dataset, Label, Progress
 from headstart.data._fingerprint import Pictures
 from headstart.data._groups import Ids, Union, same_content, same_picture
-from headstart.data._scan import counted
 from headstart.data._steps import exhausted
 from headstart.errors import DataError
+from headstart.modalities._scan import counted
 from headstart.modalities.image import shown
 
 SMALL_CLASS = 5
@@ -150,14 +150,19 @@ def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures, t
 
 
 def auditing(
-    dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures, task: Counts
+    dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures | None, task: Counts
 ) -> Generator[Progress, None, Audit]:
-    """Returns the `audit`; tells how far it is where that takes long. The task tells which classes there are."""
+    """Returns the `audit`; tells how far it is where that takes long. The task tells which classes there are.
+
+    Without `pictures` no look-alikes are looked for.
+    """
     labels = {record.id: record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
     exact = same_content({report.id: report.digest for report in usable})
     names = [report.id if report.status == "ok" else None for report in reports]
-    near, distance = yield from same_picture(names, pictures, exact)
+    near, distance = (), 0.0
+    if pictures is not None:
+        near, distance = yield from same_picture(names, pictures, exact)
     parts = {record.id: record.part for record in dataset.records if record.part}
     counts = task.counts([label for report in usable if (label := labels[report.id]) is not None])
     classes = task.counts([label for label in labels.values() if label is not None])

@@ -1,4 +1,4 @@
-"""Batches from the pixel store: which images, in which order, changed how; gathered one ahead by a thread, never by a process."""
+"""Batches from a store: which examples, in which order, changed how; gathered one ahead by a thread, never by a process."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,11 @@ from queue import Empty, Full, Queue
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
-from headstart.core import Batch, Phase
+from headstart.core import Batch, Modality, Outputs, Phase
 from headstart.data import balance, mixing
-from headstart.data.pixels import PixelStore
-from headstart.modalities import image
+from headstart.data.stores import Store
 from headstart.seeds import numpy_generator
 
 EVALUATION_BATCH = 32
@@ -21,9 +20,9 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of one part: their places in the pixel store, their encoded targets and their ids, in one order."""
+    """The examples of one part: their places in the store, their encoded targets and their ids, in one order."""
 
-    store: PixelStore
+    store: Store
     indices: Int[np.ndarray, " examples"]
     targets: Any
     """A tensor with one row per example, on the CPU."""
@@ -56,38 +55,53 @@ def training_batches(examples: Examples, phase: Phase, seed: int, epoch: int, fi
     """The batches of an epoch from number `first` on: together every example once (or as `phase.balance` says), augmented on `device`.
 
     What happens to an example depends on (seed, epoch, its place in the data) alone, whom it is mixed with on its batch too.
+    Where examples differ in length a batch begins with the shortest, so that pieces of it are no longer than they must be.
     """
     import torch
 
-    geometry, n = examples.store.geometry, len(examples)
+    modality, n = examples.store.modality, len(examples)
     rule = balance.RULES[phase.balance]
     weights = torch.from_numpy(balance.weights(examples.groups)).float() if rule.weighs else None
 
-    def gather(draw: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], image.Draws, np.ndarray]:
+    def gather(draw: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], Any, np.ndarray]:
+        draw = draw[by_length(examples.store.lengths(examples.indices[draw % n]), len(draw))]
         rows, repeats = draw % n, draw // n
         indices = examples.indices[rows]
-        draws = image.draw(phase.augment, seed, epoch, indices + repeats * len(examples.store))  # each time another change
-        return rows, draws, examples.store.windows(indices.tolist(), draws.position.tolist())
+        draws = modality.draw(phase.augment, seed, epoch, indices + repeats * len(examples.store))  # each time another change
+        return rows, draws, modality.gathered(examples.store, indices.tolist(), draws)
 
     if rule.draws:
         batches = _in_batches(balance.drawn(examples.groups, seed, epoch), phase.batch_size)[first:]
     else:
         batches = order(n, phase.batch_size, seed, epoch)[first:]
-    for number, (rows, draws, windows) in enumerate(_ahead(gather, batches), start=first):
-        inputs = image.augment(torch.from_numpy(windows).to(device, non_blocking=True), draws, geometry, phase.augment)
+    for number, (rows, draws, stored) in enumerate(_ahead(gather, batches), start=first):
+        inputs = modality.augmented(torch.from_numpy(stored).to(device, non_blocking=True), draws, phase.augment)
         places = torch.from_numpy(rows)
         targets = examples.targets[places].to(device, non_blocking=True)
         weighs = None if weights is None else weights[places].to(device, non_blocking=True)
-        batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()), weighs)
+        batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()), weighs, modality=modality)
         yield mixing.mixed(batch, phase, seed, epoch, number)
 
 
-def centres(
-    examples: Examples, batch_size: int = EVALUATION_BATCH, size: int | None = None
-) -> Iterator[UInt8[np.ndarray, "_ size size 3"]]:
-    """What the model sees of every example when it predicts (or `size` pixels of it), in order, in batches."""
+def by_length(lengths: Int[np.ndarray, " examples"] | None, count: int) -> Int[np.ndarray, " examples"]:
+    """An order of `count` examples in which neighbours are of about one length: as they come where all are of one size."""
+    return np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
+
+
+def stored(examples: Examples, batch_size: int = EVALUATION_BATCH, modality: Modality | None = None) -> Iterator[np.ndarray]:
+    """Every example as `modality`, by default the store's own, takes it to predict, in order, in batches."""
     parts = [examples.indices[first : first + batch_size].tolist() for first in range(0, len(examples), batch_size)]
-    yield from _ahead(lambda indices: examples.store.centres(indices, size), parts)
+    yield from _ahead(lambda indices: examples.store.stored(indices, modality), parts)
+
+
+def in_order(outputs: Outputs, order: Int[np.ndarray, " examples"]) -> Outputs:
+    """The outputs of examples that were put in this order, as they were before."""
+    back = np.argsort(order)
+    return Outputs(
+        outputs.mean[back],
+        None if outputs.cov is None else outputs.cov[back],
+        None if outputs.samples is None else outputs.samples[:, back],
+    )
 
 
 def _ahead(function: Any, items: Sequence[Any]) -> Iterator[Any]:

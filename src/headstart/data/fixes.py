@@ -16,9 +16,9 @@ from headstart.data._csv import read_grid
 from headstart.data._finder import Finder, identifier_of
 from headstart.data._layout import part_of
 from headstart.data._paths import AnyPath, absolute, not_there
-from headstart.data._scan import counted, quoted
 from headstart.data.labels import tidy
 from headstart.errors import BadTable, DataError, unknown_name
+from headstart.modalities._scan import counted, quoted
 
 ACTIONS = ("relabel", "drop", "move", "add")
 COLUMNS = ("path", "label", "action", "part", "reason")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
 
-from headstart.data._scan import clean, counted, quoted
 from headstart.errors import BadSetting, DataError, NoLabels
+from headstart.modalities._scan import clean, counted, quoted
 
 NameRule = str | Callable[[Path], Any]
 """A regular expression whose first group (or group named `label` / `group`) is the answer, or a function of the path.

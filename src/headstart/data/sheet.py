@@ -7,13 +7,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from headstart.core import Dataset, Geometry, Label, Record
-from headstart.data import pixels
+from headstart.core import Dataset, Label, Record
+from headstart.data.stores import pixels
 from headstart.modalities import image
 from headstart.seeds import derive
 
-CHECK_GEOMETRY = Geometry(size=224, short=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""What is decoded to: that of the default backbone, so that training finds the pixels in the cache."""
 SHEET_COLUMNS = 6
 SHEET_ROWS = 12
 
@@ -23,7 +21,7 @@ def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
     shown, pictures = [], []
     for index in chosen(range(len(dataset.records)), dataset.records, dataset.seed, rows):
         try:
-            pictures.append(image.read(pixels.source_of(dataset, index), CHECK_GEOMETRY, dataset.records[index].id).pixels)
+            pictures.append(image.read(pixels.source_of(dataset, index), image.PLAIN, dataset.records[index].id).pixels)
         except image.Unreadable:
             continue
         shown.append(dataset.records[index])

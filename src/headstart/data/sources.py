@@ -13,11 +13,11 @@ from headstart.data import fixes
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, part_of, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
-from headstart.data._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, clean, counted, quoted, scan
 from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels, tidy
 from headstart.data.split import check_shares
 from headstart.data.table import read_table
 from headstart.errors import BadSetting, DataError, unknown_name
+from headstart.modalities._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, clean, counted, quoted, scan
 
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 

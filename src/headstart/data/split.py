@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 from headstart.core import Dataset, Part, Record, Split
-from headstart.data._scan import counted, quoted
 from headstart.data.labels import from_names_advice
 from headstart.errors import BadSetting, DataError
+from headstart.modalities._scan import counted, quoted
 from headstart.seeds import derive
 
 _Placed = list[tuple[list[Record], Part]]

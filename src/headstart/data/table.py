@@ -10,9 +10,9 @@ from headstart.data._cells import NO, YES, is_flag
 from headstart.data._csv import Grid, read_grid
 from headstart.data._finder import Finder, identifier_of, is_url
 from headstart.data._layout import part_of
-from headstart.data._scan import IMAGE_SUFFIXES, clean, counted, quoted, suffix_of
 from headstart.data.labels import NameRule, by_rule, tidy
 from headstart.errors import BadTable, unknown_name
+from headstart.modalities._scan import IMAGE_SUFFIXES, clean, counted, quoted, suffix_of
 
 _USUAL = {
     "image": "image path file filename filepath image_path file_path image_name img img_path image_id file_name name id",

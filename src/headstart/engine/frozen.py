@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped
 
 from headstart.backbones._wrapped import Wrapped, as_eval, one_thread
-from headstart.core import Geometry
+from headstart.core import Modality
 from headstart.engine import openvino
-from headstart.modalities import image
 
 AGREE = 0.9999
 """Least cosine of each row with torch float32."""
@@ -20,7 +19,7 @@ BATCH = 64
 
 
 class FrozenForward:
-    """`features(pixels)` of a backbone that is not being trained; `name` says which engine, `agreement` how it was checked.
+    """`features(stored)` of a backbone that is not being trained; `name` says which engine, `agreement` how it was checked.
 
     `forwards` counts the images that went through it, `notes` are sentences about engines that were passed over.
     """
@@ -28,7 +27,7 @@ class FrozenForward:
     def __init__(
         self,
         name: str,
-        run: Callable[[UInt8[np.ndarray, "batch size size 3"]], Float32[np.ndarray, "batch features"]],
+        run: Callable[[Shaped[np.ndarray, "batch ..."]], Float32[np.ndarray, "batch features"]],
         agreement: dict[str, Any],
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -38,16 +37,16 @@ class FrozenForward:
         self.forwards = 0
         self.run = run
 
-    def features(self, pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float32[np.ndarray, "batch features"]:
+    def features(self, stored: Shaped[np.ndarray, "batch ..."]) -> Float32[np.ndarray, "batch features"]:
         """Features of each image, from its pixels as they are stored: normalisation is inside."""
-        self.forwards += len(pixels)
-        return self.run(pixels)
+        self.forwards += len(stored)
+        return self.run(stored)
 
 
 def choose_frozen(
     backbone: Wrapped,
-    geometry: Geometry,
-    pixels: UInt8[np.ndarray, "batch size size 3"],
+    modality: Modality,
+    stored: Shaped[np.ndarray, "batch ..."],
     device: torch.device | str = "cpu",
     keep: bool = True,
 ) -> FrozenForward:
@@ -58,18 +57,18 @@ def choose_frozen(
     OpenVINO computes with a copy of the weights as they are now: choose again when they have changed.
     """
     device = torch.device(device)
-    reference = torch_features(backbone, geometry, device)
+    reference = torch_features(backbone, modality, device)
     plain = {"engine": "torch f32", "rows": 0, "cosine": 1.0, "largest_difference": 0.0}
-    if device.type != "cpu" or openvino.version() is None or len(pixels) == 0:
+    if device.type != "cpu" or not modality.compiles or openvino.version() is None or len(stored) == 0:
         return FrozenForward("torch f32", reference, plain)
-    first = pixels[:COMPARED]
+    first = stored[:COMPARED]
     with one_thread():
         wanted = reference(first)
     reason = ""
     for fresh in (False, True):
         try:
             with as_eval(backbone):
-                compiled = openvino.load(backbone, geometry, wanted.shape[1], fresh, keep)
+                compiled = openvino.load(backbone, modality, wanted.shape[1], fresh, keep)
         except Exception as error:
             # beware: a converter may fail in any way on a network it does not know, and torch can always do the work
             reason = f"it cannot take this network ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
@@ -84,16 +83,16 @@ def choose_frozen(
 
 
 def torch_features(
-    backbone: Wrapped, geometry: Geometry, device: torch.device
-) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], Float32[np.ndarray, "batch features"]]:
+    backbone: Wrapped, modality: Modality, device: torch.device
+) -> Callable[[Shaped[np.ndarray, "batch ..."]], Float32[np.ndarray, "batch features"]]:
     """The frozen forward in torch float32; modes, statistics and gradients of the backbone stay as they are."""
 
-    def run(pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float32[np.ndarray, "batch features"]:
+    def run(stored: Shaped[np.ndarray, "batch ..."]) -> Float32[np.ndarray, "batch features"]:
         rows = []
         with torch.inference_mode(), as_eval(backbone), torch.autocast(device.type, enabled=False):
-            for start in range(0, len(pixels), BATCH):
-                chunk = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
-                rows.append(backbone.features(image.to_input(chunk, geometry)).float().cpu().numpy())
+            for start in range(0, len(stored), BATCH):
+                chunk = torch.from_numpy(np.ascontiguousarray(stored[start : start + BATCH])).to(device)
+                rows.append(backbone.features(modality.to_input(chunk)).float().cpu().numpy())
         return np.concatenate(rows) if rows else np.empty((0, backbone.spec.width), np.float32)
 
     return run

@@ -22,7 +22,7 @@ from jaxtyping import Float32, UInt8
 from torch import nn
 
 from headstart.backbones._wrapped import one_thread
-from headstart.core import Geometry
+from headstart.core import Modality
 from headstart.errors import StoreError
 from headstart.machine import cpu_name
 from headstart.store import atomic, cache
@@ -71,7 +71,7 @@ class Compiled:
         return rows
 
 
-def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = False, keep: bool = True) -> Compiled:
+def load(backbone: nn.Module, modality: Modality, width: int, fresh: bool = False, keep: bool = True) -> Compiled:
     """The backbone compiled for this processor: from the cache unless `fresh`, else converted, compiled and (to `keep`) cached.
 
     Raises:
@@ -80,13 +80,13 @@ def load(backbone: nn.Module, geometry: Geometry, width: int, fresh: bool = Fals
     """
     openvino = _silent_import()
     core = _core()
-    file = cache.folder("engines") / f"{_key(backbone, geometry)}.blob"
+    file = cache.folder("engines") / f"{_key(backbone, modality)}.blob"
     if not fresh and file.is_file():
         with suppress(OSError, RuntimeError):
             network = core.import_model(file.read_bytes(), "CPU", CONFIG)
             cache.touch(file)
             return Compiled(openvino, network, width, cached=True)
-    network = core.compile_model(_converted(openvino, backbone, geometry), "CPU", CONFIG)
+    network = core.compile_model(_converted(openvino, backbone, modality), "CPU", CONFIG)
     with suppress(OSError, StoreError):
         if not keep:
             return Compiled(openvino, network, width, cached=False)
@@ -119,12 +119,10 @@ def _silent_import() -> ModuleType:
             sys.modules[TELEMETRY] = before
 
 
-def _key(backbone: nn.Module, geometry: Geometry) -> str:
+def _key(backbone: nn.Module, modality: Modality) -> str:
     """Names the compiled network by its content: weights, structure, normalisation, size, versions, processor."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(
-        repr((LAYOUT, version(), torch.__version__, cpu_name(), CONFIG, geometry.size, geometry.mean, geometry.std)).encode()
-    )
+    digest.update(repr((LAYOUT, version(), torch.__version__, cpu_name(), CONFIG, modality.state())).encode())
     digest.update(repr(backbone).encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
@@ -132,11 +130,11 @@ def _key(backbone: nn.Module, geometry: Geometry) -> str:
     return digest.hexdigest()
 
 
-def _converted(openvino: ModuleType, backbone: nn.Module, geometry: Geometry) -> Any:
+def _converted(openvino: ModuleType, backbone: nn.Module, modality: Modality) -> Any:
     """The backbone as an openvino model of one image, [1, size, size, 3] uint8."""
     frontend = importlib.import_module("openvino.frontend")
     decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
-    example = torch.zeros(1, 3, geometry.size, geometry.size)
+    example = torch.zeros(1, 3, modality.size, modality.size)
     with _quiet(), one_thread(), torch.no_grad():
         traced = torch.jit.trace(backbone, example, check_trace=False)
         decoder = decoders.TorchScriptPythonDecoder(traced, example_input=example, trace_kwargs={})  # must outlive the conversion
@@ -145,9 +143,9 @@ def _converted(openvino: ModuleType, backbone: nn.Module, geometry: Geometry) ->
     steps = openvino.preprocess.PrePostProcessor(model)
     taken = steps.input(0)
     taken.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-    taken.tensor().set_shape([1, geometry.size, geometry.size, 3])
+    taken.tensor().set_shape([1, modality.size, modality.size, 3])
     taken.model().set_layout(openvino.Layout("NCHW"))
-    mean, std = ([255 * value for value in values] for values in (geometry.mean, geometry.std))
+    mean, std = ([255 * value for value in values] for values in (modality.published()["mean"], modality.published()["std"]))
     taken.preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
     return steps.build()
 

@@ -1,31 +1,26 @@
-"""From whatever a user holds (files, folders, arrays, PIL images) to predictions, streamed in the order given.
+"""From whatever a user holds (files, folders, arrays, texts) to predictions, streamed in the order given.
 
-Every image goes file -> `modalities.image` -> model by itself: what else is in the batch, and where, changes nothing.
+Every example goes by itself through its modality to the model: what else is in the batch, and where, changes nothing.
 """
 
-import glob
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
-
-from headstart.core import Geometry, Outputs, Predictive
-from headstart.data._scan import clean, scan
+from headstart.core import Modality, Named, Outputs, Predictive
 from headstart.errors import DataError, HeadstartError
-from headstart.modalities import image
 
-Source = str | Path | bytes | np.ndarray | Image.Image
-Inputs = Source | Iterable[Source]
-Pixels = UInt8[np.ndarray, "size size 3"]
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One example as it is stored, or why there is none."""
+
+    example: Any
+    error: str | None = None
 
 
 @runtime_checkable
@@ -37,40 +32,31 @@ class Predicts(Protocol):
     def failed(self, id: str, message: str) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """One input under the id its prediction will carry; `error` says why there is nothing to read."""
-
-    id: str
-    source: Any
-    error: str | None = None
-
-
 def predict(
     model: Predictive,
     task: Predicts,
-    inputs: Inputs,
-    geometry: Geometry,
+    inputs: Any,
+    modality: Modality,
     batch_size: int = 32,
     threads: int | None = None,
 ) -> Iterator[Any]:
-    """One prediction per image, in the order given; an input that cannot be read has one that says why.
+    """One prediction per example, in the order given; an input that cannot be read has one that says why.
 
-    `inputs` may be a path, a folder, a pattern, an array [height, width, 3] (or a stack of them), a PIL image, the bytes of
-    a file, or any iterable of these, read as it is consumed. The next images are decoded by threads while the model works.
+    `inputs` is what the modality can name: a path, a folder, a pattern, an array or a stack of them for images; a text for
+    texts; any iterable of these, read as it is consumed. The next examples are prepared by threads while the model works.
     """
-    for batch in _batched(decoded(inputs, geometry, threads or min(8, os.cpu_count() or 1), 2 * batch_size), batch_size):
-        good = [(name, pixels) for name, pixels in batch if not isinstance(pixels, str)]
+    for batch in _batched(prepared(inputs, modality, threads or min(8, os.cpu_count() or 1), 2 * batch_size), batch_size):
+        good = [(name, each.example) for name, each in batch if each.error is None]
         found = iter(())
         if good:
-            said = outputs(model, [np.stack([pixels for _, pixels in good])], geometry)
+            said = outputs(model, [modality.stacked([example for _, example in good])], modality)
             found = iter(task.predict(said, [name for name, _ in good]))
-        for name, pixels in batch:
-            yield task.failed(name, pixels) if isinstance(pixels, str) else next(found)
+        for name, each in batch:
+            yield next(found) if each.error is None else task.failed(name, each.error)
 
 
-def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], geometry: Geometry) -> Outputs:
-    """What the model says of all batches together, in order; `batches` are the centres of decoded images.
+def outputs(model: Predictive, batches: Iterable[Any], modality: Modality) -> Outputs:
+    """What the model says of all batches together, in order, as they are stored.
 
     Raises:
         DataError: when there is none.
@@ -78,9 +64,9 @@ def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], g
     """
     import torch
 
-    parts = list(_within_memory(model, batches, geometry))
+    parts = list(_within_memory(model, batches, modality))
     if not parts:
-        raise DataError("there are no images to predict on. Give at least one.")
+        raise DataError(f"there are no {modality.words.items} to predict on. Give at least one.")
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -91,7 +77,7 @@ def outputs(model: Predictive, batches: Iterable[UInt8[Any, "_ size size 3"]], g
     )
 
 
-def _within_memory(model: Predictive, batches: Iterable[Any], geometry: Geometry) -> Iterator[Outputs]:
+def _within_memory(model: Predictive, batches: Iterable[Any], modality: Modality) -> Iterator[Outputs]:
     """The outputs of the batches in order; in halves, and from then on of that size, where memory does not suffice."""
     import torch
 
@@ -102,24 +88,24 @@ def _within_memory(model: Predictive, batches: Iterable[Any], geometry: Geometry
         waiting = list(torch.as_tensor(batch).split(most or len(batch)))[::-1]
         while waiting:
             piece = waiting.pop()
-            said = memory.tried(partial(_said, model, piece, geometry))
+            said = memory.tried(partial(_said, model, piece, modality))
             if said is not None:
                 yield said
                 continue
             if len(piece) == 1:
                 raise HeadstartError(
-                    f"memory does not suffice to predict on a single image of {geometry.size} pixels. End other programs that "
-                    "use the memory, or train a model with a smaller size or backbone."
+                    f"memory does not suffice to predict on a single {modality.words.item} of {modality.words.size}. End other "
+                    "programs that use the memory, or train a model with a smaller size or backbone."
                 )
             most = len(piece) // 2
             waiting += list(piece.split(most))[::-1]
 
 
-def _said(model: Predictive, batch: Any, geometry: Geometry) -> Outputs:
-    """The outputs of a batch. One image goes in twice: a batch of one is computed by other kernels, which round differently."""
+def _said(model: Predictive, batch: Any, modality: Modality) -> Outputs:
+    """The outputs of a batch. One example goes in twice: a batch of one is computed by other kernels, which round differently."""
     if len(batch) != 1:
-        return model.outputs(image.to_input(batch, geometry))
-    both = model.outputs(image.to_input(batch.repeat(2, 1, 1, 1), geometry))
+        return model.outputs(modality.to_input(batch))
+    both = model.outputs(modality.to_input(batch.repeat(2, *(1 for _ in batch.shape[1:]))))
     return Outputs(
         both.mean[:1],
         None if both.cov is None else both.cov[:1],
@@ -127,13 +113,13 @@ def _said(model: Predictive, batch: Any, geometry: Geometry) -> Outputs:
     )
 
 
-def decoded(inputs: Inputs, geometry: Geometry, threads: int, ahead: int) -> Iterator[tuple[str, Pixels | str]]:
-    """(id, the pixels the model sees, or why there are none) of each input in order, with up to `ahead` images in preparation."""
-    waiting: deque[tuple[str, Future[Pixels | str]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="headstart-decode") as pool:
+def prepared(inputs: Any, modality: Modality, threads: int, ahead: int) -> Iterator[tuple[str, Prepared]]:
+    """(id, the example) of each input in order, with up to `ahead` in preparation."""
+    waiting: deque[tuple[str, Future[Prepared]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="headstart-prepare") as pool:
         try:
-            for item in named(inputs):
-                waiting.append((item.id, pool.submit(_pixels, item, geometry)))
+            for item in modality.named(inputs):
+                waiting.append((item.id, pool.submit(_prepared, item, modality)))
                 if len(waiting) >= ahead:
                     name, future = waiting.popleft()
                     yield name, future.result()
@@ -144,63 +130,17 @@ def decoded(inputs: Inputs, geometry: Geometry, threads: int, ahead: int) -> Ite
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def named(inputs: Inputs) -> Iterator[Named]:
-    """Each image among the inputs with its id: the path as given, joined with the path inside it; a number if it has no path."""
-    numbers = count()
-    single = isinstance(inputs, str | Path | bytes | Image.Image) or not isinstance(inputs, Iterable)
-    alone = single or (isinstance(inputs, np.ndarray) and not _is_stack(inputs))
-    sources: Iterable[Any] = [inputs] if alone else inputs  # pyright: ignore[reportAssignmentType]
-    for source in sources:
-        if isinstance(source, str | Path):
-            yield from _from_path(str(source))
-        else:
-            file = getattr(source, "filename", "") if isinstance(source, Image.Image) else ""
-            yield Named(clean(str(file)) if file else f"{next(numbers):06d}", source)
-
-
-def _from_path(given: str) -> Iterator[Named]:
-    if not os.path.isdir(given):  # noqa: PTH112 (Path raises where the parent may not be read)
-        if not os.path.lexists(given) and glob.has_magic(given):  # shells on Windows leave patterns to the program
-            found = sorted(glob.glob(given, recursive=True))  # noqa: PTH207
-            for path in found:
-                yield from _from_path(path)
-            if found:
-                return
-        yield Named(clean(given), given)
-        return
-    prefix = clean(given).rstrip("/" if os.sep == "/" else "/\\") + "/"
+def _prepared(item: Named, modality: Modality) -> Prepared:
+    """What the model needs of one input, or why it cannot be read."""
+    if item.error is not None:
+        return Prepared(None, item.error)
     try:
-        inside = scan(str(Path(given).absolute())).images
-    except OSError as error:
-        yield Named(clean(given), None, f"the folder cannot be listed ({error.strerror or error}). Check its permissions.")
-        return
-    for name, path in inside:
-        yield Named(prefix + name, path)
-    if not inside:
-        yield Named(clean(given), None, "there is no image in this folder (hidden files and files of other kinds do not count).")
-
-
-def _pixels(item: Named, geometry: Geometry) -> Pixels | str:
-    """What the model sees of one input, or a sentence that says why it cannot be read."""
-    if item.source is None:
-        return item.error or "nothing to read."
-    try:
-        if not isinstance(item.source, str | Path | bytes | np.ndarray | Image.Image):
-            kind = type(item.source).__name__
-            return (
-                f"a {kind} is no image. Give a path, the bytes of a file, an array [height, width, 3] of uint8, or a PIL image."
-            )
-        return np.ascontiguousarray(image.centre(image.read(item.source, geometry).pixels, geometry.size))
+        return Prepared(modality.prepared(item.source, item.id))
     except DataError as error:
-        return str(error)
+        return Prepared(None, str(error))
 
 
-def _is_stack(array: np.ndarray) -> bool:
-    """Whether an array is many images; three axes of which the last is no channel axis are grey images one after another."""
-    return array.ndim > 3 or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4))
-
-
-def _batched(items: Iterator[tuple[str, Pixels | str]], batch_size: int) -> Iterator[list[tuple[str, Pixels | str]]]:
+def _batched(items: Iterator[tuple[str, Prepared]], batch_size: int) -> Iterator[list[tuple[str, Prepared]]]:
     batch = []
     for item in items:
         batch.append(item)

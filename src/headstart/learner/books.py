@@ -159,7 +159,7 @@ class Books:
         state = begun.state
         plan = first_plan(self.dataset, self.settings, state.task, self.run.plan().data.get("from"), self.frozen)
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
-        known = {"geometry": begun.store.geometry, "phases": tuple(state.phases), "engine": engine, "finished": finished}
+        known = {"modality": begun.store.modality.state(), "phases": tuple(state.phases), "engine": engine, "finished": finished}
         self.run.write_plan(replace(plan, **known))
 
 
@@ -171,8 +171,8 @@ def note_images(run: Run, begun: Begun) -> None:
 
 def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -> bundles.Bundle:
     """The model as it is now with everything that predict and timm need, and its card."""
-    state, geometry = begun.state, begun.store.geometry
-    config = bundle_config(state.model, state.task.names, geometry)
+    state, modality = begun.state, begun.store.modality
+    config = bundle_config(state.model, state.task.names, modality)
     text = card(
         CardFacts(
             name=name,
@@ -182,7 +182,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
             images={part: len(getattr(begun.split, part)) for part in PARTS},
             counts=_counts(begun, dataset),
             backbone=state.model.backbone.spec,
-            geometry=geometry,
+            inputs=modality.words,
             settings=settings,
             rows=state.rows,
             kept=state.kept()["epoch"],

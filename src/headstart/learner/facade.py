@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Geometry, Note, Observer, Row, Settings, Task
+from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Task
 from headstart.data import fixes, sources
 from headstart.engine import device as engine
 from headstart.errors import DataError
-from headstart.evaluate import views
 from headstart.evaluate.predict import predict
 from headstart.learner import onward, verbs
 from headstart.learner.books import make_bundle
@@ -167,7 +166,7 @@ class Learner:
                 start = pricing.of_state(session.ready().state)
             else:
                 kind = (session.task, settings, session.metrics, session.device)
-                start = pricing.at_the_start(session.data, session.geometry, session.model, *kind)
+                start = pricing.at_the_start(session.data, session.modality, session.model, *kind)
             prices, facts = pricing.prices(start, session.data.name, session.first_stage, already, minutes is not None)
         return lay_out(prices, facts, epochs, minutes, lambda seconds: budget.time_of_day(seconds - already))
 
@@ -194,8 +193,8 @@ class Learner:
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        seen = views.of(self.model, self.task, self.geometry, self.settings.augment, tta)
-        return predict(seen, self.task, inputs, seen.geometry, self.settings.batch_size)
+        seen, modality = self.modality.viewed(self.model, self.task, self.settings.augment, tta)
+        return predict(seen, self.task, inputs, modality, self.settings.batch_size)
 
     def evaluate(
         self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1
@@ -207,7 +206,7 @@ class Learner:
         with engine.tuned_run(self._session.device):
             if data is not None:
                 dataset = tasks.met(sources.open_path(data) if isinstance(data, str | Path) else data, self.task)
-                kind = (self.geometry, self._session.metrics, self._session.device, self.settings)
+                kind = (self.modality, self._session.metrics, self._session.device, self.settings)
                 return evaluated(dataset, self.model, self.task, *kind, per_class, tta)
             state = self._session.ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
@@ -260,9 +259,9 @@ class Learner:
         return self._session.model
 
     @property
-    def geometry(self) -> Geometry:
-        """From decoded pixels to the model's input."""
-        return self._session.geometry
+    def modality(self) -> Modality:
+        """From examples to the model's input."""
+        return self._session.modality
 
     @property
     def history(self) -> list[Row]:

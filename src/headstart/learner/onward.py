@@ -18,10 +18,10 @@ from headstart import model as models
 from headstart.core import Dataset, Settings, Task
 from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
-from headstart.data._scan import counted, quoted
 from headstart.data.earlier import Earlier
 from headstart.errors import BadSetting, DataError
 from headstart.evaluate import changes
+from headstart.modalities._scan import counted, quoted
 from headstart.model import Model
 from headstart.store import bundle as bundles
 from headstart.store.bundle import Bundle

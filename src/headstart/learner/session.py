@@ -10,15 +10,14 @@ import torch
 from torch import nn
 
 from headstart import model as models
-from headstart.core import Dataset, Event, Geometry, Note, Row, Settings, Task
-from headstart.data import pixels
+from headstart.core import Dataset, Event, Modality, Note, Row, Settings, Task
+from headstart.data import stores
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.learner import onward, too_late
 from headstart.learner.books import require_same
 from headstart.learner.onward import Start, start_of
-from headstart.modalities import image
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
@@ -75,9 +74,9 @@ class Session:
         return self._model
 
     @property
-    def geometry(self) -> Geometry:
-        """From decoded pixels to the model's input."""
-        return image.geometry(self.model.backbone.spec, self.settings.size)
+    def modality(self) -> Modality:
+        """From examples to the model's input."""
+        return self.model.backbone.takes(self.settings.size)
 
     @property
     def device(self) -> torch.device:
@@ -228,7 +227,7 @@ class Session:
         earlier = (None if self.run is None else onward.earlier_of(self.run)) or (fresh.earlier if fresh else None)
         wanted = with_features or (fresh is not None and fresh.task.outputs != self.task.outputs)
         device = self.device
-        store = pixels.start(self.data, self.geometry)
+        store = stores.start(self.data, self.modality)
         try:
             model = self.model.to(device).to(memory_format=torch.channels_last)
             begun = yield from begin(self.data, store, model, self.task, self.settings, self.metrics, device, wanted, earlier)

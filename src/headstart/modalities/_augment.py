@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from headstart.core import Geometry
 from headstart.errors import unknown_name
-from headstart.modalities._geometry import to_input
+from headstart.modalities._geometry import Geometry, to_input
 from headstart.seeds import derive
 
 _LUMA = (0.299, 0.587, 0.114)

@@ -1,16 +1,32 @@
-"""From decoded pixels to model input: scale, cut, normalise. The one place where `core.Geometry` is carried out."""
+"""From decoded pixels to model input: scale, cut, normalise. The one place where a `Geometry` is carried out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from headstart.core import BackboneSpec, Geometry
-from headstart.errors import BadSetting, unknown_name
+from headstart.errors import unknown_name
 
 LONGEST = 4
 """Panoramas are cut at the centre to this ratio of long to short side before they are scaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """From decoded pixels to model input.
+
+    An image is scaled (antialiased, aspect kept, never enlarged beyond need) so that its short side is `short`, and the
+    centre `size` x `size` of it is what the model sees when it predicts. `mean` and `std` are per channel on the 0-1 scale.
+    """
+
+    size: int
+    short: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -22,20 +38,8 @@ _FILTERS = {
 }
 
 
-def geometry(spec: BackboneSpec, size: int | None = None) -> Geometry:
-    """How images become inputs of this backbone: at its own size, or at `size` pixels where it can take others.
-
-    Raises:
-        BadSetting: when the backbone takes one size only and another is asked for.
-    """
-    if size is not None and spec.fixed_size and size != spec.size:
-        raise BadSetting(f"the backbone {spec.name} takes images of {spec.size} pixels only, got size={size}. Leave size out.")
-    side = size if size is not None else spec.size
-    crop = min(spec.crop_pct, 1.0) if spec.crop_pct > 0 else 1.0
-    return Geometry(side, max(side, round(side / crop)), spec.mean, spec.std, _known(spec.interpolation))
-
-
-def _known(interpolation: str) -> str:
+def known(interpolation: str) -> str:
+    """The filter of that name; timm's "random" is bicubic."""
     if interpolation == "random":
         return "bicubic"
     if interpolation not in _FILTERS:
@@ -71,7 +75,7 @@ def fit_short(
     pixels: UInt8[np.ndarray, "height width 3"], short: int, interpolation: str = "bicubic"
 ) -> UInt8[np.ndarray, "fit_height fit_width 3"]:
     """The pixels with their short side exactly `short`: antialiased, small ones enlarged, panoramas cut to 4:1 at the centre."""
-    return np.array(scale(Image.fromarray(np.ascontiguousarray(pixels)), short, _known(interpolation)))
+    return np.array(scale(Image.fromarray(np.ascontiguousarray(pixels)), short, known(interpolation)))
 
 
 def centre(pixels: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from headstart.core import BackboneSpec, Geometry, Row, Settings, TaskWords
+from headstart.core import BackboneSpec, InputWords, Row, Settings, TaskWords
 from headstart.train.observers.rows import cells, columns, duration, interval, measured, metric_names, number
 
 HUB_LICENCES = frozenset(
@@ -35,7 +35,7 @@ class CardFacts:
     counts: Mapping[str, Mapping[str, int]]
     """Images by part and class or label; none where there are none."""
     backbone: BackboneSpec
-    geometry: Geometry
+    inputs: InputWords
     settings: Settings
     rows: Sequence[Row]
     kept: int

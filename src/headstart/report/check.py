@@ -7,12 +7,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from headstart import plugins
 from headstart.core import Dataset, Label, TaskWords
-from headstart.data import pixels
+from headstart.data import stores
 from headstart.data.audit import Audit, FileReport, auditing, require_usable
-from headstart.data.pixels import OnProgress, PixelStore
-from headstart.data.sheet import CHECK_GEOMETRY, chosen, png, sheet
+from headstart.data.sheet import chosen, png, sheet
 from headstart.data.split import make_split
+from headstart.data.stores import OnProgress, Store
 from headstart.errors import DataError
 from headstart.store import atomic
 from headstart.tasks import _choice as tasks
@@ -20,11 +21,11 @@ from headstart.tasks import _choice as tasks
 
 @dataclass(frozen=True)
 class Checked:
-    """What `check` found: the audit, a picture with images of every class, and sentences for people."""
+    """What `check` found: the audit, a picture with images of every class where examples are pictures, and sentences for people."""
 
     dataset: Dataset
     audit: Audit
-    sheet: Image.Image
+    sheet: Image.Image | None
     learned: str
     """What could be learned from it, in words."""
     lines: tuple[str, ...]
@@ -45,18 +46,20 @@ def check(
         DataError: when nothing can be read, or the labels do not fit the task.
     """
     dataset, asked, unfit = _asked(dataset, task)
-    store, reports = pixels.build(dataset, CHECK_GEOMETRY, on_progress)
+    store = stores.start(dataset, plugins.find("modalities", dataset.modality).PLAIN)
     try:
-        found = _audited(dataset, reports, store, asked, on_progress)
+        found = _audited(dataset, store.reports(on_progress), store, asked, on_progress)
         require_usable(dataset, found)
         usable = found.usable()
         some = chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
-        picture = sheet([store.pixels(index) for index in some], [dataset.records[index] for index in some])
+        pictures = store.pictures(some)
+        picture = sheet(pictures, [dataset.records[index] for index in some]) if pictures else None
     finally:
         store.close()
     if folder is not None:
         atomic.write_json(folder / "audit.json", found.json())
-        atomic.write_bytes(folder / "sheet.png", png(picture))
+        if picture is not None:
+            atomic.write_bytes(folder / "sheet.png", png(picture))
     lines = (*dataset.notes, *store.notes, *found.summary(), *(_unfit(dataset, found, asked) or unfit)[:1])
     return Checked(dataset, found, picture, asked.words.learned, lines)
 
@@ -93,7 +96,7 @@ def _asked(dataset: Dataset, name: str | None) -> tuple[Dataset, tasks.Labels, l
 
 
 def _audited(
-    dataset: Dataset, reports: list[FileReport], store: PixelStore, task: tasks.Labels, on_progress: OnProgress | None
+    dataset: Dataset, reports: list[FileReport], store: Store, task: tasks.Labels, on_progress: OnProgress | None
 ) -> Audit:
     steps = auditing(dataset, reports, store.prints, task)
     while True:

@@ -51,7 +51,7 @@ def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> 
     else:
         chosen = np.linspace(0, len(losses) - 1, min(count, len(losses))).round().astype(int).tolist()
     said, truths = state.task.predict(outputs, examples.ids), state.task.texts(examples.targets)
-    centres = examples.store.centres([int(examples.indices[place]) for place in chosen])
+    centres = examples.store.stored([int(examples.indices[place]) for place in chosen])
     return [
         Shown(
             examples.ids[place],

@@ -23,7 +23,7 @@ class Bundle:
 
     tensors: Mapping[str, Any]
     config: Mapping[str, Any]
-    """timm's keys ("architecture", "num_classes", "pretrained_cfg", ...) and "headstart": backbone, geometry, head."""
+    """timm's keys ("architecture", "num_classes", "pretrained_cfg", ...) and "headstart": backbone, modality, head."""
     task: Mapping[str, Any]
     card: str = field(default="")
 

@@ -82,7 +82,7 @@ class Run:
     def plan(self) -> Plan:
         """What was asked for, and what was timed or probed to decide it."""
         file = self.path / "plan.json"
-        return from_json(Plan, check_format(atomic.read_json(file), file), str(file))
+        return from_json(Plan, _as_today(check_format(atomic.read_json(file), file)), str(file))
 
     def write_plan(self, plan: Plan) -> None:
         """Keeps `plan`, in place of the one before."""
@@ -309,3 +309,12 @@ def _file_name(name: str) -> str:
     """`name` as a folder name that every system takes."""
     clean = re.sub(r'[\x00-\x1f<>:"/\\|?*\s\ud800-\udfff]+', "_", name).strip("._ ")[:60].rstrip("._ ") or "run"
     return f"{clean}_" if clean.lower() in RESERVED else clean
+
+
+def _as_today(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan as it is written now; the first versions knew images only, and called their modality a geometry."""
+    if "geometry" not in plan:
+        return plan
+    geometry = plan["geometry"]
+    kept = {key: value for key, value in plan.items() if key != "geometry"}
+    return kept | {"modality": {} if geometry is None else {"name": "image", **geometry}}

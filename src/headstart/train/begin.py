@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.core import Dataset, Event, Geometry, Note, Progress, Settings, Split, Task
-from headstart.data import balance, pixels
+from headstart.core import Dataset, Event, Modality, Note, Progress, Settings, Split, Task
+from headstart.data import balance, stores
 from headstart.data.audit import Audit, auditing, require_usable
 from headstart.data.batches import Examples
 from headstart.data.earlier import PARTS, Earlier
-from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
+from headstart.data.stores import Store
 from headstart.engine.frozen import FrozenForward, choose_frozen
 from headstart.engine.frozen import torch_features as frozen_in_torch
 from headstart.errors import DataError
@@ -32,7 +32,7 @@ class Begun:
     """What training starts from; `features` are None when nobody asked for them."""
 
     state: TrainState
-    store: PixelStore
+    store: Store
     audit: Audit
     split: Split
     features: Features | None
@@ -41,7 +41,7 @@ class Begun:
 
 def begin(
     dataset: Dataset,
-    store: PixelStore,
+    store: Store,
     model: Model,
     task: Task,
     settings: Settings,
@@ -86,7 +86,7 @@ def divided(dataset: Dataset, found: Audit, earlier: Earlier | None, task: Task)
     return earlier.split if same else split
 
 
-def _examples(store: PixelStore, indices: Sequence[int], task: Task, targets: Any) -> Examples:
+def _examples(store: Store, indices: Sequence[int], task: Task, targets: Any) -> Examples:
     ids = tuple(store.ids[index] for index in indices)
     return Examples(store, np.array(indices, np.int64), targets, ids, task.groups(targets))
 
@@ -103,27 +103,27 @@ def classes_in_words(state: TrainState) -> str | None:
     return None if train.groups is None else balance.in_words(state.task.texts(train.targets), state.settings.balance)
 
 
-def engine_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
+def engine_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
     """From the cache, or by one pass of the fastest engine that agrees with torch."""
     file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
     kept = cached.stored(file, len(store))
     if kept is not None:
         return kept
-    frozen = choose_frozen(model.backbone, store.geometry, store.centres(_first_usable(store)), device)
+    frozen = choose_frozen(model.backbone, store.modality, store.stored(_first_usable(store)), device)
     for sentence in frozen.notes:
         yield Note(sentence)
     yield Note(f"Features by {frozen.name}.")
     return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
 
 
-def torch_features(store: PixelStore, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
+def torch_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
     """By torch in float32, whatever is in the cache, which is replaced."""
-    frozen = FrozenForward("torch f32", frozen_in_torch(model.backbone, store.geometry, device), {})
+    frozen = FrozenForward("torch f32", frozen_in_torch(model.backbone, store.modality, device), {})
     file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
     return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
 
 
-def _first_usable(store: PixelStore) -> list[int]:
+def _first_usable(store: Store) -> list[int]:
     found: list[int] = []
     for index in range(len(store)):
         if store.wait(index):
@@ -137,7 +137,7 @@ def evaluated(
     dataset: Dataset,
     model: Model,
     task: Task,
-    geometry: Geometry,
+    modality: Modality,
     metrics: Sequence[Any],
     device: torch.device,
     settings: Settings,
@@ -151,7 +151,7 @@ def evaluated(
     """
     labelled = [record for record in dataset.records if record.target is not None]
     targets = task.encode([record.target for record in labelled])
-    with closing(pixels.start(replace(dataset, records=tuple(labelled)), geometry)) as store:
+    with closing(stores.start(replace(dataset, records=tuple(labelled)), modality)) as store:
         usable = [index for index in range(len(store)) if store.wait(index)]
         if not usable:
             raise DataError(f"none of the {len(labelled)} labelled images of {dataset.name} can be read.")

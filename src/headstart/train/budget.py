@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from headstart.core import Phase, StepDone
-from headstart.data.batches import centres, training_batches
+from headstart.data.batches import stored, training_batches
 from headstart.engine import threads
 from headstart.evaluate import predict
 from headstart.train import course as courses
@@ -59,8 +59,8 @@ def time_a_forward(state: TrainState, step_seconds: float = 0.0) -> None:
 
 def a_forward(state: TrainState) -> tuple[Callable[[], object], int]:
     """Predicts the first validation images; how many they are."""
-    pixels = next(centres(state.parts["valid"], TIMED_IMAGES))
-    return lambda: predict.outputs(state.model, [pixels], state.parts["valid"].store.geometry), len(pixels)
+    batch = next(stored(state.parts["valid"], TIMED_IMAGES))
+    return lambda: predict.outputs(state.model, [batch], state.parts["valid"].store.modality), len(batch)
 
 
 def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.0) -> float:
@@ -145,7 +145,7 @@ def plan_in_words(state: TrainState, phase: Phase, per_step: float, event: StepD
     judging = seconds * len(state.parts["valid"]) / 3 / len(state.parts["train"])  # a forward is about a third of a step
     end = time_of_day(seconds + (judging if event.left is None else seconds_at_the_end(state, phase)))
     return (
-        f"The plan: {layers_in_words(state.model.stages(), phase.first_stage)} at {state.parts['train'].store.geometry.size} pixels; "
+        f"The plan: {layers_in_words(state.model.stages(), phase.first_stage)} at {state.parts['train'].store.modality.words.size}; "
         f"an epoch takes about {duration(epoch)}, and {seconds / epoch:.1f} {fit}; done at about {end}."
     )
 

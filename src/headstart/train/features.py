@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Note, Progress
-from headstart.data.pixels import PixelStore
+from headstart.data.batches import by_length
+from headstart.data.stores import Store
 from headstart.engine.frozen import FrozenForward
 from headstart.errors import StoreError
 from headstart.store import cache, tensors
@@ -35,9 +36,9 @@ class Features:
     agreement: Mapping[str, Any] = field(default_factory=dict)
 
 
-def cache_file(store: PixelStore, backbone_digest: str) -> Path:
-    """Where the features of these pixels under these weights lie."""
-    name = hashlib.blake2b(f"{store.key}|{backbone_digest}|{store.geometry}".encode(), digest_size=16).hexdigest()
+def cache_file(store: Store, backbone_digest: str) -> Path:
+    """Where the features of what is stored under these weights lie."""
+    name = hashlib.blake2b(f"{store.key}|{backbone_digest}|{store.modality.state()}".encode(), digest_size=16).hexdigest()
     return cache.folder("features") / name / "features.safetensors"
 
 
@@ -61,14 +62,15 @@ def stored(file: Path, images: int) -> Features | None:
         return None
 
 
-def compute(store: PixelStore, frozen: FrozenForward, width: int, file: Path) -> Generator[Progress | Note, None, Features]:
+def compute(store: Store, frozen: FrozenForward, width: int, file: Path) -> Generator[Progress | Note, None, Features]:
     """Runs every usable image through the frozen backbone once and writes `file`; returns the `Features`."""
     rows = np.zeros((len(store), width), np.float32)
     before = frozen.forwards
+    order = by_length(store.lengths(np.arange(len(store))), len(store)).tolist()
     for first in range(0, len(store), CHUNK):
-        usable = [index for index in range(first, min(first + CHUNK, len(store))) if store.wait(index)]
+        usable = [index for index in order[first : first + CHUNK] if store.wait(index)]
         if usable:
-            rows[usable] = frozen.features(store.centres(usable))
+            rows[usable] = frozen.features(store.stored(usable))
         yield Progress("features", min(first + CHUNK, len(store)), len(store))
     try:
         tensors.save(

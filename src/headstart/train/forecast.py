@@ -49,7 +49,7 @@ class Facts:
 
     data: str
     backbone: str
-    size: int
+    size: str
     images: int
     layers: str
     next_row: int
@@ -93,7 +93,7 @@ class Forecast:
         known = [f"Known already: {row_in_words(facts.row_0)}."] if facts.row_0 else []
         return "\n".join(
             [
-                f"{self.asked} on {facts.data} ({facts.images:,} images to train on) with {facts.backbone} at {facts.size} pixels:",
+                f"{self.asked} on {facts.data} ({facts.images:,} images to train on) with {facts.backbone} at {facts.size}:",
                 *table,
                 f"  {'in all':<{width}}  {duration(self.seconds):>8}  done at about {self.ends_at} if it began now",
                 f"{rows}; {passes(self.epochs, facts.layers)}.",

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from headstart.core import Batch, Cooling, EpochDone, Phase, StepDone, Task
 from headstart.engine import threads
-from headstart.modalities import image
 from headstart.model import Model, norm_mode
 from headstart.train import average
 from headstart.train import course as courses
@@ -85,7 +84,8 @@ def seen(batch: Batch, phase: Phase, progress: float) -> Batch:
     """
     if not phase.train_size or progress >= 1.0 - phase.cooldown:
         return batch
-    return replace(batch, inputs=image.shrunk(batch.inputs, phase.train_size))
+    assert batch.modality is not None, "whoever trains at another size knows what of"
+    return replace(batch, inputs=batch.modality.shrunk(batch.inputs, phase.train_size))
 
 
 def read_at_once(loss: Tensor) -> bool:

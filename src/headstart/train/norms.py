@@ -8,7 +8,6 @@ import torch
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Progress
 from headstart.data.batches import order
-from headstart.modalities import image
 from headstart.model import BatchNorm, Model
 from headstart.train.state import TrainState
 
@@ -31,9 +30,9 @@ def adapt(state: TrainState, first_stage: int) -> Generator[Event, None, int]:
     with _estimating(model, norms):
         # beware: images of one class after another would give the variance within classes
         for rows in order(len(examples), IMAGES_AT_ONCE, state.settings.seed, 0):
-            pixels = torch.from_numpy(examples.store.centres(examples.indices[rows].tolist())).to(state.device)
+            stored = torch.from_numpy(examples.store.stored(examples.indices[rows].tolist())).to(state.device)
             with torch.no_grad(), torch.autocast(state.device.type, enabled=False):
-                model.features(image.to_input(pixels, examples.store.geometry))
+                model.features(examples.store.modality.to_input(stored))
             done += len(rows)
             yield Progress("norms of the training images", done, len(examples))
     yield Note(f"The statistics of {len(norms)} batch norms were estimated on the training images.")

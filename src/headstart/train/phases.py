@@ -96,7 +96,7 @@ def _train_size(state: TrainState) -> int:
     Raises:
         BadSetting: when it is not smaller, or the backbone takes one size only.
     """
-    small, spec, size = state.settings.train_size, state.model.backbone.spec, state.parts["train"].store.geometry.size
+    small, spec, size = state.settings.train_size, state.model.backbone.spec, state.parts["train"].store.modality.size
     if small is None:
         return 0
     if spec.fixed_size:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.core import Dataset, Event, Geometry, Phase, Row, Settings, Task
-from headstart.data import pixels
+from headstart.core import Dataset, Event, Modality, Phase, Row, Settings, Task
+from headstart.data import stores
 from headstart.data._steps import exhausted
 from headstart.data.batches import Examples, training_batches
-from headstart.data.pixels import PixelStore
 from headstart.data.split import make_split
+from headstart.data.stores import Store
 from headstart.engine.frozen import choose_frozen
 from headstart.errors import DataError
 from headstart.model import Model
@@ -51,7 +51,7 @@ class Start:
 
 def at_the_start(
     dataset: Dataset,
-    geometry: Geometry,
+    modality: Modality,
     model: Model,
     task: Task,
     settings: Settings,
@@ -64,8 +64,8 @@ def at_the_start(
         DataError: when none of the images can be read.
     """
     model = deepcopy(model).to(device).to(memory_format=torch.channels_last)
-    stored = pixels.are_stored(dataset, geometry)
-    store = pixels.start(dataset, geometry) if stored else pixels.sample(dataset, geometry, SAMPLE)
+    stored = stores.are_stored(dataset, modality)
+    store = stores.start(dataset, modality) if stored else stores.sample(dataset, modality, SAMPLE)
     count, started = len(dataset.records), time.perf_counter()
     make = _of_cache if stored else _of_sample
     solve = settings.method == "fine_tune" and settings.head == "solve"
@@ -131,7 +131,7 @@ def _facts(start: Start, name: str, phase: Phase, going_on: bool, heads: int) ->
     return Facts(
         data=name,
         backbone=state.model.backbone.spec.name,
-        size=state.parts["train"].store.geometry.size,
+        size=state.parts["train"].store.modality.words.size,
         images=len(state.parts["train"]),
         layers=budget.layers_in_words(state.model.stages(), phase.first_stage),
         next_row=0 if phase.name == "all" and not going_on else first,
@@ -143,7 +143,7 @@ def _facts(start: Start, name: str, phase: Phase, going_on: bool, heads: int) ->
 
 def _of_cache(
     dataset: Dataset,
-    store: PixelStore,
+    store: Store,
     model: Model,
     task: Task,
     settings: Settings,
@@ -155,7 +155,7 @@ def _of_cache(
 
 def _of_sample(
     dataset: Dataset,
-    store: PixelStore,
+    store: Store,
     model: Model,
     task: Task,
     settings: Settings,
@@ -180,9 +180,9 @@ def _features(state: TrainState, known: bool, count: int) -> list[Line]:
     if known:
         return [Line("features", 0.0, "in the cache")]
     store, device = state.parts["train"].store, state.device
-    some = store.centres(state.parts["train"].indices[:SAMPLE].tolist())
+    some = store.stored(state.parts["train"].indices[:SAMPLE].tolist())
     started = time.perf_counter()
-    frozen = choose_frozen(state.model.backbone, store.geometry, some, device, keep=False)
+    frozen = choose_frozen(state.model.backbone, store.modality, some, device, keep=False)
     chosen = time.perf_counter()
     frozen.features(some)
     each = (time.perf_counter() - chosen) / len(some)

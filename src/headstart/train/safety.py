@@ -30,9 +30,10 @@ class MemoryShort:
         phase = state.course.phase
         was, least = min(phase.piece, self.images), SMALLEST_PIECE[phase.norms]
         if was <= least:
-            size = state.parts["train"].store.geometry.size
+            modality = state.parts["train"].store.modality
+            size = modality.size
             raise HeadstartError(
-                f"memory does not suffice to train the backbone {state.settings.backbone} on images of {size} pixels, even "
+                f"memory does not suffice to train the backbone {state.settings.backbone} on {modality.words.items} of {modality.words.size}, even "
                 f"{was} at a time. Give a smaller size (--size {max(16, size * 2 // 3)}) or a smaller backbone, or end other "
                 "programs that use the memory. What was done so far is kept."
             )

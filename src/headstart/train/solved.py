@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headstart import plugins
 from headstart.core import Event, Note, Outputs, Progress, RowDone
 from headstart.data import balance
-from headstart.data.batches import Examples, centres
+from headstart.data.batches import Examples, stored
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
 from headstart.seeds import numpy_generator
@@ -159,12 +159,12 @@ def _features_now(
     """
     examples, rows, done = state.parts[part], [], 0
     order = numpy_generator(state.settings.seed, "features", part).permutation(len(examples))
-    forward = torch_features(state.model.backbone, examples.store.geometry, state.device)
-    for pixels in centres(examples.at(order)):
+    forward = torch_features(state.model.backbone, examples.store.modality, state.device)
+    for batch in stored(examples.at(order)):
         if not time_left():
             break
-        rows.append(forward(pixels))
-        done += len(pixels)
+        rows.append(forward(batch))
+        done += len(batch)
         yield Progress(f"features of the {part} images", done, len(examples))
     reached = np.argsort(order[:done])
     width = state.model.backbone.spec.width
@@ -184,5 +184,5 @@ def _head_outputs(state: TrainState, rows: Float[np.ndarray, "batch features"]) 
 def _disagreement(state: TrainState, features: Features) -> float:
     """The largest difference in an output, on a few validation images, between these features and the model itself."""
     some = state.parts["valid"].at(np.arange(min(CHECKED, len(state.parts["valid"]))))
-    model = predict.outputs(state.model, centres(some), some.store.geometry).mean
+    model = predict.outputs(state.model, stored(some), some.store.modality).mean
     return float((_from_features(state, features, "valid", CHECKED).mean - model).abs().max())

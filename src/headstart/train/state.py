@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Outputs, Phase, Row, Settings, Task
-from headstart.data.batches import Examples, centres
-from headstart.evaluate import predict, views
+from headstart.data.batches import Examples, by_length, in_order, stored
+from headstart.evaluate import predict
 from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import HIGHER_IS_BETTER, Measured
 from headstart.model import Model
@@ -105,8 +105,10 @@ class TrainState:
     def outputs(self, part: str, tta: int = 1) -> Outputs:
         """What the model says of every example of a part, in order, in float32; of `tta` views of each, averaged."""
         examples = self.parts[part]
-        seen = views.of(self.model, self.task, examples.store.geometry, self.settings.augment, tta)
-        return predict.outputs(seen, centres(examples, size=seen.geometry.size), seen.geometry)
+        seen, modality = examples.store.modality.viewed(self.model, self.task, self.settings.augment, tta)
+        order = by_length(examples.store.lengths(examples.indices), len(examples))
+        said = predict.outputs(seen, stored(examples.at(order), modality=modality), modality)
+        return in_order(said, order)
 
     def answers(self) -> Task:
         """The task as it answers for the kept row."""

@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from headstart import model as models
-from headstart.core import Geometry, Outputs
+from headstart.core import Outputs
 from headstart.errors import BadSetting
-from headstart.evaluate import views
 from headstart.evaluate.predict import outputs, predict
+from headstart.modalities import _views as views
 from headstart.modalities import image
+from headstart.modalities.image import Images
 from headstart.tasks.single_label import SingleLabel, probabilities
 
 TASK = SingleLabel(("a", "b", "c"))
 HALF = (0.5, 0.5, 0.5)
-ROOMY, TIGHT = Geometry(32, 39, HALF, HALF, "bilinear"), Geometry(32, 32, HALF, HALF, "bilinear")
+ROOMY, TIGHT = Images(32, 39, HALF, HALF, "bilinear"), Images(32, 32, HALF, HALF, "bilinear")
 
 
 class Reader:
@@ -42,7 +43,7 @@ def picture(side: int = 39, height: int | None = None, seed: int = 0) -> np.ndar
 
 @pytest.mark.parametrize("geometry", [ROOMY, TIGHT])
 @pytest.mark.parametrize(("augment", "count"), [("none", 5), ("flip", 10), ("light", 4), ("dihedral", 40)])
-def test_every_view_against_a_slow_twin(geometry: Geometry, augment: str, count: int) -> None:
+def test_every_view_against_a_slow_twin(geometry: Images, augment: str, count: int) -> None:
     reader = Reader()
     seen = views.of(reader, TASK, geometry, augment, count)
     pixels = picture(geometry.short)
@@ -98,7 +99,7 @@ def test_an_image_that_is_its_own_mirror_image_is_seen_alike(model: models.Model
     pixels = picture(40)
     mirror = np.concatenate([pixels[:, :20], pixels[:, :20][:, ::-1]], axis=1)
     reader = Reader()
-    two = views.of(reader, TASK, Geometry(32, 40, HALF, HALF), "flip", 2)
+    two = views.of(reader, TASK, Images(32, 40, HALF, HALF), "flip", 2)
     outputs(two, [image.centre(mirror, two.geometry.size)[None].copy()], two.geometry)
     assert torch.equal(reader.seen[0], reader.seen[1])
 

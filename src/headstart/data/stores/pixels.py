@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from headstart.core import Dataset, Geometry, Progress
+from headstart.core import Dataset, Progress
 from headstart.data import _shelf
 from headstart.data._filling import Filling, Fit, Place
 from headstart.data._prints import Prints
 from headstart.data._shelf import source_of
 from headstart.data.audit import FileReport
+from headstart.data.stores import OnProgress
 from headstart.errors import DataError, HeadstartError
 from headstart.machine import logical_cores
 from headstart.modalities import image
+from headstart.modalities.image import Images
 
 __all__ = ["OnProgress", "PixelStore", "are_stored", "build", "sample", "source_of", "start"]
 
 MAX_THREADS = 16
 REMAP_BYTES = 256 << 20
 """The map is renewed after so many bytes were read through it, so that pages once touched do not count as memory in use."""
-
-OnProgress = Callable[[Progress], None]
 
 
 class _Ledger:
@@ -67,17 +67,15 @@ class _Ledger:
 
 
 class PixelStore:
-    """The pixels of a data set, short side `geometry.short`, by index into its records (`ids` has their order).
+    """The pixels of a data set, short side `modality.short`, by index into its records (`ids` has their order).
 
     While it is being filled, reading waits for the image asked for. Images that could not be kept on disk are decoded again
     at each read; `notes` says why. `key` names exactly these pixels. Made by `start` and `build`.
     """
 
-    def __init__(
-        self, dataset: Dataset, geometry: Geometry, key: str, path: Path | None, ledger: _Ledger, prints: Prints
-    ) -> None:
+    def __init__(self, dataset: Dataset, modality: Images, key: str, path: Path | None, ledger: _Ledger, prints: Prints) -> None:
         self.ids = tuple(record.id for record in dataset.records)
-        self.geometry = geometry
+        self.modality = modality
         self.key = key
         self._dataset = dataset
         self._path = path
@@ -127,25 +125,32 @@ class PixelStore:
         offset, height, width = self._ledger.layout[index].tolist()
         stored = self._view(offset, height * width * 3) if offset >= 0 else None
         if stored is not None:
-            return image.enlarged(stored.reshape(height, width, 3), self.geometry)
+            return image.enlarged(stored.reshape(height, width, 3), self.modality)
         self._ledger.counted()
-        return image.read(source_of(self._dataset, index), self.geometry, self.ids[index]).pixels
+        return image.read(source_of(self._dataset, index), self.modality, self.ids[index]).pixels
 
     def windows(self, indices: Sequence[int], positions: Sequence[float]) -> UInt8[np.ndarray, "batch short short 3"]:
         """The square cut along the long side of each image, at `positions` from 0 to 1."""
-        short = self.geometry.short
+        short = self.modality.short
         out = np.empty((len(indices), short, short, 3), np.uint8)
         for row, index, position in zip(out, indices, positions, strict=True):
             row[:] = image.window(self.pixels(int(index)), short, float(position))
         return out
 
-    def centres(self, indices: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "batch size size 3"]:
-        """What the model sees of each image when it predicts; `size` pixels of it where that is not the geometry's."""
-        size = size or self.geometry.size
+    def stored(self, indices: Sequence[int], modality: Images | None = None) -> UInt8[np.ndarray, "batch size size 3"]:
+        """What the model sees of each image when it predicts, by the store's modality or by another of equal `short`."""
+        size = (modality or self.modality).size
         out = np.empty((len(indices), size, size, 3), np.uint8)
         for row, index in zip(out, indices, strict=True):
             row[:] = image.centre(self.pixels(int(index)), size)
         return out
+
+    def lengths(self, indices: Int[np.ndarray, " images"]) -> None:
+        """None: all images that a model sees are of one size."""
+
+    def pictures(self, indices: Sequence[int]) -> list[UInt8[np.ndarray, "height width 3"]]:
+        """The stored images."""
+        return [self.pixels(int(index)) for index in indices]
 
     def close(self) -> None:
         """Stop filling and let go of the file; a store that was not filled completely leaves nothing behind."""
@@ -156,7 +161,7 @@ class PixelStore:
             self._map = None
 
     def _fill(self, fit: Fit, folder: Path | None, token: str, threads: int) -> None:
-        self._filling = Filling(self._dataset, self.geometry, fit, self._prints, folder, token, threads, self._ledger)
+        self._filling = Filling(self._dataset, self.modality, fit, self._prints, folder, token, threads, self._ledger)
         self._filling.start()
 
     def _report(self, index: int) -> FileReport:
@@ -204,50 +209,50 @@ class PixelStore:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def start(dataset: Dataset, geometry: Geometry, threads: int | None = None) -> PixelStore:
+def start(dataset: Dataset, modality: Images, threads: int | None = None) -> PixelStore:
     """A store that is full from the cache, or is filled by threads from now on; it can be read at once."""
-    key = _shelf.key_of(dataset, geometry)
+    key = _shelf.key_of(dataset, modality)
     folder = _shelf.folder_of(key)
     count = len(dataset.records)
     stored = _shelf.open_stored(folder, [record.id for record in dataset.records])
     if stored is not None:
-        return PixelStore(dataset, geometry, key, stored.path, _Ledger(stored.layout, stored.reports), stored.prints)
+        return PixelStore(dataset, modality, key, stored.path, _Ledger(stored.layout, stored.reports), stored.prints)
     token = secrets.token_hex(8)
-    need = _shelf.enlarged_bytes(count, geometry.short)
+    need = _shelf.enlarged_bytes(count, modality.short)
     large = need > _shelf.ENLARGED_BYTES
-    usable, note = _shelf.make_room(folder, _shelf.own_bytes(dataset, geometry.short) if large else need)
+    usable, note = _shelf.make_room(folder, _shelf.own_bytes(dataset, modality.short) if large else need)
     ledger = _Ledger(np.full((count, 3), -1, np.int64), [None] * count)
     if note:
         ledger.note(note)
     path = usable / f"{token}.bin" if usable else None
     prints = Prints(count, path.with_suffix(".prints") if path else None)
-    store = PixelStore(dataset, geometry, key, path, ledger, prints)
+    store = PixelStore(dataset, modality, key, path, ledger, prints)
     fit = image.as_it_is if large else image.fitted
     store._fill(fit, usable, token, max(1, min(threads or logical_cores(), MAX_THREADS, count)))
     return store
 
 
-def are_stored(dataset: Dataset, geometry: Geometry) -> bool:
+def are_stored(dataset: Dataset, modality: Images) -> bool:
     """Whether `start` would find all pixels in the cache."""
-    folder = _shelf.folder_of(_shelf.key_of(dataset, geometry))
+    folder = _shelf.folder_of(_shelf.key_of(dataset, modality))
     return _shelf.open_stored(folder, [record.id for record in dataset.records]) is not None
 
 
-def sample(dataset: Dataset, geometry: Geometry, count: int) -> PixelStore:
+def sample(dataset: Dataset, modality: Images, count: int) -> PixelStore:
     """`count` of the images, evenly from all, decoded now and at each read, kept nowhere; under the key of the whole."""
     places = np.linspace(0, len(dataset.records) - 1, min(count, len(dataset.records))).round().astype(int)
     some = replace(dataset, records=tuple(dataset.records[place] for place in places.tolist()))
     ledger = _Ledger(np.full((len(places), 3), -1, np.int64), [None] * len(places))
-    store = PixelStore(some, geometry, _shelf.key_of(dataset, geometry), None, ledger, Prints(len(places), None))
+    store = PixelStore(some, modality, _shelf.key_of(dataset, modality), None, ledger, Prints(len(places), None))
     store._fill(image.fitted, None, "", max(1, min(logical_cores(), MAX_THREADS, len(places))))
     return store
 
 
 def build(
-    dataset: Dataset, geometry: Geometry, on_progress: OnProgress | None = None, threads: int | None = None
+    dataset: Dataset, modality: Images, on_progress: OnProgress | None = None, threads: int | None = None
 ) -> tuple[PixelStore, list[FileReport]]:
     """The complete store and what was found in each file; from the cache when nothing changed since."""
-    store = start(dataset, geometry, threads)
+    store = start(dataset, modality, threads)
     try:
         return store, store.reports(on_progress)
     except BaseException:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
-from headstart.core import Geometry, Outputs, Predictive
+from headstart.core import Outputs, Predictive
 from headstart.errors import BadSetting
-from headstart.modalities import image
+from headstart.modalities._augment import find_preset
+from headstart.modalities._geometry import Geometry
 
 REACH = 1 / 16
 """How far a shifted view is moved at least, as a share of its side; further where the stored image is that much larger."""
@@ -74,7 +75,7 @@ def of(model: Predictive, task: Averages, geometry: Geometry, augment: str, coun
     Raises:
         BadSetting: when there are not so many views.
     """
-    rule = image.find_preset(augment)
+    rule = find_preset(augment)
     symmetries = tuple(range(8)) if rule.dihedral else (0, 1) if rule.flip else (0,)
     most = len(symmetries) * (1 + len(CORNERS))
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
