@@ -22,9 +22,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve"})
+NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve", "losses"})
 """Keys of a row that are not printed when it is made: long, or the same for every row."""
-PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "fastai")
+PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "fastai", "transformers")
 
 
 def facts() -> dict[str, Any]:

@@ -33,6 +33,7 @@ def test_every_public_name_is_there() -> None:
             "Learner",
             "Settings",
             "apply_labels",
+            "array_csv",
             "check",
             "from_arrays",
             "image_csv",
@@ -40,6 +41,7 @@ def test_every_public_name_is_there() -> None:
             "load",
             "resume",
             "show",
+            "text_csv",
         ]
     )
     for name in hs.__all__:

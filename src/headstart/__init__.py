@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.core import Dataset, Settings
+    from headstart.data.arrays import from_arrays
     from headstart.data.fixes import apply_labels
+    from headstart.data.rows import array_csv, text_csv
     from headstart.data.sheet import show
-    from headstart.data.sources import from_arrays, image_csv, image_folder
+    from headstart.data.sources import image_csv, image_folder
     from headstart.learner import Learner, load, resume
     from headstart.report.check import check
 
@@ -20,6 +22,7 @@ __all__ = [
     "Learner",
     "Settings",
     "apply_labels",
+    "array_csv",
     "check",
     "from_arrays",
     "image_csv",
@@ -27,6 +30,7 @@ __all__ = [
     "load",
     "resume",
     "show",
+    "text_csv",
 ]
 
 _PLACES = (
@@ -34,7 +38,9 @@ _PLACES = (
     ("headstart.data.sheet", ("show",)),
     ("headstart.report.check", ("check",)),
     ("headstart.data.fixes", ("apply_labels",)),
-    ("headstart.data.sources", ("from_arrays", "image_csv", "image_folder")),
+    ("headstart.data.rows", ("array_csv", "text_csv")),
+    ("headstart.data.arrays", ("from_arrays",)),
+    ("headstart.data.sources", ("image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 FORMAT = 1
 """Format number of everything written to disk; raised when an older reader would misread a newer file."""
@@ -95,7 +95,7 @@ class Split:
 class Batch:
     """Inputs as the model takes them, with what is known of each: ids ride along so that a loss can name its file."""
 
-    inputs: Float[Any, "batch ..."]
+    inputs: Shaped[Any, "batch ..."]
     targets: Any
     ids: tuple[str, ...]
     weights: Float[Any, " batch"] | None = None
@@ -402,6 +402,10 @@ class Modality(Protocol):
 
     def named(self, inputs: Any) -> Iterator["Named"]:
         """Each example among what a user gives to be predicted, with its id."""
+        ...
+
+    def is_one(self, inputs: Any) -> bool:
+        """Whether a user who gives this means a single example."""
         ...
 
     def prepared(self, source: Any, name: str) -> Any:

@@ -1,18 +1,22 @@
 """A model is a backbone and a head: its stages in depth order, what of it trains, how its norm layers behave, its bundle."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from headstart import plugins
-from headstart.backbones import _files, bundled, choices, from_module, tiny
+from headstart.backbones import _files, bundled, choices, from_module, identity, tiny
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
-from headstart.core import FORMAT, BackboneSpec, Modality, Outputs
+from headstart.core import FORMAT, BackboneSpec, Dataset, Modality, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
+from headstart.store import atomic
 from headstart.store.bundle import Bundle
 from headstart.store.codec import from_json
 
@@ -103,8 +107,16 @@ def learns_statistics(model: Model) -> bool:
 # ------------------------------------------------------------------------------------------------ naming a backbone
 
 
-def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, size: int | None = None, seed: int = 0) -> Wrapped:
+def build_backbone(
+    backbone: str | Path | nn.Module,
+    pretrained: bool = True,
+    size: int | None = None,
+    seed: int = 0,
+    data: Dataset | None = None,
+) -> Wrapped:
     """A backbone from "small|medium|large", a timm name, "tiny", a weight file, a finished run or bundle, or an `nn.Module`.
+
+    For texts also the name or folder of an encoder of transformers, for numbers "identity". `data` tells what the examples are.
 
     A weight file is `PATH`, when its metadata, a config.json beside it or its name tells the architecture, or `NAME=PATH`.
     `size` is the side of the images in pixels where it is not to be the backbone's own.
@@ -112,11 +124,23 @@ def build_backbone(backbone: str | Path | nn.Module, pretrained: bool = True, si
     Raises:
         UnknownName, WeightsUnavailable, BadSetting, StoreError: with what to do.
     """
+    modality = "image" if data is None else data.modality
+    found = _built(backbone, pretrained, size, seed, data, modality)
+    if data is not None:
+        found.require(data)
+    return found
+
+
+def _built(
+    backbone: str | Path | nn.Module, pretrained: bool, size: int | None, seed: int, data: Dataset | None, modality: str
+) -> Wrapped:
     if isinstance(backbone, Wrapped):
         return _at_size(backbone, size)
     if isinstance(backbone, nn.Module):
         return from_module.build(backbone, size)
-    name = choices.backbone_name(str(backbone))
+    name = choices.backbone_name(str(backbone), modality)
+    if data is not None and modality in MAKERS and not _means_folder_of_ours(name):
+        return MAKERS[modality](name, pretrained, size, seed, data)
     given, _, file = name.partition("=")
     if file or Path(name).suffix in _files.SUFFIXES:
         return _from_file(given if file else None, Path(file or name).expanduser(), size)
@@ -147,6 +171,39 @@ def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
     return backbone
 
 
+def _encoder(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Wrapped:
+    from headstart.backbones import from_transformers
+
+    return from_transformers.build(name, pretrained, size, seed)
+
+
+def _numbers(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Wrapped:
+    if name != "identity":
+        raise BadSetting(
+            f'the examples are rows of numbers, for which the backbone is "identity", got {name!r}. Leave backbone out.'
+        )
+    return identity.build(data.inputs, gaps_of(data))
+
+
+MAKERS = MappingProxyType({"text": _encoder, "array": _numbers})
+"""Who makes a backbone by its name where examples are no images."""
+
+
+def gaps_of(data: Dataset) -> list[int]:
+    """The places of the numbers that some example does not have."""
+    rows = np.asarray([] if data.arrays is None else data.arrays, np.float64).reshape(-1, len(data.inputs))
+    return np.flatnonzero(np.isnan(rows).any(0)).tolist()
+
+
+def _means_folder_of_ours(name: str) -> bool:
+    """Whether a name is a folder that headstart wrote: a run, or a bundle."""
+    path = Path(name).expanduser()
+    if (path / "plan.json").is_file():
+        return True
+    config = path / "config.json"
+    return config.is_file() and "headstart" in atomic.read_json(config)
+
+
 def _from_file(name: str | None, path: Path, size: int | None) -> Wrapped:
     tensors = _files.read(path)
     architecture = name or _files.architecture(path)
@@ -167,7 +224,7 @@ def _means_folder(name: str) -> bool:
 
 
 def _from_folder(folder: Path, size: int | None) -> Wrapped:
-    from headstart.store import atomic, bundle
+    from headstart.store import bundle
 
     config = folder / "config.json"
     if config.is_file() and "headstart" not in atomic.read_json(config):
@@ -249,12 +306,20 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
         prefix = f"{bundle.config['pretrained_cfg']['classifier']}."
     of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
     of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
-    model = build(_rebuilt(ours, spec, of_body, module), head["outputs"], head["kind"])
+    model = build(_rebuilt(ours, spec, of_body, module, bundle.files), head["outputs"], head["kind"])
     model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()
 
 
-def _rebuilt(ours: dict[str, Any], spec: BackboneSpec, tensors: dict[str, Tensor], module: nn.Module | None) -> Wrapped:
+def _rebuilt(
+    ours: dict[str, Any], spec: BackboneSpec, tensors: dict[str, Tensor], module: nn.Module | None, files: Mapping[str, str]
+) -> Wrapped:
+    if ours["kind"] == "from_transformers":
+        from headstart.backbones import from_transformers
+
+        return from_transformers.rebuilt(spec, tensors, files)
+    if ours["kind"] == "identity":
+        return identity.build(ours["modality"]["names"], tensors=tensors)
     if ours["kind"] == "from_module":
         if module is None:
             raise StoreError(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.data.sources import from_arrays, from_origin, image_csv, image_folder, open_path
+from headstart.data.arrays import from_arrays
+from headstart.data.sources import from_origin, image_csv, image_folder, open_path
 from headstart.errors import BadSetting, DataError, NoLabels, UnknownName
 from headstart.modalities import _scan
 
@@ -415,7 +416,7 @@ def test_arrays_of_many_kinds_with_everything_said():
         (PIXELS.transpose(0, 3, 1, 2), [0, 1, 0, 1], {}, r"channels first.*transpose\(1, 2, 0\)"),
         (PIXELS / 255, [0, 1, 0, 1], {}, r"holds float64, .*\(image \* 255\)\.round"),
         (PIXELS.astype(np.int64), [0, 1, 0, 1], {}, "holds int64"),
-        (PIXELS[0, 0], range(9), {}, "array of shape"),
+        ([*PIXELS[:3], PIXELS[0, 0, 0]], [0, 1, 0, 1], {}, "array of shape"),
         (PIXELS[:, :0], [0, 1, 0, 1], {}, "array of shape"),
     ],
 )

@@ -80,7 +80,7 @@ def attributes_of(tree: ast.AST, name: str) -> set[str]:
 
 def make_data(here: Path) -> None:
     """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, `tags.csv` with
-    several labels, `sizes.csv` with numbers, and `fixes.csv` with corrections."""
+    several labels, `sizes.csv` with numbers, `fixes.csv` with corrections, `films.csv` with texts and `houses.csv` with plain numbers."""
     rows, tags, sizes = ["image,label,is_valid"], ["image,tags"], ["image,size"]
     for number in range(1, 13):
         for label in ("cat", "dog"):
@@ -98,6 +98,15 @@ def make_data(here: Path) -> None:
         (here / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fixes = "path,label,action,part,reason\ncat/1.jpg,dog,relabel,,is a dog\ndog/7.jpg,,drop,,blurred\ndog/8.jpg,,move,train,\n"
     (here / "fixes.csv").write_text(fixes, encoding="utf-8")
+    films, houses = ["said,text,label"], ["area,rooms,built,price"]
+    for number in range(24):
+        word = ("lovely", "bright", "fine")[number % 3] if number % 2 else ("dull", "awful", "grey")[number % 3]
+        text = f"a {word} film number {number} with a long evening"
+        films.append(f"{text},{text},{'good' if number % 2 else 'bad'}")
+        area, rooms, built = 50 + 7 * number, "" if number == 5 else 1 + number % 5, 1950 + 3 * (number * 7 % 23)
+        houses.append(f"{area},{rooms},{built},{2.4 * area + 0.1 * built - 150 + number % 4:.1f}")
+    (here / "films.csv").write_text("\n".join(films) + "\n", encoding="utf-8")
+    (here / "houses.csv").write_text("\n".join(houses) + "\n", encoding="utf-8")
 
 
 def _picture(path: Path, label: str, number: int) -> None:

@@ -18,7 +18,7 @@ def names(folder: Path) -> list[str]:
 def sample(value: float = 1.0) -> Bundle:
     config = {"architecture": "tiny", "num_classes": 2, "headstart": {"geometry": {"size": 32}}}
     task = {"name": "single_label", "classes": ["a", "b"]}
-    return Bundle({"head.weight": torch.full((2, 4), value)}, config, task, f"# a model of {value} ü")
+    return Bundle({"head.weight": torch.full((2, 4), value)}, config, task, f"# a model of {value} ü", {"words.json": '["ü"]'})
 
 
 def test_it_comes_back_equal_from_the_bundle_and_from_the_run(tmp_path: Path) -> None:
@@ -28,8 +28,10 @@ def test_it_comes_back_equal_from_the_bundle_and_from_the_run(tmp_path: Path) ->
         back = bundle.load(path)
         assert torch.equal(back.tensors["head.weight"], sample().tensors["head.weight"])
         assert back.task == sample().task and back.card == sample().card
-        assert back.config["architecture"] == "tiny" and back.config["headstart"] == {"geometry": {"size": 32}, "format": FORMAT}
-    assert names(run.bundle) == ["README.md", "config.json", "model.safetensors", "task.json"]
+        ours = {"geometry": {"size": 32}, "format": FORMAT, "files": ["words.json"]}
+        assert back.config["architecture"] == "tiny" and back.config["headstart"] == ours
+        assert back.files == sample().files
+    assert names(run.bundle) == ["README.md", "config.json", "model.safetensors", "task.json", "words.json"]
 
 
 def test_saving_replaces_the_whole_bundle_while_its_tensors_are_in_use(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 import headstart as hs
 from headstart import plugins
 from headstart.core import Record
-from headstart.data.sources import from_arrays
+from headstart.data.arrays import from_arrays
 from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.learner.facade import Learner
 from headstart.tasks import _choice as tasks

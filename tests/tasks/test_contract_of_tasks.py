@@ -12,7 +12,7 @@ from PIL import Image
 import headstart as hs
 from headstart import plugins
 from headstart.core import Event, Outputs, Prediction, StepDone, Task
-from headstart.data.sources import from_arrays
+from headstart.data.arrays import from_arrays
 from headstart.errors import DataError
 from headstart.metrics.measured import Measured
 from headstart.tasks import _choice as tasks

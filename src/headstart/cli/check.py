@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, listed
+from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, TextColumn, listed
 from headstart.cli.output import results_on_stdout, told_if_slow, write_line
 from headstart.core import Dataset
 from headstart.errors import UsageError
@@ -29,6 +29,7 @@ def check(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
     task: TaskName = None,
     json: Json = False,
 ) -> None:
@@ -48,7 +49,9 @@ def check(
         from headstart.store.atomic import write_bytes
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
-            data = open_path(path, folder, image_column, listed(label_column) or None, label=label, group_by=group_by)
+            data = open_path(
+                path, folder, image_column, listed(label_column) or None, label=label, group_by=group_by, text_column=text_column
+            )
         target = default_sheet(data) if sheet is None else outside(data, sheet)
         observer = choose(json=json, stdout=stdout)
         try:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Tta, listed
+from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, TextColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
@@ -26,6 +26,7 @@ def evaluate(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout: {metric: {value, low, high, n}}.")] = False,
 ) -> None:
     """Measure a model on labelled images, with 95 % intervals.
@@ -40,7 +41,7 @@ def evaluate(
         if path is not None:
             from headstart.data.sources import open_path
 
-            data = open_path(path, folder, image_column, listed(label_column) or None, label=label)
+            data = open_path(path, folder, image_column, listed(label_column) or None, label=label, text_column=text_column)
         measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
     if json:
         write_line(stdout, to_line(measured))

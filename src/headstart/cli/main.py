@@ -30,7 +30,7 @@ from headstart.cli.train import train
 from headstart.core import Settings
 from headstart.errors import HeadstartError
 
-DATA_SETTINGS = frozenset({"folder", "image_column", "label_column", "group_by", "label", "valid", "test"})
+DATA_SETTINGS = frozenset({"folder", "image_column", "label_column", "text_column", "group_by", "label", "valid", "test"})
 """What can be said of the data, in Python and on the command line, besides the fields of `Settings`."""
 
 app = typer.Typer(

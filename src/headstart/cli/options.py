@@ -25,6 +25,9 @@ ImageFolder = Annotated[
 ImageColumn = Annotated[
     str | None, typer.Option(metavar="NAME", help="For a table: the column with the image paths.", rich_help_panel=DATA)
 ]
+TextColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="For a table of texts: the column with the texts.", rich_help_panel=DATA)
+]
 LabelColumn = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, listed
+from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, TextColumn, listed
 from headstart.cli.output import process_start, results_on_stdout, told_if_slow, write_line
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
@@ -110,6 +110,7 @@ def train(
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
     task: TaskName = None,
     start: Annotated[
         str | None,
@@ -202,7 +203,9 @@ def train(
         from headstart.data.sources import open_path
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
-            data = open_path(path, folder, image_column, listed(label_column) or None, valid, test, seed, label, group_by)
+            data = open_path(
+                path, folder, image_column, listed(label_column) or None, valid, test, seed, label, group_by, text_column
+            )
         if run is not None:
             outside(data, run)
         if labels:

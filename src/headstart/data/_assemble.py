@@ -18,6 +18,8 @@ def assemble(
     origin: dict[str, Any],
     arrays: list[Any] | None = None,
     columns: tuple[str, ...] = (),
+    modality: str = "image",
+    inputs: tuple[str, ...] = (),
 ) -> Dataset:
     """The data set of these records, shares and seed as in `origin`."""
     labels = sorted({record.target for record in records if isinstance(record.target, str)})
@@ -32,7 +34,9 @@ def assemble(
         notes=(*notes, *_look_alikes(labels)),
         origin=origin,
         columns=columns,
-        viewer=show,
+        modality=modality,
+        inputs=inputs,
+        viewer=show if modality == "image" else None,
     )
 
 

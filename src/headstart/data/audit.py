@@ -29,6 +29,7 @@ _REASONS = {
     "heic": "HEIC (convert them to JPEG)",
     "raw": "camera raw (export them as JPEG)",
     "unsupported": "of an unsupported kind",
+    "not_finite": "with infinite numbers or none at all",
 }
 _NOTES = {
     "exif_rotated": "turned upright as their EXIF data says",
@@ -39,6 +40,8 @@ _NOTES = {
     "cmyk": "CMYK, converted to RGB",
     "animated": "animated, first frame used",
     "other_mode": "of another colour space, converted to RGB",
+    "cut": "longer than the model reads, cut",
+    "missing_numbers": "with missing numbers, for which the mean stands",
 }
 
 

@@ -1,23 +1,21 @@
 """Data sets from folders, tables and arrays, and from the description of one that was opened before."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import fspath
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from headstart.core import Dataset, Label, Part, Record
-from headstart.data import fixes
+from headstart.core import Dataset, Record
+from headstart.data import fixes, rows
 from headstart.data._assemble import assemble, describe_call, group_notes
-from headstart.data._layout import Layout, part_of, read_layout
+from headstart.data._layout import Layout, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
-from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels, tidy
+from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels
 from headstart.data.split import check_shares
 from headstart.data.table import read_table
 from headstart.errors import BadSetting, DataError, unknown_name
-from headstart.modalities._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, clean, counted, quoted, scan
+from headstart.modalities._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, Scan, counted, quoted, scan
 
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 
@@ -52,8 +50,8 @@ def image_folder(
     layout = read_layout(found.images)
     classes, notes = _classes_and_notes(layout, label, found, fspath(path).rstrip("/\\") or ".")
     groups = by_rule(group_by, "group_by", layout.images) if group_by is not None else [None] * len(classes)
-    rows = zip(layout.images, classes, groups, layout.parts, strict=True)
-    records = [Record(*image, target, group, part) for image, target, group, part in rows if target is not None]
+    found_rows = zip(layout.images, classes, groups, layout.parts, strict=True)
+    records = [Record(*image, target, group, part) for image, target, group, part in found_rows if target is not None]
     origin = describe_call("image_folder", valid, test, seed, path=found.root, label=describe(label), group_by=describe(group_by))
     notes += [*group_notes(records, group_by), *found.notes()]
     return assemble(Path(found.root).name, records, found.root, notes, origin)
@@ -153,99 +151,6 @@ def image_csv(
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------ arrays
-
-
-def from_arrays(
-    images: Iterable[Any],
-    labels: Iterable[Any],
-    names: Iterable[str] | None = None,
-    valid: float = 0.2,
-    test: float = 0.0,
-    seed: int = 0,
-    groups: Iterable[Any] | None = None,
-    parts: Iterable[str | None] | None = None,
-) -> Dataset:
-    """A data set of pixels in memory: arrays of uint8 [height, width, 3] (or grey [height, width]), or PIL images.
-
-    Args:
-        labels: a class, a number, or a list of them (several labels, several numbers) for each image; None where it is not known.
-        names: one for each image, to be used as its id; numbers otherwise.
-        groups: what must stay together in the split.
-        parts: train, valid or test for each image.
-
-    Raises:
-        DataError: lengths that differ, repeated names, or arrays of another kind.
-    """
-    check_shares(valid, test)
-    arrays, (targets, columns) = list(images), _given_labels(labels)
-    width = max(6, len(str(len(arrays))))
-    ids = [str(name) for name in names] if names is not None else [f"{index:0{width}d}" for index in range(len(arrays))]
-    tied = [tidy(group) for group in groups] if groups is not None else [None] * len(arrays)
-    given: list[Part | None] = [_named_part(part) for part in parts] if parts is not None else [None] * len(arrays)
-    for what, values in (("labels", targets), ("names", ids), ("groups", tied), ("parts", given)):
-        if len(values) != len(arrays):
-            raise DataError(f"there are {counted(len(arrays), 'image')} but {len(values):,} {what}. Give one for each image.")
-    if not arrays:
-        raise DataError("there are no images in the list. Give at least two of each of two classes.")
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        again = next(name for name in ids if name in seen or seen.add(name))
-        raise DataError(f"the name {quoted(again)} is given to two images. Names must differ, for predictions are told by name.")
-    pixels = [_checked(image, name) for image, name in zip(arrays, ids, strict=True)]
-    rows = enumerate(zip(ids, targets, tied, given, strict=True))
-    records = [
-        Record(clean(name), index, target, group, part) for index, (name, target, group, part) in rows if target is not None
-    ]
-    notes = [f"Left out {counted(len(ids) - len(records), 'image')} without a label."] if len(records) < len(ids) else []
-    return assemble("arrays", records, None, notes, describe_call("from_arrays", valid, test, seed), pixels, columns)
-
-
-def _given_labels(labels: Iterable[Any]) -> tuple[list[Label | None], tuple[str, ...]]:
-    """Raw labels, and names for what they hold: a list of numbers is as many columns of a table, a list of words is labels."""
-    given = list(labels)
-    plain = [label.tolist() if isinstance(label, np.ndarray | np.generic) else label for label in given]
-    listed = [label for label in plain if isinstance(label, list | tuple | set | frozenset)]
-    if not listed:
-        return [tidy(label) for label in plain], ("label",)
-    numbers = all(isinstance(value, int | float) for label in listed for value in label)
-    targets: list[Label | None] = []
-    for label in plain:
-        values = sorted(label) if isinstance(label, set | frozenset) else label if isinstance(label, list | tuple) else [label]
-        targets.append(None if label is None else tuple(tidy(value) or "" for value in values))
-    widths = {len(target) for target in targets if target is not None}
-    if numbers and len(widths) > 1:
-        raise DataError(
-            f"the labels are lists of {min(widths)} to {max(widths)} numbers. Give as many for each image, NaN where unknown."
-        )
-    return targets, tuple(f"value {place}" for place in range(max(widths))) if numbers else ()
-
-
-def _checked(image: Any, name: str) -> Any:
-    if isinstance(image, Image.Image):
-        return image
-    array = np.asarray(image)
-    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
-        raise DataError(
-            f"image {quoted(name)} has its channels first ({array.shape}). Give [height, width, 3]: image.transpose(1, 2, 0)."
-        )
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
-        raise DataError(f"image {quoted(name)} is an array of shape {array.shape}. Give [height, width, 3] or [height, width].")
-    if array.dtype != np.uint8:
-        advice = "(image * 255).round().astype('uint8')" if array.dtype.kind == "f" else "image.astype('uint8')"
-        raise DataError(
-            f"image {quoted(name)} holds {array.dtype}, not whole numbers from 0 to 255 (uint8). Give {advice} if that fits."
-        )
-    return array
-
-
-def _named_part(name: str | None) -> Part | None:
-    part = part_of(name) if name else None
-    if name and part is None:
-        raise unknown_name("part", name, ("train", "valid", "test"))
-    return part
-
-
 # --------------------------------------------------------------------------------------------------------- whatever it is
 
 
@@ -259,11 +164,17 @@ def open_path(
     seed: int = 0,
     label: NameRule | None = None,
     group_by: NameRule | None = None,
+    text_column: str | None = None,
 ) -> Dataset:
-    """The data set at a path: `image_folder` for a folder, `image_csv` for a .csv or .tsv file."""
+    """The data set at a path: `image_folder` for a folder; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`.
+
+    A table holds texts where one of its columns is called so (text, sentence), numbers where no column names files and all that
+    could be read of it besides the label are numbers.
+    """
     root, name = absolute(path), quoted(fspath(path))
     if root.is_dir():
-        for setting, value in (("folder", folder), ("image_column", image_column), ("label_column", label_column)):
+        columns = (("image_column", image_column), ("label_column", label_column), ("text_column", text_column))
+        for setting, value in (("folder", folder), *columns):
             if value is not None:
                 raise BadSetting(f"{setting}={value!r} is for tables, but {name} is a folder.")
         return image_folder(path, valid, test, seed, label, group_by)
@@ -280,7 +191,14 @@ def open_path(
         raise BadSetting(
             f"label reads classes from file names, but {name} is a table: its label column tells them (label_column=...)."
         )
-    return image_csv(path, folder, image_column, label_column, valid, test, seed, group_by)
+    kind = "image" if folder is not None else rows.kind_of(root, image_column, text_column, label_column)
+    if kind == "image":
+        return image_csv(path, folder, image_column, label_column, valid, test, seed, group_by)
+    if group_by is not None and not isinstance(group_by, str):
+        raise BadSetting(f"group_by names a column of {name}: its rows have no path that a function could read.")
+    if kind == "text":
+        return rows.text_csv(path, text_column, label_column, valid, test, seed, group_by)
+    return rows.array_csv(path, label_column, None, valid, test, seed, group_by)
 
 
 def from_origin(
@@ -309,20 +227,20 @@ def from_origin(
             "this data set was made from arrays in memory, which are not kept. Make it again with from_arrays and pass it."
         )
     common = {"path", "valid", "test", "seed", "group_by"}
-    known = {"image_folder": common | {"label"}, "image_csv": common | {"folder", "image_column", "label_column"}}
-    if kind not in known:
-        raise unknown_name("kind of data", str(kind), known)
+    if kind not in KINDS:
+        raise unknown_name("kind of data", str(kind), KINDS)
+    open_again, own = KINDS[kind]
     for key in settings:
-        if key not in known[kind]:
-            raise unknown_name("setting of a data set", key, known[kind])
+        if key not in common | own:
+            raise unknown_name("setting of a data set", key, common | own)
     if path is None and "path" not in settings:
         raise DataError(f"what is known of this data set ({kind}) records no path. Give path=...")
-    rules = {"group_by": group_by, "label": label} if kind == "image_folder" else {"group_by": group_by}
+    rules = {"group_by": group_by, "label": label} if "label" in own else {"group_by": group_by}
     settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
     settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
-    dataset = image_folder(**settings) if kind == "image_folder" else image_csv(**settings)
-    for rows in applied:
-        dataset = fixes.apply_again(dataset, rows)
+    dataset = open_again(**settings)
+    for fixed in applied:
+        dataset = fixes.apply_again(dataset, fixed)
     return dataset
 
 
@@ -333,3 +251,14 @@ def _rule(setting: str, stored: Any, function: Callable[[Path], Any] | None) -> 
             f"this data set was made with {setting}=(a function, {name}), which cannot be stored. Pass {setting}=... again."
         )
     return function or stored
+
+
+KINDS: Mapping[str, tuple[Callable[..., Dataset], frozenset[str]]] = MappingProxyType(
+    {
+        "image_folder": (image_folder, frozenset({"label"})),
+        "image_csv": (image_csv, frozenset({"folder", "image_column", "label_column"})),
+        "text_csv": (rows.text_csv, frozenset({"text_column", "label_column"})),
+        "array_csv": (rows.array_csv, frozenset({"label_column", "input_columns"})),
+    }
+)
+"""What opens data of each kind again, and its own settings besides those that all have."""

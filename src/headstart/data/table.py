@@ -2,33 +2,31 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headstart.core import Label, Part, Record
-from headstart.data._cells import NO, YES, is_flag
+from headstart.core import Record
+from headstart.data._cells import is_flag
+from headstart.data._columns import (
+    GROUP,
+    IMAGE,
+    LABEL,
+    SUBJECTS,
+    Losses,
+    cell_at,
+    column_named,
+    columns_asked,
+    columns_in_words,
+    divides,
+    label_at,
+    part_at,
+    usual_column,
+)
 from headstart.data._csv import Grid, read_grid
 from headstart.data._finder import Finder, identifier_of, is_url
-from headstart.data._layout import part_of
 from headstart.data.labels import NameRule, by_rule, tidy
-from headstart.errors import BadTable, unknown_name
-from headstart.modalities._scan import IMAGE_SUFFIXES, clean, counted, quoted, suffix_of
-
-_USUAL = {
-    "image": "image path file filename filepath image_path file_path image_name img img_path image_id file_name name id",
-    "label": "label class category target class_name label_name y labels species breed diagnosis",
-    "group": "group group_id",
-    "part": "part split subset partition set",
-    "subject": "patient patient_id subject subject_id person person_id individual individual_id animal_id specimen specimen_id",
-}
-_IMAGE, _LABEL, _GROUP, _PART, _SUBJECTS = (tuple(names.split()) for names in _USUAL.values())
-_IS_PART: dict[str, Part] = {
-    "is_valid": "valid",
-    "is_validation": "valid",
-    "is_val": "valid",
-    "valid": "valid",
-    "is_test": "test",
-}
+from headstart.errors import BadTable
+from headstart.modalities._scan import IMAGE_SUFFIXES, clean, quoted, suffix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +37,6 @@ class Columns:
     labels: tuple[int, ...]
     group: int | None = None
     parts: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class _Losses:
-    """Rows that were left out, by reason, each with its line and what it says."""
-
-    rows: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, reason: str, line: int, text: str) -> None:
-        self.rows[reason].append((line, text))
-
-    def sentences(self) -> list[str]:
-        return [
-            f"Left out {counted(len(rows), 'row')} {reason} (first: {_where(*rows[0])})." for reason, rows in self.rows.items()
-        ]
-
-
-def _where(line: int, text: str) -> str:
-    return f"line {line}, {quoted(text)}" if text else f"line {line}"
 
 
 def read_table(
@@ -80,12 +59,12 @@ def read_table(
     """
     grid = read_grid(path)
     finder = Finder(str(folder or path.parent))
-    if image_column is None and _position(grid, _IMAGE) is None and any(map(_exists(finder), grid.columns)):
+    if image_column is None and usual_column(grid, IMAGE) is None and any(map(_exists(finder), grid.columns)):
         grid = grid.without_header()
     folded = {name.casefold() for name in grid.columns}
     group_column = group_by if isinstance(group_by, str) and ("(" not in group_by or group_by.casefold() in folded) else None
     columns = _columns(grid, finder, image_column, label_column, group_column)
-    losses = _Losses()
+    losses = Losses()
     records = _records(grid, columns, finder, losses)
     records = _without_repeats(records, losses)
     if not records:
@@ -107,52 +86,30 @@ def _columns(grid: Grid, finder: Finder, image: str | None, label: str | Sequenc
     Raises:
         UnknownName, BadTable
     """
-    image_at = _named(grid, image) if image else _position(grid, _IMAGE)
-    named = [_named(grid, each) for each in _asked(label)]
-    usual = _position(grid, _LABEL, besides=image_at)
+    image_at = column_named(grid, image) if image else usual_column(grid, IMAGE)
+    named = [column_named(grid, each) for each in columns_asked(label)]
+    usual = usual_column(grid, LABEL, besides=image_at)
     labels = tuple(dict.fromkeys(named)) or (() if usual is None else (usual,))
-    group_at = _named(grid, group) if group else _position(grid, _GROUP, besides=labels)
-    parts = [at for at in range(len(grid.columns)) if at not in (image_at, *labels, group_at) and _divides(grid, at)]
+    group_at = column_named(grid, group) if group else usual_column(grid, GROUP, besides=labels)
+    parts = [at for at in range(len(grid.columns)) if at not in (image_at, *labels, group_at) and divides(grid, at)]
     if image_at is None or (image is None and not _holds_files(grid, image_at, finder)):
         candidates = [at for at in range(len(grid.columns)) if at not in labels and _holds_files(grid, at, finder)]
         image_at = candidates[0] if len(candidates) == 1 else image_at
     if image_at is None:
         raise BadTable(
-            f"{grid.name} has {_listed(grid.columns)}: which one names the images? None is called image, path or file, and none "
+            f"{grid.name} has {columns_in_words(grid.columns)}: which one names the images? None is called image, path or file, and none "
             f"holds names of files in {quoted(finder.base)}. Give image_column=..., and folder=... if the images lie elsewhere."
         )
     if not labels:
         labels = tuple(at for at in range(len(grid.columns)) if at not in (image_at, group_at, *parts))
         if len(labels) != 1 and not (labels and all(map(_says_yes_or_no(grid), labels))):
             why = "which one names the class?" if labels else "none is left that could name the class."
-            raise BadTable(f"{grid.name} has {_listed(grid.columns)}: {why} Give label_column=...")
+            raise BadTable(f"{grid.name} has {columns_in_words(grid.columns)}: {why} Give label_column=...")
     if image_at in labels:
         raise BadTable(
-            f"image_column and label_column are both {quoted(grid.columns[image_at])}. {grid.name} has {_listed(grid.columns)}."
+            f"image_column and label_column are both {quoted(grid.columns[image_at])}. {grid.name} has {columns_in_words(grid.columns)}."
         )
     return Columns(image_at, labels, group_at, tuple(at for at in parts if at not in (image_at, *labels)))
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return f"{counted(len(columns), 'column')} ({', '.join(columns[:12])}{', ...' if len(columns) > 12 else ''})"
-
-
-def _named(grid: Grid, name: str) -> int:
-    for at, column in enumerate(grid.columns):
-        if column == name or column.casefold() == name.strip().casefold():
-            return at
-    raise unknown_name("column", name, grid.columns, f" in {grid.name}")
-
-
-def _asked(label: str | Sequence[str] | None) -> Sequence[str]:
-    return () if label is None else (label,) if isinstance(label, str) else label
-
-
-def _position(grid: Grid, usual: Sequence[str], besides: int | Sequence[int] | None = None) -> int | None:
-    """The column with the most usual name."""
-    taken = besides if isinstance(besides, Sequence) else (besides,)
-    folded = [column.casefold().replace(" ", "_").replace("-", "_") for column in grid.columns]
-    return next((folded.index(name) for name in usual if name in folded and folded.index(name) not in taken), None)
 
 
 def _says_yes_or_no(grid: Grid) -> Callable[[int], bool]:
@@ -170,15 +127,6 @@ def _exists(finder: Finder) -> Callable[[str], bool]:
     return lambda cell: bool(cell) and not is_url(cell) and trial.find(cell) is not None
 
 
-def _divides(grid: Grid, at: int) -> bool:
-    """Whether a column says train, valid or test: by its name, and, where that has other meanings, because one of its cells does."""
-    name = grid.columns[at].casefold()
-    if name.startswith("is_") and name in _IS_PART:
-        return any(grid.column(at))
-    flags = YES | NO if name in _IS_PART else frozenset()
-    return (name in _PART or name in _IS_PART) and any(part_of(cell) or cell.casefold() in flags for cell in grid.column(at))
-
-
 def _holds_files(grid: Grid, at: int, finder: Finder) -> bool:
     """Whether the first cells look like images or exist as files."""
     cells = [cell for cell in grid.column(at)[:20] if cell]
@@ -190,10 +138,10 @@ def _holds_files(grid: Grid, at: int, finder: Finder) -> bool:
 # ------------------------------------------------------------------------------------------------------------------- rows
 
 
-def _records(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> list[tuple[int, Record]]:
+def _records(grid: Grid, columns: Columns, finder: Finder, losses: Losses) -> list[tuple[int, Record]]:
     found = []
     for line, row in grid.rows:
-        written, label = _cell(row, columns.image), _label(row, columns.labels)
+        written, label = cell_at(row, columns.image), label_at(row, columns.labels)
         if not written:
             losses.add("without the name of an image", line, "")
         elif label is None:
@@ -203,43 +151,13 @@ def _records(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> l
         elif (path := finder.find(written)) is None:
             losses.add("whose file does not exist", line, written)
         else:
-            group = tidy(_cell(row, columns.group)) if columns.group is not None else None
-            part = _part(grid, [(grid.columns[at], _cell(row, at)) for at in columns.parts], line)
+            group = tidy(cell_at(row, columns.group)) if columns.group is not None else None
+            part = part_at(grid, [(grid.columns[at], cell_at(row, at)) for at in columns.parts], line)
             found.append((line, Record(identifier_of(path, finder.base), path, label, group, part)))
     return found
 
 
-def _cell(row: Sequence[str], at: int) -> str:
-    return row[at] if at < len(row) else ""
-
-
-def _label(row: Sequence[str], columns: Sequence[int]) -> Label | None:
-    """The label of a row, a text for each of several columns; None where there is none in any of them."""
-    cells = [tidy(_cell(row, at)) for at in columns]
-    cells = ["" if cell is None or cell.casefold() == "nan" else cell for cell in cells]
-    if not any(cells):
-        return None
-    return cells[0] if len(columns) == 1 else tuple(cells)
-
-
-def _part(grid: Grid, cells: Sequence[tuple[str, str]], line: int) -> Part | None:
-    """The part that a row is given; an empty cell gives none. `is_valid` is train where it is false, as in fastai."""
-    part: Part | None = None
-    for column, text in cells:
-        flag = _IS_PART.get(column.casefold())
-        if flag and text.casefold() in YES:
-            return flag
-        if flag and text.casefold() in NO:
-            part = part or ("train" if flag == "valid" else None)
-        elif (named := part_of(text)) is not None:
-            part = named
-        elif text:
-            known = "true or false" if flag else "train, valid, test"
-            raise BadTable(f"line {line} of {grid.name} has {quoted(text)} in the column {quoted(column)}, which takes {known}.")
-    return part
-
-
-def _without_repeats(records: list[tuple[int, Record]], losses: _Losses) -> list[tuple[int, Record]]:
+def _without_repeats(records: list[tuple[int, Record]], losses: Losses) -> list[tuple[int, Record]]:
     """Each image once. A row that repeats an earlier one goes; an image with two different labels goes altogether."""
     by_id: dict[str, list[tuple[int, Record]]] = defaultdict(list)
     for line, record in records:
@@ -260,7 +178,7 @@ def _without_repeats(records: list[tuple[int, Record]], losses: _Losses) -> list
 # ------------------------------------------------------------------------------------------------------- words for people
 
 
-def _nothing_left(grid: Grid, columns: Columns, finder: Finder, losses: _Losses) -> BadTable:
+def _nothing_left(grid: Grid, columns: Columns, finder: Finder, losses: Losses) -> BadTable:
     if not grid.rows:
         return BadTable(f"{grid.name} has a header ({', '.join(grid.columns[:12])}) and no rows. It needs a row for each image.")
     text = f"{grid.name} leaves no image to use. " + " ".join(losses.sentences())
@@ -283,12 +201,12 @@ def _hints(grid: Grid, columns: Columns) -> list[str]:
     """What was guessed, and what might be used."""
     hints = []
     names = [grid.columns[at].casefold() for at in columns.labels]
-    if grid.columns[columns.image].casefold() not in _IMAGE or (len(names) == 1 and names[0] not in _LABEL):
+    if grid.columns[columns.image].casefold() not in IMAGE or (len(names) == 1 and names[0] not in LABEL):
         hints.append(_roles(grid, columns))
     if columns.group is not None:
         hints.append(f"Images with the same {quoted(grid.columns[columns.group])} stay on one side of the split.")
     else:
-        subjects = [name for name in grid.columns if name.casefold() in _SUBJECTS]
+        subjects = [name for name in grid.columns if name.casefold() in SUBJECTS]
         if subjects:
             hints.append(
                 f"Images with the same {quoted(subjects[0])} may be too alike to judge by: consider group_by={subjects[0]!r}."

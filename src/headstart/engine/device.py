@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from headstart.engine import threads
@@ -94,7 +94,7 @@ def _set_allocator(libc: ctypes.CDLL | None, options: tuple[tuple[int, tuple[int
 
 def probe_precision(
     model: nn.Module,
-    inputs: Float[Tensor, "batch channels height width"],
+    inputs: Shaped[Tensor, "batch ..."],
     targets: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     rounds: int = 2,

@@ -194,7 +194,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
         )
     )
     config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}
-    return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text)
+    return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text, state.model.backbone.files())
 
 
 def base_model(model: Model) -> str | None:
@@ -216,13 +216,13 @@ def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
     """Four lines: what is kept, where it is, how to predict with it, how to go on."""
     kept, folder = begun.state.kept(), _shown(run.path)
     plainly = why_the_first(begun.state) if kept is begun.state.rows[0] and len(begun.state.rows) > 1 else ""
-    bigger = next_size(begun.state.settings.backbone)
+    bigger = next_size(begun.state.settings.backbone, begun.dataset.modality)
     size = f"    A larger backbone:  --backbone {bigger.name}" if bigger else ""
     go_on = f"Finish it:  headstart resume {folder}" if stopped else f"Train more:  headstart more {folder} --epochs 3"
     return [
         f"Kept: {row_in_words(kept)}.{plainly}",
         f"The model is in {_shown(run.bundle)}",
-        f"Predict:  headstart predict {folder} IMAGE...",
+        f"Predict:  headstart predict {folder} {begun.store.modality.words.item.upper()}...",
         f"{go_on}    Judge it:  headstart evaluate {folder}{size}",
     ]
 

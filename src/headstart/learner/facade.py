@@ -183,13 +183,12 @@ class Learner:
     # ------------------------------------------------------------------------------------------------------- using it
 
     def predict(self, inputs: Any, tta: int = 1) -> Any:
-        """The `Prediction` of one image (a path, an array [height, width, 3], a PIL image), or a list for a folder or several.
+        """The `Prediction` of one example, or a list for several: images (paths, folders, arrays, PIL images), texts, rows of numbers.
 
         With `tta` above 1 the model looks at so many views of each image (mirrored, moved) and its probabilities are averaged.
         """
         found = list(self.predictions(inputs, tta))
-        single = not isinstance(inputs, list | tuple) and not (isinstance(inputs, str | Path) and Path(inputs).is_dir())
-        return found[0] if single and len(found) == 1 else found
+        return found[0] if self.modality.is_one(inputs) and len(found) == 1 else found
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""

@@ -114,8 +114,7 @@ def opened(data: Data, run: Run | None) -> Dataset:
     if isinstance(data, Dataset):
         return data
     origin = {} if run is None else run.plan().data.get("origin", {})
-    kind = "image_folder" if Path(data).expanduser().is_dir() else "image_csv"
-    if origin.get("kind") != kind:
+    if (origin.get("kind") == "image_folder") != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
         shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
         return sources.open_path(data, **shares)
     try:
@@ -211,9 +210,9 @@ def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
     return changed(settings, {**fixed, "size": settings.size or taken.size}), told
 
 
-def model_of(start: Start, outputs: int, settings: Settings) -> Model:
+def model_of(start: Start, outputs: int, settings: Settings, data: Dataset) -> Model:
     """A model with the weights of the start and `outputs` outputs; new ones never win until they have been given rows."""
-    models.build_backbone(start.model.backbone, size=settings.size)
+    models.build_backbone(start.model.backbone, size=settings.size, data=data)
     return handover.widened(start.model, outputs, settings.seed)
 
 

@@ -66,10 +66,10 @@ class Session:
         if self._model is None:
             settings = self.settings
             if self.start is not None:
-                self._model = onward.model_of(self.start, self.task.outputs, settings)
+                self._model = onward.model_of(self.start, self.task.outputs, settings, self.data)
                 return self._model
             source = settings.backbone if self.module is None else self.module
-            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed)
+            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data)
             self._model = models.build(backbone, self.task.outputs, settings.head_kind, settings.seed)
         return self._model
 
@@ -198,7 +198,7 @@ class Session:
         if with_features and begun.features is None:
             begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
         self.begun = begun
-        yield Note(sizes_in_words(begun.split))
+        yield Note(sizes_in_words(begun.split, begun.store.modality.words.items))
         if sentence := classes_in_words(begun.state):
             yield Note(sentence)
 

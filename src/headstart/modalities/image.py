@@ -88,6 +88,10 @@ class Images(Geometry):
     def named(self, inputs: Any) -> Iterator[Named]:
         return _inputs.named(inputs)
 
+    def is_one(self, inputs: Any) -> bool:
+        """Whether it is no folder and no list."""
+        return not isinstance(inputs, list | tuple) and not (isinstance(inputs, str | Path) and Path(inputs).is_dir())
+
     def prepared(self, source: Any, name: str = "") -> UInt8[np.ndarray, "size size 3"]:
         """What the model sees of one image; the message about an image that cannot be read names it by its path."""
         if not isinstance(source, str | Path | bytes | np.ndarray | Image.Image):
@@ -135,8 +139,13 @@ def of(spec: BackboneSpec, size: int | None = None) -> Images:
     return Images(side, max(side, round(side / crop)), spec.mean, spec.std, known(spec.interpolation))
 
 
+def plain(inputs: Sequence[str] = ()) -> Images:
+    """For a look at images without a model."""
+    return PLAIN
+
+
 PLAIN = Images(size=224, short=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""For a look at images without a model: decoded to what the default backbone takes, so that training finds the pixels in the cache."""
+"""Decoded to what the default backbone takes, so that training finds the pixels in the cache."""
 
 
 def read(source: str | Path | bytes | np.ndarray | Image.Image, geometry: Geometry, name: str = "") -> Decoded:

@@ -46,7 +46,7 @@ def check(
         DataError: when nothing can be read, or the labels do not fit the task.
     """
     dataset, asked, unfit = _asked(dataset, task)
-    store = stores.start(dataset, plugins.find("modalities", dataset.modality).PLAIN)
+    store = stores.start(dataset, plugins.find("modalities", dataset.modality).plain(dataset.inputs))
     try:
         found = _audited(dataset, store.reports(on_progress), store, asked, on_progress)
         require_usable(dataset, found)

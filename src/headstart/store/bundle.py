@@ -1,6 +1,7 @@
 """The bundle: what predict, serve and export need, in a folder that timm can also load. Rebuilding the model is not done here.
 
 model.safetensors (weights) · config.json (timm's format, with a key "headstart") · task.json · README.md (model card)
+A text encoder adds tokenizer.json and encoder.json.
 """
 
 import os
@@ -26,15 +27,19 @@ class Bundle:
     """timm's keys ("architecture", "num_classes", "pretrained_cfg", ...) and "headstart": backbone, modality, head."""
     task: Mapping[str, Any]
     card: str = field(default="")
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Further files that the backbone is built from, by name."""
 
 
 def save(folder: Path, bundle: Bundle) -> None:
     """Makes `folder` hold exactly this bundle; a kill at any instant leaves the one before or this one."""
     config = to_json(bundle.config)
-    config["headstart"] = {**config.get("headstart", {}), "format": FORMAT}
+    config["headstart"] = {**config.get("headstart", {}), "format": FORMAT, "files": sorted(bundle.files)}
     with atomic.replace_folder(folder) as fresh:
         tensors.save(fresh / "model.safetensors", bundle.tensors)
         atomic.write_text(fresh / "README.md", bundle.card)
+        for name, text in bundle.files.items():
+            atomic.write_text(fresh / name, text)
         atomic.write_json(fresh / "task.json", {"format": FORMAT, **to_json(bundle.task)})
         atomic.write_json(fresh / "config.json", config)
 
@@ -84,4 +89,5 @@ def _read(where: Path) -> Bundle:
         config=config,
         task={key: value for key, value in task.items() if key != "format"},
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        files={name: (where / name).read_text(encoding="utf-8") for name in config["headstart"].get("files", ())},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from headstart.core import Dataset, Event, Modality, Note, Progress, Settings, Split, Task
-from headstart.data import balance, stores
+from headstart.data import balance, batches, stores
 from headstart.data.audit import Audit, auditing, require_usable
 from headstart.data.batches import Examples
 from headstart.data.earlier import PARTS, Earlier
@@ -57,11 +57,12 @@ def begin(
     make_split(
         dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}, task
     )  # what cannot be divided is told before anything is read
-    features = (yield from engine_features(store, model, device)) if with_features else None
+    early = with_features and not model.backbone.settles
+    features = (yield from engine_features(store, model, device)) if early else None
     for index in range(len(store)):
         store.wait(index)
         if index % 16 == 0 or index + 1 == len(store):
-            yield Progress("reading images", index + 1, len(store))
+            yield Progress(f"reading {store.modality.words.items}", index + 1, len(store))
     found = yield from auditing(dataset, store.reports(), store.prints, task)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
@@ -73,6 +74,10 @@ def begin(
         part: _examples(store, [places[name] for name in ids], task, task.encode([targets[name] for name in ids]))
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
+    if model.backbone.settles:
+        modality = store.modality
+        model.backbone.settle(modality.to_input(torch.from_numpy(batch).to(device)) for batch in batches.stored(parts["train"]))
+        features = (yield from engine_features(store, model, device)) if with_features else None
     return Begun(TrainState(model, task, parts, settings, metrics, device), store, found, split, features, dataset)
 
 
@@ -91,10 +96,10 @@ def _examples(store: Store, indices: Sequence[int], task: Task, targets: Any) ->
     return Examples(store, np.array(indices, np.int64), targets, ids, task.groups(targets))
 
 
-def sizes_in_words(split: Split) -> str:
-    """How many images train, choose and judge."""
+def sizes_in_words(split: Split, items: str = "images") -> str:
+    """How many examples train, choose and judge."""
     test = f", {len(split.test)} for a last test" if split.test else ""
-    return f"{len(split.train)} images to train on, {len(split.valid)} to validate on{test} ({split.rule})."
+    return f"{len(split.train)} {items} to train on, {len(split.valid)} to validate on{test} ({split.rule})."
 
 
 def classes_in_words(state: TrainState) -> str | None:
@@ -154,7 +159,7 @@ def evaluated(
     with closing(stores.start(replace(dataset, records=tuple(labelled)), modality)) as store:
         usable = [index for index in range(len(store)) if store.wait(index)]
         if not usable:
-            raise DataError(f"none of the {len(labelled)} labelled images of {dataset.name} can be read.")
+            raise DataError(f"none of the {len(labelled)} labelled {modality.words.items} of {dataset.name} can be read.")
         examples = _examples(store, usable, task, targets[torch.tensor(usable)])
         state = TrainState(model.to(device), task, {"test": examples}, settings, metrics, device)
         return state.measured("test", per_class, tta)

@@ -48,7 +48,7 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
         head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
-        mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved else 0.0,
+        mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and _blends(state) else 0.0,
         first_stage=state.first_stage,
     )
     # a phase that is prolonged leaves out the stages that it has left out so far
@@ -67,6 +67,9 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
     """A phase with everything that the settings say about every stretch of training; without `epochs` the clock ends it."""
     settings = state.settings
     norms = norms_of(settings)
+    if (settings.mixup or settings.cutmix) and not _blends(state):
+        items = state.parts["train"].store.modality.words.items
+        raise BadSetting(f"mixup and cutmix mix two examples, and {items} cannot be mixed. Leave them out.")
     return Phase(
         name=name,
         epochs=epochs or MOST_EPOCHS,
@@ -88,6 +91,10 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
+
+
+def _blends(state: TrainState) -> bool:
+    return state.parts["train"].store.modality.blends
 
 
 def _train_size(state: TrainState) -> int:

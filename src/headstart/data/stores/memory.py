@@ -101,12 +101,12 @@ def _prepared(source: Any, name: str, modality: InMemory) -> tuple[Any, FileRepo
     except DataError as error:
         return (), FileReport(name, "quarantined", getattr(error, "reason", "unsupported"), str(error))
     return example, FileReport(
-        name, "ok", notes=modality.remarks(source, example), digest=_digest(example, "" if modality.copies else name)
+        name, "ok", notes=modality.remarks(source, example), digest=_digest(source, "" if modality.copies else name)
     )
 
 
-def _digest(example: Any, name: str) -> str:
-    return hashlib.blake2b(np.asarray(example).tobytes() + name.encode(), digest_size=16).hexdigest()
+def _digest(source: Any, name: str) -> str:
+    return hashlib.blake2b(f"{name}|{source!r}".encode(), digest_size=16).hexdigest()
 
 
 def _key(dataset: Dataset, modality: Modality) -> str:

@@ -1,0 +1,255 @@
+"""Records from a table whose rows are the examples themselves: a text in each, or numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import fspath
+from pathlib import Path
+from typing import Any
+
+from headstart.core import Dataset, Record
+from headstart.data import _cells
+from headstart.data._assemble import assemble, describe_call
+from headstart.data._columns import (
+    GROUP,
+    IMAGE,
+    LABEL,
+    Losses,
+    cell_at,
+    column_named,
+    columns_asked,
+    columns_in_words,
+    divides,
+    label_at,
+    part_at,
+    usual_column,
+)
+from headstart.data._csv import Grid, read_grid
+from headstart.data._paths import AnyPath, absolute, not_there
+from headstart.data.labels import tidy
+from headstart.data.split import check_shares
+from headstart.errors import BadTable, DataError
+from headstart.modalities._scan import counted, quoted
+
+TEXT = (
+    *("text", "sentence", "review", "comment", "content", "body", "message", "document", "tweet", "question"),
+    *("description", "title"),
+)
+"""Usual names of a column with texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What the columns of a grid (by position) say beside the examples."""
+
+    labels: tuple[int, ...]
+    group: int | None
+    parts: tuple[int, ...]
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """All of them."""
+        return (*self.labels, *self.parts, *(() if self.group is None else (self.group,)))
+
+
+def text_csv(
+    path: AnyPath,
+    text_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> Dataset:
+    """The texts in a CSV or TSV file with their labels; columns are recognised by their usual names (text, sentence; label).
+
+    A column is_valid (true, false) or part (train, valid, test) divides the data; a column group keeps texts together. Rows
+    without a label are left out and counted in the notes. The id of a text is the number of its row, from 0.
+
+    Args:
+        label_column: one, or several for examples with several labels (1 or 0 in each) or numbers.
+        group_by: the name of a column.
+
+    Raises:
+        BadTable: no such table, or no row of it can be used.
+        UnknownName: a column that does not exist, with the nearest names.
+    """
+    check_shares(valid, test)
+    table = _table(path)
+    grid = read_grid(table)
+    text = column_named(grid, text_column) if text_column else usual_column(grid, TEXT)
+    if text is None:
+        raise BadTable(
+            f"{grid.name} has {columns_in_words(grid.columns)}: which one holds the texts? None is called text or sentence. "
+            "Give text_column=... (--text-column)."
+        )
+    roles = _roles(grid, label_column, group_by, {text})
+    records, arrays, losses = _records(grid, roles, lambda row: cell_at(row, text))
+    asked = label_column if label_column is None or isinstance(label_column, str) else list(label_column)
+    columns = {"text_column": text_column, "label_column": asked, "group_by": group_by}
+    origin = describe_call("text_csv", valid, test, seed, path=str(table), **columns)
+    told = (
+        [] if text_column else [f"Read the column {quoted(grid.columns[text])} as the text and {_labels_in_words(grid, roles)}."]
+    )
+    return assemble(
+        table.stem,
+        records,
+        str(table.parent),
+        [*grid.notes, *told, *losses.sentences()],
+        origin,
+        arrays,
+        tuple(grid.columns[at] for at in roles.labels),
+        modality="text",
+    )
+
+
+def array_csv(
+    path: AnyPath,
+    label_column: str | Sequence[str] | None = None,
+    input_columns: Sequence[str] | None = None,
+    valid: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> Dataset:
+    """The rows of numbers in a CSV or TSV file with their labels: every column of numbers that is no label is an input.
+
+    Empty cells (and nan, na, ?) are numbers that nobody knows. Columns of words are left out, with a note. Else as `text_csv`.
+
+    Args:
+        input_columns: the columns to take; all of numbers when None.
+
+    Raises:
+        BadTable: no such table, no column of numbers, or a word in a column that was asked for.
+        UnknownName: a column that does not exist, with the nearest names.
+    """
+    check_shares(valid, test)
+    table = _table(path)
+    grid = read_grid(table)
+    roles = _roles(grid, label_column, group_by, set())
+    free = [at for at in range(len(grid.columns)) if at not in roles.taken]
+    wanted = free if input_columns is None else [column_named(grid, name) for name in input_columns]
+    inputs = [at for at in wanted if _is_numeric(grid, at)]
+    if input_columns is not None and len(inputs) < len(wanted):
+        raise _no_number(grid, next(at for at in wanted if at not in inputs))
+    if not inputs:
+        raise BadTable(f"{grid.name} has {columns_in_words(grid.columns)}: none beside the label holds numbers to learn from.")
+    records, arrays, losses = _records(grid, roles, lambda row: [_number(cell_at(row, at)) for at in inputs])
+    asked = label_column if label_column is None or isinstance(label_column, str) else list(label_column)
+    columns = {
+        "label_column": asked,
+        "input_columns": None if input_columns is None else list(input_columns),
+        "group_by": group_by,
+    }
+    origin = describe_call("array_csv", valid, test, seed, path=str(table), **columns)
+    names = tuple(grid.columns[at] for at in inputs)
+    words = [quoted(grid.columns[at]) for at in free if at not in inputs] if input_columns is None else []
+    told = [f"Read {counted(len(names), 'column')} of numbers as the input and {_labels_in_words(grid, roles)}."]
+    told += [f"Left out {counted(len(words), 'column')} of words: {', '.join(words[:8])}."] if words else []
+    return assemble(
+        table.stem,
+        records,
+        str(table.parent),
+        [*grid.notes, *told, *losses.sentences()],
+        origin,
+        arrays,
+        tuple(grid.columns[at] for at in roles.labels),
+        modality="array",
+        inputs=names,
+    )
+
+
+def kind_of(path: Path, image_column: str | None, text_column: str | None, label_column: Any) -> str:
+    """Of what kind the rows of a table are, by their columns: "text", "array", or "image" where nothing says otherwise."""
+    if text_column is not None:
+        return "text"
+    if image_column is not None:
+        return "image"
+    grid = read_grid(path)
+    labels = {column_named(grid, name) for name in columns_asked(label_column) if name.casefold() in _folded(grid)}
+    if usual_column(grid, TEXT, tuple(labels)) is not None:
+        return "text"
+    usual = usual_column(grid, LABEL)
+    labels = labels or (set() if usual is None else {usual})
+    named = usual_column(grid, IMAGE, tuple(labels))
+    others = [at for at in range(len(grid.columns)) if at not in labels and not divides(grid, at) and at != named]
+    files = named is not None and not _is_numeric(grid, named)
+    return "array" if labels and others and not files and any(_is_numeric(grid, at) for at in others) else "image"
+
+
+def _folded(grid: Grid) -> set[str]:
+    return {name.casefold() for name in grid.columns}
+
+
+def _table(path: AnyPath) -> Path:
+    table = absolute(path)
+    if table.is_dir():
+        raise DataError(f"{quoted(fspath(path))} is a folder, not a table. Use image_folder.")
+    if not table.is_file():
+        raise not_there(path)
+    return table
+
+
+def _roles(grid: Grid, label: str | Sequence[str] | None, group: str | None, examples: set[int]) -> Roles:
+    """The columns of labels, groups and parts, by the names given, else by their usual names."""
+    named = tuple(dict.fromkeys(column_named(grid, each) for each in columns_asked(label)))
+    usual = usual_column(grid, LABEL, tuple(examples))
+    labels = named or (() if usual is None else (usual,))
+    group_at = column_named(grid, group) if group else usual_column(grid, GROUP, (*labels, *examples))
+    parts = tuple(at for at in range(len(grid.columns)) if at not in (*examples, *labels, group_at) and divides(grid, at))
+    if not labels:
+        left = [at for at in range(len(grid.columns)) if at not in (*examples, group_at, *parts)]
+        if len(left) != 1 or not examples:
+            raise BadTable(
+                f"{grid.name} has {columns_in_words(grid.columns)}: which one is the label? None is called label, class or "
+                "target. Give label_column=... (--label-column)."
+            )
+        labels = (left[0],)
+    if examples & set(labels):
+        raise BadTable(f"the column {quoted(grid.columns[labels[0]])} of {grid.name} cannot be both the example and its label.")
+    return Roles(labels, group_at, parts)
+
+
+def _records(grid: Grid, roles: Roles, read: Any) -> tuple[list[Record], list[Any], Losses]:
+    """A record for each row with a label, the examples they are, and what was left out."""
+    records, arrays, losses = [], [], Losses()
+    width = max(6, len(str(len(grid.rows))))
+    for place, (line, row) in enumerate(grid.rows):
+        label = label_at(row, roles.labels)
+        if label is None:
+            losses.add("without a label", line, "")
+            continue
+        group = tidy(cell_at(row, roles.group)) if roles.group is not None else None
+        part = part_at(grid, [(grid.columns[at], cell_at(row, at)) for at in roles.parts], line)
+        records.append(Record(f"{place:0{width}d}", len(arrays), label, group, part))
+        arrays.append(read(row))
+    if not records:
+        raise BadTable(f"{grid.name} leaves no row to use. {' '.join(losses.sentences()) or 'It has a header and no rows.'}")
+    return records, arrays, losses
+
+
+def _labels_in_words(grid: Grid, roles: Roles) -> str:
+    names = [grid.columns[at] for at in roles.labels]
+    return f"{quoted(names[0])} as the label" if len(names) == 1 else f"{len(names)} columns as labels"
+
+
+def _is_numeric(grid: Grid, at: int) -> bool:
+    """Whether all cells that say something are numbers."""
+    cells = [cell for cell in grid.column(at) if not _cells.is_unknown(cell)]
+    return bool(cells) and all(_cells.number(cell) is not None for cell in cells)
+
+
+def _number(cell: str) -> float:
+    found = None if _cells.is_unknown(cell) else _cells.number(cell)
+    return float("nan") if found is None else found
+
+
+def _no_number(grid: Grid, at: int) -> BadTable:
+    line, cell = next(
+        (line, cell_at(row, at))
+        for line, row in grid.rows
+        if not _cells.is_unknown(cell_at(row, at)) and _cells.number(cell_at(row, at)) is None
+    )
+    return BadTable(
+        f"the column {quoted(grid.columns[at])} of {grid.name} holds words as well as numbers: line {line} has {quoted(cell)}. "
+        "Leave the column out, or write a number there (an empty cell where nobody knows)."
+    )

@@ -1,0 +1,46 @@
+"""What modalities share whose examples have one look: no changes in training, one view, one size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headstart.core import Modality, Predictive
+from headstart.errors import BadSetting
+
+
+class Single:
+    """The part of a modality that says so; whoever inherits says the rest."""
+
+    __slots__ = ()
+    store = "memory"
+    compiles = False
+
+    def draw(self, augment: str, seed: int, epoch: int, places: Any) -> None:
+        """Nothing happens to examples."""
+
+    def gathered(self, store: Any, indices: Sequence[int], draws: None) -> Any:
+        return store.stored(indices)
+
+    def augmented(self, stored: Any, draws: None, augment: str) -> Any:
+        return self.to_input(stored)
+
+    def to_input(self, stored: Any) -> Any:
+        raise NotImplementedError("each modality has its own")
+
+    def shrunk(self, inputs: Any, size: int) -> Any:
+        """The inputs: they have no smaller size."""
+        return inputs
+
+    def published(self) -> dict[str, Any]:
+        """Nothing: no other library's words are needed."""
+        return {}
+
+
+def one_view(model: Predictive, modality: Modality, count: int) -> tuple[Predictive, Modality]:
+    """The model and the modality as they are.
+
+    Raises:
+        BadSetting: for more views than the one there is.
+    """
+    if count != 1:
+        raise BadSetting(f"tta must be 1 for {modality.words.items}: there is one view of each, got {count!r}.")
+    return model, modality

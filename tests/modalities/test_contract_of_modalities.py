@@ -1,0 +1,197 @@
+"""What every modality keeps to, found by its name: inputs, stores, and a whole training with its kind of examples."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import headstart as hs
+from drawn import shape_image
+from headstart import plugins
+from headstart.core import Event, Modality, Note, StepDone
+from headstart.data import stores
+from headstart.errors import BadSetting, DataError
+from written import numbers, sentences, tiny_encoder
+
+NAMES = plugins.names("modalities")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def examples(name: str, count: int) -> tuple[list[Any], list[str]]:
+    """Examples and their classes, which can be learned."""
+    match name:
+        case "image":
+            kinds = ["disc" if number % 2 else "square" for number in range(count)]
+            return [np.array(shape_image(kind, number, 40)) for number, kind in enumerate(kinds)], kinds
+        case "text":
+            return sentences(count)
+        case "array":
+            rows, target = numbers(count)
+            rows[1, 2] = np.nan
+            return list(rows), ["high" if value > np.median(target) else "low" for value in target]
+    raise AssertionError(f"say in examples what those of {name} are")
+
+
+def odd(name: str) -> list[Any]:
+    """What is no example."""
+    return {
+        "image": [np.zeros((0, 3, 3), np.uint8), b"3"],
+        "text": ["", "  ", 3],
+        "array": [[1.0], [1, 2, 3, float("inf")], "word"],
+    }[name]
+
+
+Make = Callable[..., hs.Learner]
+
+
+@pytest.fixture
+def make(encoder: Path) -> Iterator[Make]:
+    def made(name: str, count: int = 30, observer: Any = None, **settings: Any) -> hs.Learner:
+        backbone = {"image": "tiny", "text": encoder, "array": "small"}[name]
+        data = hs.from_arrays(*examples(name, count), valid=0.3)
+        return hs.Learner(data, backbone=backbone, observer=observer or Heard(), batch_size=8, **settings)
+
+    yield made
+
+
+class Heard:
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.steps, self.notes = at, 0, []
+
+    def show(self, event: Event) -> None:
+        self.steps += isinstance(event, StepDone)
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+        if self.at is not None and self.steps == self.at and isinstance(event, StepDone):
+            raise Killed
+
+    def close(self) -> None: ...
+
+
+class Killed(BaseException): ...
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_the_same_alone_in_a_batch_and_in_a_store(name: str, make: Make) -> None:
+    learn = make(name)
+    modality, given = learn.modality, examples(name, 30)[0]
+    assert isinstance(modality, Modality) and modality.name == name
+    store = stores.start(learn.data, modality)
+    try:
+        assert isinstance(store, stores.Store) and all(store.wait(index) for index in range(len(store)))
+        some = [4, 0, 4, 29]
+        kept = store.stored(some)
+        fresh = modality.stacked([modality.prepared(given[index], "") for index in some])
+        np.testing.assert_array_equal(kept, fresh)
+        features = learn.model.backbone.features(modality.to_input(torch.from_numpy(kept)))
+        assert features.shape == (4, learn.model.backbone.spec.width)
+        torch.testing.assert_close(features[0], features[2])
+        assert store.key == stores.sample(learn.data, modality, 3).key
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_example_is_told_in_its_place(name: str, make: Make) -> None:
+    learn, given = make(name), examples(name, 4)[0]
+    wrong = odd(name)
+    for each in wrong:
+        with pytest.raises(DataError):
+            learn.modality.prepared(each, "this")
+    said = learn.predict([given[0], *wrong, given[1]])
+    assert [prediction.row()["error"] is None for prediction in said] == [True, *(False for _ in wrong), True]
+    assert len({prediction.id for prediction in said}) == len(said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_of_an_example_does_not_hang_on_the_others(name: str, make: Make) -> None:
+    learn, given = make(name), examples(name, 12)[0]
+    together = learn.predict(given)
+    assert isinstance(together, list) and learn.modality.is_one(given[0]) and not learn.modality.is_one(given)
+    alone = [learn.predict(each) for each in given]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-5)
+    backwards = learn.predict(given[::-1])
+    for one, other in zip(backwards[::-1], together, strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_and_words_are_plain(name: str, make: Make) -> None:
+    learn = make(name)
+    state = learn.modality.state()
+    assert json.loads(json.dumps(state)) == state and state["name"] == name
+    json.dumps(learn.modality.published())
+    words, plain = learn.modality.words, plugins.find("modalities", name).plain(learn.data.inputs)
+    assert words.item == plain.words.item and words.items != words.item and words.size and words.described
+    with pytest.raises(BadSetting, match="tta must be"):
+        learn.modality.viewed(learn.model, learn.task, "none", 1000)
+
+
+@pytest.mark.usefixtures("plain_training")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_learns_goes_on_and_is_loaded_again(name: str, make: Make) -> None:
+    learn = make(name)
+    learn.fine_tune(2)
+    assert [row["epoch"] for row in learn.history] == [0, 1, 2]
+    learn.more(1)
+    assert [row["epoch"] for row in learn.history] == [0, 1, 2, 3]
+    given, labels = examples(name, 30)
+    again = hs.load(learn.run.path, data=learn.data)
+    for old, new in zip(learn.predict(given), again.predict(given), strict=True):
+        np.testing.assert_allclose(new.values, old.values, rtol=0, atol=1e-6)
+    assert learn.evaluate(hs.from_arrays(given, labels))["error_rate"].value < 0.35
+    assert learn.run.plan().modality == learn.modality.state()
+
+
+@pytest.mark.usefixtures("plain_training")
+@pytest.mark.parametrize("name", NAMES)
+def test_both_heads_and_fit(name: str, make: Make) -> None:
+    learn = make(name, head="train", freeze_epochs=1)
+    learn.fine_tune(1)
+    assert [row["stage"] for row in learn.history] == ["head", "all"]
+    assert len(make(name).fit(2).history) == 2
+
+
+@pytest.mark.usefixtures("plain_training")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_killed_training_ends_as_it_would_have(name: str, make: Make) -> None:
+    straight = make(name, run="straight", checkpoint_seconds=0.0)
+    straight.fine_tune(2)
+    killed = make(name, run="killed", observer=Heard(at=4), checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        killed.fine_tune(2)
+    again = hs.resume("killed", data=straight.data, observer=Heard())
+    assert [row["valid_loss"] for row in again.history] == [row["valid_loss"] for row in straight.history]
+    for (one, value), other in zip(straight.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), one
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_check_and_plan_look_without_training(name: str, make: Make) -> None:
+    learn = make(name)
+    found = hs.check(learn.data)
+    assert len(found.audit.usable()) == 30 and (found.sheet is not None) == (name == "image")
+    assert learn.plan(1).epochs == 1 and learn.history == []
+
+
+def test_what_is_mixed_must_be_mixable(make: Make) -> None:
+    for name in ("text", "array"):
+        with pytest.raises(BadSetting, match="cannot be mixed"):
+            make(name, mixup=0.4).fine_tune(1)
+        assert make(name).fine_tune(1).run.plan().phases[-1].mixup == 0
+
+
+def test_texts_that_are_the_same_stay_together_and_equal_rows_do_not() -> None:
+    texts = hs.from_arrays(["a fine day"] * 4 + ["a dull day"] * 4, list("xxxxyyyy"))
+    rows = hs.from_arrays([[1.0, 2.0]] * 4 + [[3.0, 4.0]] * 4, list("xxxxyyyy"))
+    assert len(hs.check(texts).audit.exact) == 2
+    assert hs.check(rows).audit.exact == ()
