@@ -59,6 +59,8 @@ class Dataset:
     test: float = 0.0
     seed: int = 0
     modality: str = "image"
+    item: str = "image"
+    """What one of its examples is called."""
     arrays: Sequence[Any] | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
@@ -343,8 +345,12 @@ class InputWords:
     """How large one is for the model: "224 pixels"."""
     described: str
     """How an input is made of an example, in a sentence."""
-    tag: str = ""
+    tag: str
     """What Hugging Face calls the modality in the names of tasks."""
+    python: str
+    """An example in Python: '"photo.jpg"'."""
+    shell: str
+    """Some on the command line."""
 
 
 @runtime_checkable
@@ -518,7 +524,7 @@ class TaskWords:
     limit: str
     """What it cannot do."""
     tag: str = ""
-    """Of Hugging Face's tasks for images the one that it is, empty where it is none."""
+    """What Hugging Face calls such tasks behind the name of the modality: "classification"; empty where there is no such."""
 
 
 @runtime_checkable

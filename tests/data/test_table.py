@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.data._csv import read_grid
 from headstart.data.sources import image_csv
 from headstart.data.table import read_table
 from headstart.errors import BadTable, DataError, UnknownName
+from headstart.modalities._csv import read_grid
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ from headstart.train.budget import layers_in_words, plan_in_words
 from headstart.train.forecast import Facts, Forecast, Line, Prices, epochs_that_fit, lay_out, number_of
 from headstart.train.observers.pace import Pace
 
-FACTS = Facts("photos", "small", "224 pixels", 800, "all layers train", next_row=0, first_epoch=1, notes=("What is known.",))
+FACTS = Facts(
+    "photos", "small", "224 pixels", 800, "images", "all layers train", next_row=0, first_epoch=1, notes=("What is known.",)
+)
 PRICES = Prices(before=(Line("reading", 4.0), Line("head", 2.0)), probing=3.0, epoch=20.0, row=2.0, end=9.0, head_alone_end=1.5)
 
 
@@ -83,7 +85,7 @@ def test_minutes_are_filled_to_the_last_second():
 
 def test_epochs_trained_again_cost_time_and_give_no_rows():
     prices = Prices((), 3.0, 20.0, 2.0, 9.0, again=0.5)
-    facts = Facts("photos", "small", "224 pixels", 800, "all layers train", next_row=4, first_epoch=4)
+    facts = Facts("photos", "small", "224 pixels", 800, "images", "all layers train", next_row=4, first_epoch=4)
     assert forecast(epochs=2, prices=prices, facts=facts).seconds == 3 + 10 + 40 + 2 + 9
     assert forecast(epochs=2, prices=prices, facts=facts).rows == (4, 5)
     assert forecast(minutes=1.0, prices=prices, facts=facts).epochs == pytest.approx(1 + (60 - 3 - 10 - 9 - 22) / 20)

@@ -1,6 +1,6 @@
 """A Dataset from records: its classes, the call that made it, and what should be said about it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headstart.core import Dataset, Record
@@ -19,7 +19,9 @@ def assemble(
     arrays: list[Any] | None = None,
     columns: tuple[str, ...] = (),
     modality: str = "image",
+    item: str = "image",
     inputs: tuple[str, ...] = (),
+    viewer: Callable[[Dataset], Any] | None = show,
 ) -> Dataset:
     """The data set of these records, shares and seed as in `origin`."""
     labels = sorted({record.target for record in records if isinstance(record.target, str)})
@@ -36,7 +38,8 @@ def assemble(
         columns=columns,
         modality=modality,
         inputs=inputs,
-        viewer=show if modality == "image" else None,
+        item=item,
+        viewer=viewer,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headstart.core import Label, Part
-from headstart.data._cells import NO, YES
-from headstart.data._csv import Grid
 from headstart.data._layout import part_of
 from headstart.data.labels import tidy
 from headstart.errors import BadTable, unknown_name
+from headstart.modalities._cells import NO, YES
+from headstart.modalities._csv import Grid
 from headstart.modalities._scan import counted, quoted
 
 _USUAL = {

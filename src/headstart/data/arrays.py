@@ -12,6 +12,7 @@ from headstart.core import Dataset, Label, Part, Record
 from headstart.data._assemble import assemble, describe_call
 from headstart.data._layout import part_of
 from headstart.data.labels import tidy
+from headstart.data.sheet import show
 from headstart.data.split import check_shares
 from headstart.errors import DataError, unknown_name
 from headstart.modalities._scan import clean, counted, quoted
@@ -23,6 +24,7 @@ class Kind:
 
     item: str
     checked: Callable[[Any, str], Any]
+    viewer: Callable[[Dataset], Any] | None = None
 
 
 def from_arrays(
@@ -81,7 +83,7 @@ def from_arrays(
     notes = [f"Left out {counted(len(ids) - len(records), kind.item)} without a label."] if len(records) < len(ids) else []
     origin = describe_call("from_arrays", valid, test, seed)
     numbers = _names_of_numbers(kept, inputs) if modality == "array" else ()
-    return assemble("arrays", records, None, notes, origin, kept, columns, modality, numbers)
+    return assemble("arrays", records, None, notes, origin, kept, columns, modality, kind.item, numbers, kind.viewer)
 
 
 def _rows_of(table: Any) -> list[list[Any]]:
@@ -170,4 +172,4 @@ def _named_part(name: str | None) -> Part | None:
     return part
 
 
-KINDS = MappingProxyType({"image": Kind("image", _checked), "text": Kind("text", _text), "array": Kind("example", _row)})
+KINDS = MappingProxyType({"image": Kind("image", _checked, show), "text": Kind("text", _text), "array": Kind("example", _row)})

@@ -81,6 +81,8 @@ class Audit:
     """Usable images per class, also classes without any."""
     divided: bool = False
     """Whether the data came with parts."""
+    item: str = "image"
+    """What one example is called."""
 
     @property
     def quarantine(self) -> tuple[FileReport, ...]:
@@ -181,6 +183,7 @@ def auditing(
         near_distance=distance,
         classes={name: counts.get(name, 0) for name in classes},
         divided=bool(parts),
+        item=dataset.item,
     )
 
 
@@ -223,7 +226,9 @@ def _reasons(bad: Sequence[FileReport]) -> str:
 def _copied(found: Audit) -> list[str]:
     lines = []
     if found.exact:
-        n = counted(sum(len(group) - 1 for group in found.exact), "image is an exact copy", "images are exact copies")
+        n = counted(
+            sum(len(group) - 1 for group in found.exact), f"{found.item} is an exact copy", f"{found.item}s are exact copies"
+        )
         lines.append(f"{n} of another: {_named(found.exact, found)}.")
     if found.conflicts:
         n = counted(len(found.conflicts), "group of exact copies carries", "groups of exact copies carry")
@@ -254,11 +259,11 @@ def _unequal(found: Audit) -> list[str]:
             ", ..." if len(small) > 8 else ""
         )
         n = counted(len(small), "class has", "classes have")
-        lines.append(f"{n} fewer than {SMALL_CLASS} usable images, too few to learn from: {some}.")
+        lines.append(f"{n} fewer than {SMALL_CLASS} usable {found.item}s, too few to learn from: {some}.")
     if found.imbalance >= UNBALANCED:
         ordered = sorted((count, name) for name, count in found.classes.items() if count)
         (least, rare), (most, common) = ordered[0], ordered[-1]
-        counts = f"{shown(common)} has {most:,} images, {shown(rare)} {least:,}"
+        counts = f"{shown(common)} has {most:,} {found.item}s, {shown(rare)} {least:,}"
         lines.append(f"The classes are unequal: {counts}. Look at more than the error rate.")
     return lines
 

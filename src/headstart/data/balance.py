@@ -70,11 +70,11 @@ def drawn(groups: Int[np.ndarray, " examples"] | None, seed: int, epoch: int) ->
     return generator.permutation(np.concatenate(found))
 
 
-def in_words(labels: Sequence[str], balance: str) -> str | None:
+def in_words(labels: Sequence[str], balance: str, items: str = "images") -> str | None:
     """What the user should know of the sizes of the classes: that they differ much and what handles it, or what was chosen."""
     sizes = Counter(map(str, labels)).most_common()
     (largest, most), (smallest, least) = sizes[0], sizes[-1]
-    counts = f"the largest, {largest}, has {most:,} training images and the smallest, {smallest}, {least:,}"
+    counts = f"the largest, {largest}, has {most:,} training {items} and the smallest, {smallest}, {least:,}"
     if balance != "none":
         return f"Classes are balanced ({balance}): {counts}; {RULES[balance].words}. valid_loss stays as it is, unweighted."
     if most < UNEQUAL * least:

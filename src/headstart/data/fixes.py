@@ -12,12 +12,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from headstart.core import Dataset, Part, Record, Split
-from headstart.data._csv import read_grid
 from headstart.data._finder import Finder, identifier_of
 from headstart.data._layout import part_of
 from headstart.data._paths import AnyPath, absolute, not_there
 from headstart.data.labels import tidy
 from headstart.errors import BadTable, DataError, unknown_name
+from headstart.modalities._csv import read_grid
 from headstart.modalities._scan import counted, quoted
 
 ACTIONS = ("relabel", "drop", "move", "add")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import Dataset, Record
-from headstart.data import _cells
 from headstart.data._assemble import assemble, describe_call
 from headstart.data._columns import (
     GROUP,
@@ -23,11 +22,12 @@ from headstart.data._columns import (
     part_at,
     usual_column,
 )
-from headstart.data._csv import Grid, read_grid
 from headstart.data._paths import AnyPath, absolute, not_there
 from headstart.data.labels import tidy
 from headstart.data.split import check_shares
 from headstart.errors import BadTable, DataError
+from headstart.modalities import _cells
+from headstart.modalities._csv import Grid, read_grid
 from headstart.modalities._scan import counted, quoted
 
 TEXT = (
@@ -99,6 +99,8 @@ def text_csv(
         arrays,
         tuple(grid.columns[at] for at in roles.labels),
         modality="text",
+        item="text",
+        viewer=None,
     )
 
 
@@ -154,6 +156,8 @@ def array_csv(
         arrays,
         tuple(grid.columns[at] for at in roles.labels),
         modality="array",
+        item="example",
+        viewer=None,
         inputs=names,
     )
 

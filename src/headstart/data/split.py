@@ -78,13 +78,13 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     if draw and free:
         parts |= _Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset.name)
     elif "valid" in draw and "valid" not in parts.values():
-        raise _cannot_divide(dataset.name, _count(pool, strata), len(_units(pool, tied)), task.divides)
+        raise _cannot_divide(dataset, _count(pool, strata), len(_units(pool, tied)), task.divides)
     return Split(
         train=tuple(record.id for record in records if parts[record.id] == "train"),
         valid=tuple(record.id for record in records if parts[record.id] == "valid"),
         test=tuple(record.id for record in records if parts[record.id] == "test"),
         seed=dataset.seed,
-        rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata if task.divides else {}),
+        rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata if task.divides else {}, dataset.item),
     )
 
 
@@ -234,21 +234,21 @@ def _check_enough(
     dataset: Dataset, labelled: Sequence[Record], records: Sequence[Record], pool: Sequence[Record], of_classes: bool
 ) -> None:
     """Raises the lesson for data that cannot train anything, the simplest trouble first."""
-    name = quoted(dataset.name)
+    name, item = quoted(dataset.name), dataset.item
     if not records:
         if labelled:
             raise DataError(
-                f"none of the {counted(len(labelled), 'image')} in {name} can be read. The audit says why, file by file."
+                f"none of the {counted(len(labelled), item)} in {name} can be read. The audit says why, file by file."
             )
         raise DataError(
-            f"{name} has no labelled image. Give each image a class folder, a pattern for its file name, or a row in a table."
+            f"{name} has no labelled {item}. Give each {item} a class folder, a pattern for its file name, or a row in a table."
         )
     if len(records) == 1:
         unread = f" that can be read (of {len(labelled)})" if len(labelled) > 1 else ""
-        least = "at least two images of each of two classes" if of_classes else "at least two images, better hundreds"
-        raise DataError(f"{name} has one image{unread}: nothing can be learned from it. Bring {least}.")
+        least = f"at least two {item}s of each of two classes" if of_classes else f"at least two {item}s, better hundreds"
+        raise DataError(f"{name} has one {item}{unread}: nothing can be learned from it. Bring {least}.")
     if not pool:
-        raise DataError(f"{name} has no image to train on: all are in valid or test. Add a part named train.")
+        raise DataError(f"{name} has no {item} to train on: all are in valid or test. Add a part named train.")
 
 
 def _check_classes(
@@ -259,25 +259,28 @@ def _check_classes(
     strata: Mapping[str, str],
 ) -> None:
     """Raises the lesson for classes that cannot be learned."""
-    name = quoted(dataset.name)
+    item = dataset.item
     part_of = {**{record.id: record.part for record in labelled}, **dataset.placed}
     readable = {strata[record.id] for record in pool}
     there = _count((record for record in labelled if part_of[record.id] in (None, "train")), strata)
     lost = sorted(label for label in there if label not in readable)
     if lost:
         what = f"class {quoted(lost[0])} has" if len(lost) == 1 else f"{len(lost)} classes (first: {quoted(lost[0])}) have"
-        count = f"{counted(there[lost[0]], 'image')} of {quoted(lost[0])}"
-        raise DataError(f"{what} no training image that can be read ({count} cannot). Mend these files or take the class out.")
+        count = f"{counted(there[lost[0]], item)} of {quoted(lost[0])}"
+        raise DataError(f"{what} no training {item} that can be read ({count} cannot). Mend these files or take the class out.")
     absent: dict[str, Part | None] = {
         strata[record.id]: part_of[record.id] or "valid" for record in reversed(records) if strata[record.id] not in readable
     }
     if absent:
-        raise _never_trained(name, _count(records, strata), absent, sorted(readable))
+        raise _never_trained(dataset, _count(records, strata), absent, sorted(readable))
     if len(readable) == 1:
-        raise _one_class(name, labelled, str(next(iter(readable))))
+        raise _one_class(dataset, labelled, str(next(iter(readable))))
 
 
-def _never_trained(name: str, sizes: Mapping[str, int], absent: Mapping[str, Part | None], known: Sequence[str]) -> DataError:
+def _never_trained(
+    dataset: Dataset, sizes: Mapping[str, int], absent: Mapping[str, Part | None], known: Sequence[str]
+) -> DataError:
+    name, item = quoted(dataset.name), dataset.item
     labels = sorted(absent)
     first = labels[0]
     part = absent[first]
@@ -286,31 +289,33 @@ def _never_trained(name: str, sizes: Mapping[str, int], absent: Mapping[str, Par
     some = ", ".join(quoted(label) for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
     number = sizes[first]
     return DataError(
-        f"{counted(len(labels), 'class', 'classes')} of {name} cannot be learned, for train has no image of it: {some}. "
-        f"({quoted(first)} has {counted(number, 'image')} in {part}; train has {counted(len(known), 'class', 'classes')}.){hint} "
-        "Move some of these images to train, take the class out, or give no division at all: then one is drawn."
+        f"{counted(len(labels), 'class', 'classes')} of {name} cannot be learned, for train has no {item} of it: {some}. "
+        f"({quoted(first)} has {counted(number, item)} in {part}; train has {counted(len(known), 'class', 'classes')}.){hint} "
+        f"Move some of these {item}s to train, take the class out, or give no division at all: then one is drawn."
     )
 
 
-def _one_class(name: str, labelled: Sequence[Record], label: str) -> DataError:
+def _one_class(dataset: Dataset, labelled: Sequence[Record], label: str) -> DataError:
+    name, item = quoted(dataset.name), dataset.item
     advice = from_names_advice([record.id for record in labelled])
     return DataError(
-        f"{name} has only one class ({quoted(label)}, {counted(len(labelled), 'image')}): a classifier needs two or more to tell "
-        f"apart. Add images of another class. If {quoted(label)} is no class, {advice}."
+        f"{name} has only one class ({quoted(label)}, {counted(len(labelled), item)}): a classifier needs two or more to tell "
+        f"apart. Add {item}s of another class. If {quoted(label)} is no class, {advice}."
     )
 
 
-def _cannot_divide(name: str, counts: Counter[str], n_units: int, of_classes: bool) -> DataError:
+def _cannot_divide(dataset: Dataset, counts: Counter[str], n_units: int, of_classes: bool) -> DataError:
+    item = dataset.item
     if of_classes and max(counts.values()) == 1:
-        cause = f"each of the {len(counts)} classes has one image only"
-        advice = "Bring at least two images of a class (better: dozens of each)"
+        cause = f"each of the {len(counts)} classes has one {item} only"
+        advice = f"Bring at least two {item}s of a class (better: dozens of each)"
         if len(counts) > 20:
             advice += ". If labels are free text or measurements, they are no classes: choose another label column"
     else:
-        cause = f"its {counted(counts.total(), 'image')} form {counted(n_units, 'group')} of related images or duplicates"
-        advice = "Bring images of more groups, or a coarser division into groups, or give the division yourself"
+        cause = f"its {counted(counts.total(), item)} form {counted(n_units, 'group')} of related images or duplicates"
+        advice = f"Bring {item}s of more groups, or a coarser division into groups, or give the division yourself"
     trained = ", and every class must be trained" if of_classes else ""
-    return DataError(f"{quoted(name)} cannot be divided into training and validation: {cause}{trained}. {advice}.")
+    return DataError(f"{quoted(dataset.name)} cannot be divided into training and validation: {cause}{trained}. {advice}.")
 
 
 def _rule(
@@ -322,9 +327,10 @@ def _rule(
     seed: int,
     settled: Mapping[str, Part],
     classes: Mapping[str, str],
+    item: str,
 ) -> str:
     """How the split came about, in words. `classes` are those of each record, none where nothing is told apart."""
-    words = [f"{counted(len(settled), 'image')} placed beforehand"] if settled else []
+    words = [f"{counted(len(settled), item)} placed beforehand"] if settled else []
     if given:
         words.append("given: " + ", ".join(part for part in ("train", *_DRAWN) if part in given))
     if draw:
@@ -334,7 +340,7 @@ def _rule(
         kept = [unit for unit in units if len(unit) > 1]
         if kept:
             n_images = sum(map(len, kept))
-            words.append(f"{counted(len(kept), 'group')} of duplicates or related images ({n_images:,} images) kept together")
+            words.append(f"{counted(len(kept), 'group')} of duplicates or related {item}s ({n_images:,} {item}s) kept together")
     sides: dict[str, set[Part]] = defaultdict(set)
     for record in records:
         if record.group is not None:
@@ -347,5 +353,5 @@ def _rule(
     named = {record.id: classes[record.id] for record in records if record.id in classes}
     unseen = sorted(set(named.values()) - {name for id, name in named.items() if parts[id] == "valid"})
     if unseen:
-        words.append(f"without a validation image: {', '.join(map(quoted, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}")
+        words.append(f"without a validation {item}: {', '.join(map(quoted, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}")
     return "; ".join(words)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.core import Record
-from headstart.data._cells import is_flag
 from headstart.data._columns import (
     GROUP,
     IMAGE,
@@ -22,10 +21,11 @@ from headstart.data._columns import (
     part_at,
     usual_column,
 )
-from headstart.data._csv import Grid, read_grid
 from headstart.data._finder import Finder, identifier_of, is_url
 from headstart.data.labels import NameRule, by_rule, tidy
 from headstart.errors import BadTable
+from headstart.modalities._cells import is_flag
+from headstart.modalities._csv import Grid, read_grid
 from headstart.modalities._scan import IMAGE_SUFFIXES, clean, quoted, suffix_of
 
 

@@ -234,7 +234,7 @@ def why_the_first(state: TrainState) -> str:
         return f" {named} was the best: training all layers did not improve on it."
     return (
         f" {named} is kept: the valid_loss of row {lowest['epoch']} ({number(lowest['valid_loss'])}) is lower by no more than chance, with "
-        f"{len(state.parts['valid']):,} validation images. To keep the last row: --keep last."
+        f"{len(state.parts['valid']):,} validation {state.parts['valid'].store.modality.words.items}. To keep the last row: --keep last."
     )
 
 

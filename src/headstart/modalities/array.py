@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from jaxtyping import Float32
 
 from headstart.core import InputWords, Named, Predictive
 from headstart.errors import DataError
-from headstart.modalities._scan import counted, quoted
+from headstart.modalities import _cells
+from headstart.modalities._csv import read_grid
+from headstart.modalities._scan import TABLE_SUFFIXES, clean, counted, quoted
 from headstart.modalities._single import Single, one_view
 
 
@@ -35,18 +38,34 @@ class Arrays(Single):
         described = (
             f"{counted(len(self.names), 'number')} ({some}), each less the mean of the training examples, by their deviation"
         )
-        return InputWords("example", "examples", counted(len(self.names), "number"), described, "tabular")
+        size = counted(len(self.names), "number")
+        return InputWords("example", "examples", size, described, "tabular", "[1.0, 2.0, ...]", "table.csv")
 
     def to_input(self, stored: Float32[Any, "batch numbers"]) -> Float32[Any, "batch numbers"]:
         return stored
 
     def named(self, inputs: Any) -> Iterator[Named]:
-        """Each row: of a list or array of rows, of a table as a dictionary of columns, or the one row given."""
+        """Each row: of a list or array of rows, of a table (its columns by name, or a .csv file), or the one row given."""
+        if _is_file(inputs) or (isinstance(inputs, list | tuple) and inputs and all(map(_is_file, inputs))):
+            for file in [inputs] if _is_file(inputs) else inputs:
+                yield from self._rows_of_file(Path(file))
+            return
         if isinstance(inputs, Mapping):
             columns = [np.atleast_1d(np.asarray(inputs[name], dtype=object)) for name in self._columns(inputs)]
             inputs = [list(row) for row in zip(*columns, strict=True)]
         for place, row in enumerate([inputs] if self.is_one(inputs) else inputs):
             yield Named(f"{place:06d}", row)
+
+    def _rows_of_file(self, file: Path) -> Iterator[Named]:
+        """The rows of a table; its name and their lines are their ids."""
+        grid = read_grid(file)
+        missing = [name for name in self.names if name not in grid.columns]
+        if missing:
+            yield Named(clean(str(file)), None, f"the table has no column {quoted(missing[0])}, which the model takes.")
+            return
+        places = [grid.columns.index(name) for name in self.names]
+        for line, row in grid.rows:
+            yield Named(f"{clean(str(file))}:{line}", [_number(row[at]) if at < len(row) else None for at in places])
 
     def is_one(self, inputs: Any) -> bool:
         """Whether it is a single row."""
@@ -94,6 +113,18 @@ class Arrays(Single):
 
     def state(self) -> dict[str, Any]:
         return {"name": self.name, "names": list(self.names)}
+
+
+def _is_file(given: Any) -> bool:
+    return isinstance(given, Path) or (isinstance(given, str) and Path(given).suffix.lower() in TABLE_SUFFIXES)
+
+
+def _number(cell: str) -> float | str | None:
+    """The number in a cell, None where nobody knows; a word stays what it is, to be told."""
+    if _cells.is_unknown(cell):
+        return None
+    found = _cells.number(cell)
+    return cell if found is None else found
 
 
 class NotFinite(DataError):

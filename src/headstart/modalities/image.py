@@ -68,7 +68,8 @@ class Images(Geometry):
             f"an RGB image whose short side is scaled to {self.short} pixels ({self.interpolation}), of which the centre "
             f"{self.size} x {self.size} is taken and normalised with mean {mean} and standard deviation {std}"
         )
-        return InputWords("image", "images", f"{self.size} pixels", described, "image")
+        some = ('"photo.jpg"', "photo.jpg more_photos/")
+        return InputWords("image", "images", f"{self.size} pixels", described, "image", *some)
 
     def to_input(self, stored: Any) -> Float[Any, "batch 3 size size"]:
         return to_input(stored, self)

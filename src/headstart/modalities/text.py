@@ -62,7 +62,8 @@ class Texts(Single):
     @property
     def words(self) -> InputWords:
         described = f"a text, cut into tokens as {self.tokenized_by} wants them, of which the first {self.length} are read"
-        return InputWords("text", "texts", f"{self.length} tokens", described, "text")
+        some = ('"some words"', '"some words" texts.txt')
+        return InputWords("text", "texts", f"{self.length} tokens", described, "text", *some)
 
     def to_input(self, stored: Int32[Any, "batch tokens"]) -> Int[Any, "batch tokens"]:
         return stored.long()

@@ -145,4 +145,4 @@ def _sentences(facts: CardFacts) -> list[str]:
         told.append(f"negative log-likelihood {number(row['valid_loss'])} nats")
     spread = " (95 % interval in brackets)" if any(interval(row, name) for name in metric_names(row)) else ""
     head = " It is the head on the frozen backbone: no later epoch was better." if facts.kept == 0 and len(facts.rows) > 1 else ""
-    return [f"On {valid:,} validation images: {', '.join(told)}{spread}.{head}"]
+    return [f"On {valid:,} validation {facts.inputs.items}: {', '.join(told)}{spread}.{head}"]

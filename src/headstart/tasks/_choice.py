@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from headstart import plugins
 from headstart.core import Dataset, Task, TaskWords
-from headstart.data import _cells
 from headstart.errors import DataError
+from headstart.modalities import _cells
 from headstart.modalities._scan import counted, quoted
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._label_names import LabelNames

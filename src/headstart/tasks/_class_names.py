@@ -24,7 +24,7 @@ class ClassNames:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise DataError(f"to tell classes apart takes at least two, got {list(self.classes)}. Add images of another class.")
+            raise DataError(f"to tell classes apart takes at least two, got {list(self.classes)}. Add examples of another class.")
         require_different(self.classes, "class")
         object.__setattr__(self, "outputs", len(self.classes))
 
@@ -65,8 +65,8 @@ class ClassNames:
             model=f"classifier that tells {self.outputs} classes apart",
             item="class",
             output="one logit for each class, in the order below",
-            limit=f"It always answers with one of its {self.outputs} classes, also for an image that shows none of them.",
-            tag="image-classification",
+            limit=f"It always answers with one of its {self.outputs} classes, also for an example that is of none of them.",
+            tag="classification",
         )
 
     def accept(self, settings: Settings) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from headstart.core import Dataset, Label, Settings, TaskWords
-from headstart.data import _cells
 from headstart.errors import BadSetting, DataError
+from headstart.modalities import _cells
 from headstart.tasks._states import require_different, require_state
 
 T = TypeVar("T", bound="LabelNames")
@@ -69,11 +69,11 @@ class LabelNames:
         """ "11 labels"."""
         return TaskWords(
             learned=f"{self.outputs:,} labels",
-            model=f"classifier that says which of {self.outputs} labels an image has",
+            model=f"classifier that says which of {self.outputs} labels an example has",
             item="label",
-            output="one logit for each label, in the order below; its sigmoid is the probability that the image has it",
+            output="one logit for each label, in the order below; its sigmoid is the probability that the example has it",
             limit="It judges each label by itself: that two labels exclude each other, or go together, it does not know.",
-            tag="image-classification",
+            tag="classification",
         )
 
     def accept(self, settings: Settings) -> None:
@@ -84,7 +84,7 @@ class LabelNames:
         """
         if settings.balance != "none":
             raise BadSetting(
-                "balance evens out the sizes of classes, and here an image has any number of labels. Leave it at none."
+                "balance evens out the sizes of classes, and here an example has any number of labels. Leave it at none."
             )
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:

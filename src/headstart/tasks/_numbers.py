@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from headstart.core import Dataset, Label, Settings, TaskWords
-from headstart.data import _cells
 from headstart.errors import BadSetting, DataError
+from headstart.modalities import _cells
 from headstart.tasks._states import require_state
 
 STRATA = 10

@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from headstart import metrics
 from headstart.core import Label, Outputs, Row
-from headstart.data import _cells
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
+from headstart.modalities import _cells
 from headstart.seeds import numpy_generator
 from headstart.tasks._arrays import array, knows_spread, machine_row, precise
 from headstart.tasks._label_names import LabelNames, names_in

@@ -105,7 +105,11 @@ def sizes_in_words(split: Split, items: str = "images") -> str:
 def classes_in_words(state: TrainState) -> str | None:
     """What should be known of the sizes of the classes, None where there is nothing to say."""
     train = state.parts["train"]
-    return None if train.groups is None else balance.in_words(state.task.texts(train.targets), state.settings.balance)
+    return (
+        None
+        if train.groups is None
+        else balance.in_words(state.task.texts(train.targets), state.settings.balance, train.store.modality.words.items)
+    )
 
 
 def engine_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:

@@ -51,6 +51,7 @@ class Facts:
     backbone: str
     size: str
     images: int
+    items: str
     layers: str
     next_row: int
     """The number of the first row to come."""
@@ -93,7 +94,7 @@ class Forecast:
         known = [f"Known already: {row_in_words(facts.row_0)}."] if facts.row_0 else []
         return "\n".join(
             [
-                f"{self.asked} on {facts.data} ({facts.images:,} images to train on) with {facts.backbone} at {facts.size}:",
+                f"{self.asked} on {facts.data} ({facts.images:,} {facts.items} to train on) with {facts.backbone} at {facts.size}:",
                 *table,
                 f"  {'in all':<{width}}  {duration(self.seconds):>8}  done at about {self.ends_at} if it began now",
                 f"{rows}; {passes(self.epochs, facts.layers)}.",

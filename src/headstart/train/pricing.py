@@ -72,7 +72,7 @@ def at_the_start(
     features = cached.stored(cached.cache_file(store, cached.digest(model.backbone.state_dict())), count) if solve else None
     state = make(dataset, store, model, task, settings, metrics, device)
     reading = (time.perf_counter() - started) * (1 if stored else count / len(store))
-    before = [Line(f"reading {count:,} images", reading, "in the cache" if stored else f"timed on {len(store)}")]
+    before = [Line(f"reading {count:,} {modality.words.items}", reading, "in the cache" if stored else f"timed on {len(store)}")]
     row = None
     if features is not None and stored:
         clock = Clock.start()
@@ -133,6 +133,7 @@ def _facts(start: Start, name: str, phase: Phase, going_on: bool, heads: int) ->
         backbone=state.model.backbone.spec.name,
         size=state.parts["train"].store.modality.words.size,
         images=len(state.parts["train"]),
+        items=state.parts["train"].store.modality.words.items,
         layers=budget.layers_in_words(state.model.stages(), phase.first_stage),
         next_row=0 if phase.name == "all" and not going_on else first,
         first_epoch=first,
@@ -165,7 +166,9 @@ def _of_sample(
     """Parts of the right size, in which the few images that were read stand for all."""
     good = [index for index in range(len(store)) if store.wait(index)]
     if not good:
-        raise DataError(f"none of {len(store)} images of {dataset.name} that were tried can be read: look at headstart check.")
+        raise DataError(
+            f"none of {len(store)} {store.modality.words.items} of {dataset.name} that were tried can be read: look at headstart check."
+        )
     split = make_split(dataset, [record.id for record in dataset.records], {}, task)
     targets = {record.id: record.target for record in dataset.records}
     parts = {

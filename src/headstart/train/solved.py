@@ -135,7 +135,8 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
     better = losses[1] < losses[0]
     if better:
         _put_head(state, solved)
-    some = "" if len(reached) == len(state.parts["train"]) else f" of {len(reached):,} training images, for lack of time,"
+    items = state.parts["train"].store.modality.words.items
+    some = "" if len(reached) == len(state.parts["train"]) else f" of {len(reached):,} training {items}, for lack of time,"
     yield Note(
         f"The head solved again on the features as they are now{some} is {'' if better else 'not '}kept: "
         f"valid_loss {losses[1]:.3f} against {losses[0]:.3f} as trained."
@@ -165,7 +166,7 @@ def _features_now(
             break
         rows.append(forward(batch))
         done += len(batch)
-        yield Progress(f"features of the {part} images", done, len(examples))
+        yield Progress(f"features of the {part} {examples.store.modality.words.items}", done, len(examples))
     reached = np.argsort(order[:done])
     width = state.model.backbone.spec.width
     return np.concatenate([np.empty((0, width), np.float32), *rows])[reached], order[:done][reached]
