@@ -195,3 +195,22 @@ def test_texts_that_are_the_same_stay_together_and_equal_rows_do_not() -> None:
     rows = hs.from_arrays([[1.0, 2.0]] * 4 + [[3.0, 4.0]] * 4, list("xxxxyyyy"))
     assert len(hs.check(texts).audit.exact) == 2
     assert hs.check(rows).audit.exact == ()
+
+
+def test_a_table_is_predicted_row_by_row(make: Make) -> None:
+    learn = make("array")
+    Path("rows.csv").write_text("number 3,number 0,number 2,number 1\n1,2,3,4\n5,,7,many\n", encoding="utf-8")
+    one, two = learn.predict("rows.csv")
+    assert (one.id, two.id) == ("rows.csv:2", "rows.csv:3") and "many" in two.error
+    np.testing.assert_allclose(one.values, learn.predict([2.0, 4.0, 3.0, 1.0]).values)
+    Path("other.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    assert 'no column "number 0"' in learn.predict([Path("other.csv")])[0].error
+
+
+def test_the_lines_of_a_file_are_texts(make: Make) -> None:
+    learn = make("text")
+    Path("said.txt").write_text("a fine day\n\nthe film was dull\n", encoding="utf-8")
+    one, two, three = learn.predict(["said.txt", "lovely"])
+    assert [one.id, two.id, three.id] == ["said.txt:1", "said.txt:3", "000000"]
+    np.testing.assert_allclose(two.values, learn.predict("the film was dull").values, atol=1e-6)
+    assert "cannot be read" in learn.predict([Path("nowhere.txt")])[0].error

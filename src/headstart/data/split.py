@@ -76,7 +76,7 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     free = [record for record in pool if record.id not in settled]
     units = _units(free, tied)
     if draw and free:
-        parts |= _Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset.name)
+        parts |= _Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset)
     elif "valid" in draw and "valid" not in parts.values():
         raise _cannot_divide(dataset, _count(pool, strata), len(_units(pool, tied)), task.divides)
     return Split(
@@ -144,7 +144,7 @@ class _Draw:
     """Whether images that are not drawn validate already."""
     taken: dict[Part, Counter[str]] = field(default_factory=dict)
 
-    def run(self, name: str) -> dict[str, Part]:
+    def run(self, dataset: Dataset) -> dict[str, Part]:
         """The part of every record of the pool."""
         sizes = _count(self.pool, self.strata)
         targets = _targets(sizes, self.shares, int(self.must_train))
@@ -160,7 +160,7 @@ class _Draw:
                 placed.append((unit, self._place(open_parts[0] if open_parts else "train", unit)))
         if self.must_train:
             self._every_class_trains(placed)
-        self._something_validates(placed, name)
+        self._something_validates(placed, dataset)
         return {record.id: part for unit, part in placed for record in unit}
 
     def _place(self, part: Part, unit: list[Record]) -> Part:
@@ -185,7 +185,7 @@ class _Draw:
                 holders = [index for index, (unit, _) in enumerate(placed) if label in _count(unit, self.strata)]
                 self._move(placed, min(holders, key=lambda index: len(placed[index][0])), "train")
 
-    def _something_validates(self, placed: _Placed, name: str) -> None:
+    def _something_validates(self, placed: _Placed, dataset: Dataset) -> None:
         if self.judged or "valid" not in self.shares or self.taken["valid"].total():
             return
         for index in sorted(range(len(placed)), key=lambda index: len(placed[index][0])):
@@ -196,7 +196,7 @@ class _Draw:
             if part == "test" or left:
                 self._move(placed, index, "valid")
                 return
-        raise _cannot_divide(name, _count(self.pool, self.strata), len(self.units), self.must_train)
+        raise _cannot_divide(dataset, _count(self.pool, self.strata), len(self.units), self.must_train)
 
     def _move(self, placed: _Placed, index: int, part: Part) -> None:
         unit, before = placed[index]

@@ -46,9 +46,9 @@ class Arrays(Single):
 
     def named(self, inputs: Any) -> Iterator[Named]:
         """Each row: of a list or array of rows, of a table (its columns by name, or a .csv file), or the one row given."""
-        if _is_file(inputs) or (isinstance(inputs, list | tuple) and inputs and all(map(_is_file, inputs))):
-            for file in [inputs] if _is_file(inputs) else inputs:
-                yield from self._rows_of_file(Path(file))
+        if files := _files(inputs):
+            for file in files:
+                yield from self._rows_of_file(file)
             return
         if isinstance(inputs, Mapping):
             columns = [np.atleast_1d(np.asarray(inputs[name], dtype=object)) for name in self._columns(inputs)]
@@ -115,8 +115,11 @@ class Arrays(Single):
         return {"name": self.name, "names": list(self.names)}
 
 
-def _is_file(given: Any) -> bool:
-    return isinstance(given, Path) or (isinstance(given, str) and Path(given).suffix.lower() in TABLE_SUFFIXES)
+def _files(inputs: Any) -> list[Path]:
+    """The tables among the inputs, where they are nothing else."""
+    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    named = [Path(each) for each in given if isinstance(each, str | Path)]
+    return named if len(named) == len(given) and all(path.suffix.lower() in TABLE_SUFFIXES for path in named) else []
 
 
 def _number(cell: str) -> float | str | None:
