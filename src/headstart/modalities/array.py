@@ -71,9 +71,8 @@ class Arrays(Single):
         """Whether it is a single row."""
         if isinstance(inputs, np.ndarray):
             return inputs.ndim == 1
-        return isinstance(inputs, list | tuple) and not any(
-            isinstance(each, list | tuple | np.ndarray | str) for each in inputs[:1]
-        )
+        several = (list, tuple, np.ndarray, str, Path)
+        return isinstance(inputs, list | tuple) and not any(isinstance(each, several) for each in inputs[:1])
 
     def _columns(self, table: Mapping[str, Any]) -> tuple[str, ...]:
         missing = [name for name in self.names if name not in table]
