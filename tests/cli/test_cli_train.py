@@ -217,10 +217,10 @@ def test_predictions_are_written_as_they_come(monkeypatch, capsys: pytest.Captur
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [good, bad]
     stand_in([bad])
     assert main(["predict", "last", "x"]) == 1
-    assert "none of the images could be read" in capsys.readouterr().err
+    assert "none of the inputs could be read" in capsys.readouterr().err
     stand_in([])
     assert main(["predict", "last", "x"]) == 1
-    assert "there were no images" in capsys.readouterr().err
+    assert "there was nothing to predict on" in capsys.readouterr().err
     assert predict_command.predict.__doc__ is not None
 
 

@@ -51,7 +51,8 @@ def test_numbers_and_what_is_missing() -> None:
         ("text,label\nsome words,x\nmore words,y\n", "text"),
         ("id,review,label\n1,some words,x\n2,more words,y\n", "text"),
         ("id,a,b,label\n1,2,3,x\n2,3,4,y\n", "array"),
-        ("a,b,price\n1,2,3\n2,3,4\n", "image"),
+        ("a,b,price\n1,2,3\n2,3,4\n", "array"),
+        ("a,words,price\n1,two,3\n2,three,4\n", "image"),
         ("image,description,label\na.jpg,a cat,x\nb.jpg,a dog,y\n", "text"),
     ],
 )

@@ -3,6 +3,7 @@
 The only importer of transformers and tokenizers.
 """
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -92,7 +93,7 @@ def build(name: str, pretrained: bool = True, size: int | None = None, seed: int
     place = _folder(name)
     with seeded(seed, "from_transformers"):
         try:
-            config = transformers.AutoConfig.from_pretrained(place)
+            config = _quietly(transformers, partial(transformers.AutoConfig.from_pretrained, place))
             _without_dropout(config)
             if pretrained:
                 encoder = _quietly(
@@ -178,12 +179,14 @@ def _without_dropout(config: Any) -> None:
 
 
 def _quietly(transformers: Any, work: Any) -> Any:
-    """What `work` returns, without the report of weights that are left out on purpose and without a progress bar."""
-    logging = transformers.logging
-    level = logging.get_verbosity()
+    """What `work` returns, without the report of weights that are left out on purpose, of tries to reach the hub, and without a progress bar."""
+    logging, hub = transformers.logging, importlib.import_module("huggingface_hub.utils.logging")
+    levels = logging.get_verbosity(), hub.get_verbosity()
     logging.set_verbosity_error()
+    hub.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         return work()
     finally:
-        logging.set_verbosity(level)
+        logging.set_verbosity(levels[0])
+        hub.set_verbosity(levels[1])

@@ -18,16 +18,18 @@ from headstart.train.observers.rows import printable
 
 def predict(
     run: Annotated[str, typer.Argument(help="A run or bundle folder, or last: the newest run under runs/.")],
-    inputs: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Image files and folders of images; texts or .txt files; tables of numbers.")
+    ],
     tta: Tta = 1,
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: one object per image.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table with every probability: .csv, or .jsonl for JSON lines.")
     ] = None,
 ) -> None:
-    """Say what images show.
+    """Say what images show, what texts say, what numbers mean.
 
-    An image that cannot be read gets a line that says why, and the rest goes on. The exit code is 1 only when none could be read.
+    An input that cannot be read gets a line that says why, and the rest goes on. The exit code is 1 only when none could be read.
 
       headstart predict last photo.jpg more_photos/ --output answers.csv
     """
@@ -47,9 +49,11 @@ def predict(
                 write_line(stdout, to_line(row) if json else in_words(prediction, row))
     if output is not None:
         _write(rows, output)
-        typer.echo(f"{n_seen:,} images, {n_read:,} answers: {printable(str(output))}", err=json)
+        typer.echo(f"{n_seen:,} inputs, {n_read:,} answers: {printable(str(output))}", err=json)
     if not n_read:
-        typer.echo("headstart: none of the images could be read." if n_seen else "headstart: there were no images.", err=True)
+        typer.echo(
+            "headstart: none of the inputs could be read." if n_seen else "headstart: there was nothing to predict on.", err=True
+        )
         raise typer.Exit(1)
 
 

@@ -176,8 +176,11 @@ def kind_of(path: Path, image_column: str | None, text_column: str | None, label
     labels = labels or (set() if usual is None else {usual})
     named = usual_column(grid, IMAGE, tuple(labels))
     others = [at for at in range(len(grid.columns)) if at not in labels and not divides(grid, at) and at != named]
-    files = named is not None and not _is_numeric(grid, named)
-    return "array" if labels and others and not files and any(_is_numeric(grid, at) for at in others) else "image"
+    if named is not None and not _is_numeric(grid, named):
+        return "image"
+    numbers = [_is_numeric(grid, at) for at in others]
+    # without a label all must be numbers: else one of them may name files under an unusual name
+    return "array" if others and (any(numbers) if labels else all(numbers)) else "image"
 
 
 def _folded(grid: Grid) -> set[str]:
