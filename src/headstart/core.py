@@ -147,7 +147,8 @@ class Settings:
     """A file in `tasks/`, or of other packages; None: the labels tell."""
     metrics: tuple[str, ...] | None = None
     """Columns of the table; None: those that the task thinks of first."""
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
+    """Share of each label that is spread over all classes in the training loss. None: 0.1 for texts after a solved head, else 0."""
     mixup: float | None = None
     """Training images are mixed in pairs with shares drawn from Beta(mixup, mixup). None: 0.4 after a solved head, else 0: not."""
     cutmix: float | None = None
@@ -199,7 +200,7 @@ class Settings:
         check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(self.train_size is None or 16 <= self.train_size <= 4096, "train_size", "from 16 to 4096 pixels")
-        check(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+        check(self.label_smoothing is None or 0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         check(self.mixup is None or 0 <= self.mixup < float("inf"), "mixup", "0 (images are not mixed) or more; 0.4 is usual")
         check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
         check(0 <= self.weight_decay < float("inf"), "weight_decay", "0 (weights do not decay) or more")

@@ -190,6 +190,15 @@ def test_what_is_mixed_must_be_mixable(make: Make) -> None:
         assert make(name).fine_tune(1).run.plan().phases[-1].mixup == 0
 
 
+@pytest.mark.usefixtures("plain_training")
+def test_texts_are_smoothed_where_nobody_says_otherwise(make: Make) -> None:
+    def smoothing(name: str, **settings: Any) -> float:
+        return make(name, **settings).fine_tune(1).run.plan().phases[-1].label_smoothing
+
+    assert (smoothing("text"), smoothing("array"), smoothing("image")) == (0.1, 0.0, 0.0)
+    assert (smoothing("text", label_smoothing=0.0), smoothing("text", head="train")) == (0.0, 0.0)
+
+
 def test_texts_that_are_the_same_stay_together_and_equal_rows_do_not() -> None:
     texts = hs.from_arrays(["a fine day"] * 4 + ["a dull day"] * 4, list("xxxxyyyy"))
     rows = hs.from_arrays([[1.0, 2.0]] * 4 + [[3.0, 4.0]] * 4, list("xxxxyyyy"))

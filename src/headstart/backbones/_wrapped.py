@@ -46,6 +46,8 @@ class Wrapped(nn.Module):
         self._order = order
         self.training = net.training
 
+    smoothing = 0.0
+    """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
     settles = False
     """Whether it must be shown the training examples, by `settle`, before it can give features."""
 

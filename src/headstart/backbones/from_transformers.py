@@ -32,6 +32,9 @@ TOKENIZER = "tokenizer.json"
 class Encoder(Wrapped):
     """A text encoder: the mean of its last states over the tokens of each text."""
 
+    smoothing = 0.1
+    """Texts cannot be mixed, and without either the head becomes too sure within three epochs (docs/log.md)."""
+
     def __init__(self, net: "MeanOfTokens", spec: BackboneSpec, tokenizer: str, config: Mapping[str, Any]) -> None:
         super().__init__(net, spec, "from_transformers", order=stages_of(net))
         self.tokenizer = tokenizer

@@ -62,7 +62,14 @@ def train(
         list[str] | None,
         _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="those of the task: error_rate for classes"),
     ] = None,
-    label_smoothing: Annotated[float, _option(COURSE, "Share of the label spread over all classes in the training loss.")] = 0.0,
+    label_smoothing: Annotated[
+        float | None,
+        _option(
+            COURSE,
+            "Share of the label spread over all classes in the training loss.",
+            default="0.1 for texts after a solved head, else 0",
+        ),
+    ] = None,
     mixup: Annotated[
         float | None, _option(COURSE, "How much training images are mixed in pairs.", default="0.4 after a solved head, else 0")
     ] = None,

@@ -49,6 +49,7 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
         head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and _blends(state) else 0.0,
+        label_smoothing=_smoothing(state) if solved else settings.label_smoothing or 0.0,
         first_stage=state.first_stage,
     )
     # a phase that is prolonged leaves out the stages that it has left out so far
@@ -80,7 +81,7 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         augment=settings.augment,
         train_size=_train_size(state),
         batch_size=settings.batch_size,
-        label_smoothing=settings.label_smoothing,
+        label_smoothing=settings.label_smoothing or 0.0,
         weight_decay=settings.weight_decay,
         clip=settings.clip,
         ema=settings.ema,
@@ -91,6 +92,12 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
+
+
+def _smoothing(state: TrainState) -> float:
+    """As the settings say, else what does this kind of backbone good."""
+    asked = state.settings.label_smoothing
+    return state.model.backbone.smoothing if asked is None else asked
 
 
 def _blends(state: TrainState) -> bool:
