@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve", "losses"})
+NOT_SHOWN = frozenset({"versions", "machine", "commit", "python", "wrong", "rows", "curve", "losses", "squares"})
 """Keys of a row that are not printed when it is made: long, or the same for every row."""
 PACKAGES = ("torch", "timm", "openvino", "numpy", "pillow", "fastai", "transformers")
 

@@ -10,7 +10,7 @@ from headstart import plugins
 ROOT = Path(headstart.__file__).parent
 KINDS = {*plugins.names("tasks"), *plugins.names("modalities"), "segmentation"}
 OWN = ("tasks", "modalities")
-INFERENCE = {"data/sources.py", "data/arrays.py"}
+INFERENCE = {"data/sources.py", "data/arrays.py", "data/huggingface.py"}
 """What the rows of a table are, or the examples in memory."""
 
 

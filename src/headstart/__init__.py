@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.core import Dataset, Settings
     from headstart.data.arrays import from_arrays
+    from headstart.data.coco import coco_json
     from headstart.data.fixes import apply_labels
+    from headstart.data.huggingface import from_huggingface
     from headstart.data.rows import array_csv, text_csv
     from headstart.data.sheet import show
     from headstart.data.sources import image_csv, image_folder
@@ -24,7 +26,9 @@ __all__ = [
     "apply_labels",
     "array_csv",
     "check",
+    "coco_json",
     "from_arrays",
+    "from_huggingface",
     "image_csv",
     "image_folder",
     "load",
@@ -40,6 +44,8 @@ _PLACES = (
     ("headstart.data.fixes", ("apply_labels",)),
     ("headstart.data.rows", ("array_csv", "text_csv")),
     ("headstart.data.arrays", ("from_arrays",)),
+    ("headstart.data.coco", ("coco_json",)),
+    ("headstart.data.huggingface", ("from_huggingface",)),
     ("headstart.data.sources", ("image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),
 )

@@ -114,3 +114,9 @@ def test_arrays_that_do_not_fit_are_lessons() -> None:
         hs.from_arrays([[1.0], ["many"]], ["x", "y"])
     with pytest.raises(DataError, match="the columns have 1 to 2 rows"):
         hs.from_arrays({"a": [1], "b": [2, 3]}, ["x"])
+
+
+def test_a_column_that_numbers_the_rows_is_no_input() -> None:
+    data = hs.array_csv(table("id,a,label\n1,2,x\n2,3,y\n"))
+    assert data.inputs == ("a",) and any('Left out the column "id"' in note for note in data.notes)
+    assert hs.array_csv("table.csv", input_columns=["id", "a"]).inputs == ("id", "a")

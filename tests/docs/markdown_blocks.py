@@ -1,6 +1,7 @@
 """The fenced blocks of the Markdown pages, what may be done with each, and the folder that they run in."""
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -80,7 +81,8 @@ def attributes_of(tree: ast.AST, name: str) -> set[str]:
 
 def make_data(here: Path) -> None:
     """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, `tags.csv` with
-    several labels, `sizes.csv` with numbers, `fixes.csv` with corrections, `films.csv` with texts and `houses.csv` with plain numbers."""
+    several labels, `sizes.csv` with numbers, `fixes.csv` with corrections, `films.csv` with texts, `houses.csv` with plain numbers
+    and `found.json` with categories."""
     rows, tags, sizes = ["image,label,is_valid"], ["image,tags"], ["image,size"]
     for number in range(1, 13):
         for label in ("cat", "dog"):
@@ -105,6 +107,12 @@ def make_data(here: Path) -> None:
         films.append(f"{text},{text},{'good' if number % 2 else 'bad'}")
         area, rooms, built = 50 + 7 * number, "" if number == 5 else 1 + number % 5, 1950 + 3 * (number * 7 % 23)
         houses.append(f"{area},{rooms},{built},{2.4 * area + 0.1 * built - 150 + number % 4:.1f}")
+    found = {
+        "images": [{"id": number, "file_name": f"cat/{number}.jpg"} for number in range(1, 5)],
+        "annotations": [{"image_id": number, "category_id": number % 2} for number in range(1, 5)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "basket"}],
+    }
+    (here / "found.json").write_text(json.dumps(found), encoding="utf-8")
     (here / "films.csv").write_text("\n".join(films) + "\n", encoding="utf-8")
     (here / "houses.csv").write_text("\n".join(houses) + "\n", encoding="utf-8")
 

@@ -223,3 +223,23 @@ def test_the_lines_of_a_file_are_texts(make: Make) -> None:
     assert [one.id, two.id, three.id] == ["said.txt:1", "said.txt:3", "000000"]
     np.testing.assert_allclose(two.values, learn.predict("the film was dull").values, atol=1e-6)
     assert "cannot be read" in learn.predict([Path("nowhere.txt")])[0].error
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_of_another_kind_are_a_lesson(name: str, make: Make) -> None:
+    learn = make(name)
+    learn.fine_tune(0)
+    for other in NAMES:
+        data = hs.from_arrays(*examples(other, 8))
+        if other != name:
+            with pytest.raises(
+                BadSetting, match=f"takes .*, but arrays holds {plugins.find('modalities', other).plain().words.items}"
+            ):
+                learn.evaluate(data)
+    assert learn.evaluate(hs.from_arrays(*examples(name, 8)))
+
+
+def test_only_images_have_a_smaller_size(make: Make) -> None:
+    for name in ("text", "array"):
+        with pytest.raises(BadSetting, match="of one size only"):
+            make(name, train_size=16).fine_tune(1)

@@ -24,6 +24,11 @@ class Wrapped(nn.Module):
     `order` names the modules of each stage; without it, a forward of one image tells.
     """
 
+    smoothing = 0.0
+    """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
+    settles = False
+    """Whether it must be shown the training examples, by `settle`, before it can give features."""
+
     def __init__(
         self,
         net: nn.Module,
@@ -45,11 +50,6 @@ class Wrapped(nn.Module):
         self._maps = maps
         self._order = order
         self.training = net.training
-
-    smoothing = 0.0
-    """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
-    settles = False
-    """Whether it must be shown the training examples, by `settle`, before it can give features."""
 
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Takes from the inputs of the training examples what it must know of them."""

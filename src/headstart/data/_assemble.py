@@ -16,7 +16,7 @@ def assemble(
     root: str | None,
     notes: Sequence[str],
     origin: dict[str, Any],
-    arrays: list[Any] | None = None,
+    arrays: Sequence[Any] | None = None,
     columns: tuple[str, ...] = (),
     modality: str = "image",
     item: str = "image",

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int
+from PIL import Image
 
 from headstart.core import Dataset
 from headstart.data._fingerprint import SIDE
@@ -36,6 +37,8 @@ ENLARGED_BYTES = 4 << 30
 """Images smaller than the model's input are stored enlarged, to be read at once, unless the set would take more than this."""
 DIGEST = 16
 """Bytes of the name of a content."""
+PLAIN_MODES = frozenset({"L", "RGB", "RGBA", "I;16"})
+"""Of images in memory that are used as they are."""
 SAMPLED = 32
 """Images whose size is looked up to estimate the space needed."""
 
@@ -185,7 +188,10 @@ def source_of(dataset: Dataset, index: int) -> str | np.ndarray:
         raise DataError(
             f"record {dataset.records[index].id!r} names array {source}, but the data set {dataset.name!r} holds no arrays."
         )
-    return np.asarray(dataset.arrays[source])
+    given = dataset.arrays[source]
+    if isinstance(given, Image.Image) and given.mode not in PLAIN_MODES:  # the numbers of a palette are no grey values
+        given = given.convert("RGBA" if given.has_transparency_data else "RGB")
+    return np.asarray(given)
 
 
 def digest_of(source: bytes | np.ndarray) -> str:

@@ -1,6 +1,6 @@
 """Records from a table whose rows are the examples themselves: a text in each, or numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import fspath
 from pathlib import Path
@@ -35,6 +35,8 @@ TEXT = (
     *("description", "title"),
 )
 """Usual names of a column with texts."""
+NUMBERING = frozenset({"id", "index", "row", "row_id", "unnamed: 0", ""})
+"""Names of columns that say nothing of an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def array_csv(
     table = _table(path)
     grid = read_grid(table)
     roles = _roles(grid, label_column, group_by, set())
-    free = [at for at in range(len(grid.columns)) if at not in roles.taken]
+    numbered = [at for at in range(len(grid.columns)) if at not in roles.taken and grid.columns[at].casefold() in NUMBERING]
+    free = [at for at in range(len(grid.columns)) if at not in (*roles.taken, *numbered)]
     wanted = free if input_columns is None else [column_named(grid, name) for name in input_columns]
     inputs = [at for at in wanted if _is_numeric(grid, at)]
     if input_columns is not None and len(inputs) < len(wanted):
@@ -146,6 +149,10 @@ def array_csv(
     names = tuple(grid.columns[at] for at in inputs)
     words = [quoted(grid.columns[at]) for at in free if at not in inputs] if input_columns is None else []
     told = [f"Read {counted(len(names), 'column')} of numbers as the input and {_labels_in_words(grid, roles)}."]
+    if numbered and input_columns is None:
+        told.append(
+            f"Left out the column {quoted(grid.columns[numbered[0]])}, which numbers the rows (input_columns=... takes it)."
+        )
     told += [f"Left out {counted(len(words), 'column')} of words: {', '.join(words[:8])}."] if words else []
     return assemble(
         table.stem,
@@ -162,7 +169,7 @@ def array_csv(
     )
 
 
-def kind_of(path: Path, image_column: str | None, text_column: str | None, label_column: Any) -> str:
+def kind_of(path: Path, image_column: str | None, text_column: str | None, label_column: str | Sequence[str] | None) -> str:
     """Of what kind the rows of a table are, by their columns: "text", "array", or "image" where nothing says otherwise."""
     if text_column is not None:
         return "text"
@@ -216,7 +223,7 @@ def _roles(grid: Grid, label: str | Sequence[str] | None, group: str | None, exa
     return Roles(labels, group_at, parts)
 
 
-def _records(grid: Grid, roles: Roles, read: Any) -> tuple[list[Record], list[Any], Losses]:
+def _records(grid: Grid, roles: Roles, read: Callable[[Sequence[str]], Any]) -> tuple[list[Record], list[Any], Losses]:
     """A record for each row with a label, the examples they are, and what was left out."""
     records, arrays, losses = [], [], Losses()
     width = max(6, len(str(len(grid.rows))))

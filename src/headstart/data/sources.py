@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.core import Dataset, Record
-from headstart.data import fixes, rows
+from headstart.data import coco, fixes, huggingface, rows
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
@@ -166,7 +166,7 @@ def open_path(
     group_by: NameRule | None = None,
     text_column: str | None = None,
 ) -> Dataset:
-    """The data set at a path: `image_folder` for a folder; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`.
+    """The data set at a path: `image_folder` for a folder; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`; for .json `coco_json`.
 
     A table holds texts where one of its columns is called so (text, sentence), numbers where no column names files and all that
     could be read of it besides the label are numbers.
@@ -185,6 +185,8 @@ def open_path(
         raise DataError(f"{name} is an archive. Unpack it and give the folder.")
     if suffix in IMAGE_SUFFIXES:
         raise DataError(f"{name} is a single image. Give a folder with one folder of images for each class, or a .csv table.")
+    if suffix == ".json":
+        return coco.coco_json(path, folder, valid, test, seed)
     if suffix not in TABLE_SUFFIXES:
         raise DataError(f"{name} is neither a folder nor a .csv or .tsv table. Save a table of another kind as CSV (UTF-8).")
     if label is not None:
@@ -259,6 +261,8 @@ KINDS: Mapping[str, tuple[Callable[..., Dataset], frozenset[str]]] = MappingProx
         "image_csv": (image_csv, frozenset({"folder", "image_column", "label_column"})),
         "text_csv": (rows.text_csv, frozenset({"text_column", "label_column"})),
         "array_csv": (rows.array_csv, frozenset({"label_column", "input_columns"})),
+        "coco_json": (coco.coco_json, frozenset({"folder"})),
+        "from_huggingface": (huggingface.opened_again, frozenset({"example_column", "label_column", "name"})),
     }
 )
 """What opens data of each kind again, and its own settings besides those that all have."""

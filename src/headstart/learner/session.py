@@ -223,6 +223,7 @@ class Session:
         for sentence in self.data.notes:
             yield Note(sentence)
         onward.require_known(self.data, self.task, self.run)
+        self.model.backbone.require(self.data)
         fresh = self.start if not self.earlier else None
         earlier = (None if self.run is None else onward.earlier_of(self.run)) or (fresh.earlier if fresh else None)
         wanted = with_features or (fresh is not None and fresh.task.outputs != self.task.outputs)

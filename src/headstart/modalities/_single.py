@@ -27,8 +27,8 @@ class Single:
         raise NotImplementedError("each modality has its own")
 
     def shrunk(self, inputs: Any, size: int) -> Any:
-        """The inputs: they have no smaller size."""
-        return inputs
+        """Nothing: who asks has been refused."""
+        raise BadSetting("these examples have no smaller size. Leave train_size out.")
 
     def published(self) -> dict[str, Any]:
         """Nothing: no other library's words are needed."""

@@ -25,13 +25,13 @@ class Summary:
     """The stages from the input to the output; printed, it is a table."""
 
     backbone: str
-    size: int
+    size: str
     lines: tuple[Line, ...]
 
     def __repr__(self) -> str:
         total = sum(line.parameters for line in self.lines)
         learning = sum(line.learning for line in self.lines)
-        rows = [f"{self.backbone} at {self.size} px: {total:,} parameters, {learning:,} numbers learn", ""]
+        rows = [f"{self.backbone} at {self.size}: {total:,} parameters, {learning:,} numbers learn", ""]
         rows.append(f"{'stage':24} {'parameters':>12}  {'learning':>12}  learning rate")
         for line in self.lines:
             learns = f"{line.learning:,}" if line.learning else "frozen"
@@ -47,7 +47,9 @@ def of(model: Model, settings: Settings, frozen: bool) -> Summary:
         Line(name, count(stage), learning(stage, settings.adapters, frozen), decay ** (len(body) - 1 - place))
         for place, (name, stage) in enumerate(body)
     ]
-    return Summary(model.backbone.spec.name, model.backbone.spec.size, (*lines, Line(head, count(last), count(last), 1.0)))
+    return Summary(
+        model.backbone.spec.name, model.backbone.takes().words.size, (*lines, Line(head, count(last), count(last), 1.0))
+    )
 
 
 def count(stage: nn.Module) -> int:

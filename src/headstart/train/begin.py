@@ -158,6 +158,7 @@ def evaluated(
     Raises:
         DataError: for labels the model does not know, or when no image can be read.
     """
+    model.backbone.require(dataset)
     labelled = [record for record in dataset.records if record.target is not None]
     targets = task.encode([record.target for record in labelled])
     with closing(stores.start(replace(dataset, records=tuple(labelled)), modality)) as store:

@@ -113,9 +113,10 @@ def _train_size(state: TrainState) -> int:
     small, spec, size = state.settings.train_size, state.model.backbone.spec, state.parts["train"].store.modality.size
     if small is None:
         return 0
-    if spec.fixed_size:
+    words = state.parts["train"].store.modality.words
+    if spec.fixed_size or not _blends(state):
         raise BadSetting(
-            f"the backbone {spec.name} takes images of {spec.size} pixels only, got train_size={small}. Leave train_size out."
+            f"the backbone {spec.name} takes {words.items} of one size only, {words.size}, got train_size={small}. Leave it out."
         )
     if small >= size:
         raise BadSetting(

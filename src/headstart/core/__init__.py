@@ -1,0 +1,50 @@
+"""The vocabulary: plain types and Protocols that every other module speaks. Nothing here computes, and nothing here imports torch.
+
+Axis names used in shapes all over the package: `batch`, `outputs` (numbers per example that the head gives), `classes`,
+`features` (numbers per example that the backbone gives), `height`, `width`, `samples` (draws from a posterior).
+Arrays in the signatures of Protocols are torch tensors; they are written `Any` so that this module stays light.
+"""
+
+from headstart.core.data import Batch, Dataset, Record, Split
+from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, Note, Observer, Progress, RowDone, StepDone
+from headstart.core.modality import InputWords, Modality, Named
+from headstart.core.model import Backbone, BackboneSpec, Outputs, Prediction, Predictive
+from headstart.core.plan import Phase, Plan
+from headstart.core.settings import CHOICES, Settings
+from headstart.core.task import Task, TaskWords
+from headstart.core.words import FORMAT, Label, Part, Row
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Batch",
+    "CHOICES",
+    "Changed",
+    "Cooling",
+    "Dataset",
+    "EpochDone",
+    "Event",
+    "Events",
+    "FORMAT",
+    "InputWords",
+    "Label",
+    "Modality",
+    "Named",
+    "Note",
+    "Observer",
+    "Outputs",
+    "Part",
+    "Phase",
+    "Plan",
+    "Prediction",
+    "Predictive",
+    "Progress",
+    "Record",
+    "Row",
+    "RowDone",
+    "Settings",
+    "Split",
+    "StepDone",
+    "Task",
+    "TaskWords",
+]

@@ -1,0 +1,86 @@
+"""What models say: backbones, outputs, predictions."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+
+from headstart.core.words import Row
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """What a backbone is and how it wants its input; from timm's metadata where it comes from timm."""
+
+    name: str
+    size: int
+    """Of an input: the side of an image in pixels, the most tokens of a text, how many numbers."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+    width: int
+    licence: str
+    parameters: int
+    source: str
+    """Where the weights came from, in words: "bundled wheel", "hub", "random", a path."""
+    fixed_size: bool = False
+    modality: str = "image"
+    """The file in `modalities/` that makes its inputs. `mean`, `std`, `interpolation` and `crop_pct` are for images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
+
+    `mean` are logits for a classifier. `cov` and `samples` are filled by posteriors. On the CPU, float32 or float64.
+    """
+
+    mean: Float[Any, "batch outputs"]
+    cov: Float[Any, "batch outputs outputs"] | None = None
+    samples: Float[Any, "samples batch outputs"] | None = None
+
+
+@runtime_checkable
+class Prediction(Protocol):
+    """What is told of one example. `row()` is the machine-readable contract, `repr` speaks to people."""
+
+    id: str
+
+    @property
+    def text(self) -> str:
+        """What is said, in a few words."""
+        ...
+
+    @property
+    def probability(self) -> float | None:
+        """That what is said is right, where there are several answers of which one is right."""
+        ...
+
+    def row(self) -> Row: ...
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """Whatever answers `outputs(batch)`: a model, or a posterior."""
+
+    def outputs(self, inputs: Any) -> Outputs: ...
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A pretrained body: an `nn.Module` that gives features, with its stages in depth order."""
+
+    spec: BackboneSpec
+
+    def features(self, x: Any) -> Any:
+        """[batch, ...] -> [batch, features]."""
+        ...
+
+    def maps(self, x: Any) -> Any:
+        """[batch, ...] -> the last spatial (or token) maps before pooling."""
+        ...
+
+    def stages(self) -> list[tuple[str, Any]]:
+        """(name, module) from the input to the output; together they hold every parameter except those of the root itself."""
+        ...
