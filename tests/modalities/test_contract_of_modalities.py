@@ -243,3 +243,18 @@ def test_only_images_have_a_smaller_size(make: Make) -> None:
     for name in ("text", "array"):
         with pytest.raises(BadSetting, match="of one size only"):
             make(name, train_size=16).fine_tune(1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_shown(name: str, make: Make) -> None:
+    learn = make(name).fine_tune(0)
+    shown = learn.show_results(4)
+    if name == "image":
+        assert shown.size[0] > 200
+        return
+    lines = repr(shown).splitlines()
+    assert len(lines) == 5 and lines[0].split() == ["said", "truly", "example"]
+    given = [str(each) for each in learn.data.arrays]
+    assert all(item.text in given and item.predicted in learn.task.names for item in shown)
+    losses = [item.loss for item in learn.show_results(4, worst=True)]
+    assert losses == sorted(losses, reverse=True) and losses[0] >= max(item.loss for item in shown)

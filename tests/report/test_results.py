@@ -62,6 +62,9 @@ def test_nothing_to_show_is_a_lesson():
 
 
 class Store:
+    def texts(self, indices: list[int]) -> list[str]:
+        return []
+
     def stored(self, indices: list[int], modality: Any = None) -> np.ndarray:
         return np.stack([np.full((8, 8, 3), index, np.uint8) for index in indices])
 

@@ -312,7 +312,7 @@ def _cannot_divide(dataset: Dataset, counts: Counter[str], n_units: int, of_clas
         if len(counts) > 20:
             advice += ". If labels are free text or measurements, they are no classes: choose another label column"
     else:
-        cause = f"its {counted(counts.total(), item)} form {counted(n_units, 'group')} of related images or duplicates"
+        cause = f"its {counted(counts.total(), item)} form {counted(n_units, 'group')} of related {item}s or duplicates"
         advice = f"Bring {item}s of more groups, or a coarser division into groups, or give the division yourself"
     trained = ", and every class must be trained" if of_classes else ""
     return DataError(f"{quoted(dataset.name)} cannot be divided into training and validation: {cause}{trained}. {advice}.")

@@ -215,8 +215,8 @@ class Learner:
             return state.measured(part, per_class, tta)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
-        """A picture of `count` validation images with label and prediction; `worst=True` takes those with the largest losses."""
-        return results.picture(results.of_part(self._session.ready().state, "valid", count, worst))
+        """`count` validation examples with label and prediction, as a picture or in lines; `worst=True` takes the largest losses."""
+        return results.shown(results.of_part(self._session.ready().state, "valid", count, worst))
 
     def summary(self) -> summary.Summary:
         """The stages of the model, their parameters, and the share of the learning rate that each would get."""

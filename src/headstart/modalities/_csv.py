@@ -58,7 +58,9 @@ def read_grid(path: Path) -> Grid:
     delimiter = _delimiter(text, path.suffix.lower())
     rows = list(_rows(text, delimiter, path))
     if not rows:
-        raise BadTable(f"the table {quoted(path.name)} is empty. It needs a header and a row for each image, as in: image,label")
+        raise BadTable(
+            f"the table {quoted(path.name)} is empty. It needs a header and a row for each example, as in: image,label"
+        )
     return Grid(path, tuple(rows[0][1]), rows[1:], notes)
 
 

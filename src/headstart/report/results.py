@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,7 +25,8 @@ class Shown:
     """One image with what is known and what was predicted of it; `truth` is None for an image without a label."""
 
     id: str
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: UInt8[np.ndarray, "height width 3"] | None
+    """None where examples are no pictures: then `text` tells what it is."""
     predicted: str
     probability: float | None = None
     """That the prediction is right, where it is one of several answers."""
@@ -34,6 +35,7 @@ class Shown:
     """Negative log-likelihood of the true label in nats: what "worst" goes by."""
     exact: bool = True
     """Whether a prediction is right or wrong, and not more or less far from the truth."""
+    text: str = ""
 
     @property
     def right(self) -> bool | None:
@@ -51,19 +53,41 @@ def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> 
     else:
         chosen = np.linspace(0, len(losses) - 1, min(count, len(losses))).round().astype(int).tolist()
     said, truths = state.task.predict(outputs, examples.ids), state.task.texts(examples.targets)
-    centres = examples.store.stored([int(examples.indices[place]) for place in chosen])
+    places = [int(examples.indices[place]) for place in chosen]
+    texts = examples.store.texts(places)
+    pixels = [None] * len(places) if texts else list(examples.store.stored(places))
     return [
         Shown(
             examples.ids[place],
-            pixels,
+            seen,
             said[place].text,
             said[place].probability,
             truths[place],
             losses[place],
             state.task.exact,
+            text,
         )
-        for place, pixels in zip(chosen, centres, strict=True)
+        for place, seen, text in zip(chosen, pixels, texts or [""] * len(places), strict=True)
     ]
+
+
+class Listing(tuple[Shown, ...]):
+    """Results in lines, for examples that are no pictures: what was said, what is true, the example."""
+
+    def __repr__(self) -> str:
+        rows = [("said", "", "truly", "example")]
+        for item in self:
+            sure = "" if item.probability is None else percent(item.probability)
+            rows.append((_short(item.predicted, 24), sure, _short(item.truth or "?", 24), _short(item.text, 80)))
+        widths = [max(len(row[at]) for row in rows) for at in range(3)]
+        return "\n".join(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+        )
+
+
+def shown(items: Sequence[Shown]) -> Any:
+    """The results as a notebook shows them: a picture, or lines where examples are no pictures."""
+    return picture(items) if all(item.pixels is not None for item in items) else Listing(items)
 
 
 def worst_first(shown: Sequence[Shown]) -> list[Shown]:
@@ -107,6 +131,7 @@ def picture(shown: Sequence[Shown], columns: int = 5, title: str = "") -> "Image
 
 def _cell(axes: "Axes", item: Shown) -> None:
     colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[item.right]
+    assert item.pixels is not None, "examples that are no pictures are listed"
     axes.imshow(item.pixels, interpolation="antialiased")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -52,6 +52,10 @@ class Store(Protocol):
         """Each example as an image for people; empty where examples are no pictures."""
         ...
 
+    def texts(self, indices: Sequence[int]) -> list[str]:
+        """Each example in a line for people; empty where examples are pictures."""
+        ...
+
     def close(self) -> None: ...
 
 

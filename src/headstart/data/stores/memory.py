@@ -38,6 +38,7 @@ class MemoryStore:
         self.ids = tuple(record.id for record in dataset.records)
         self.key = key
         self.notes: list[str] = []
+        self._dataset = dataset
         self._examples: list[Any] = []
         self._reports: list[FileReport] = []
         for index, record in enumerate(dataset.records):
@@ -67,6 +68,10 @@ class MemoryStore:
     def pictures(self, indices: Sequence[int]) -> list[Any]:
         """None: nothing here is a picture."""
         return []
+
+    def texts(self, indices: Sequence[int]) -> list[str]:
+        """Each example as it was given."""
+        return [str(_source(self._dataset, int(index))) for index in indices]
 
     def close(self) -> None:
         """Nothing: memory is given back with the store."""

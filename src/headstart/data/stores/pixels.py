@@ -152,6 +152,10 @@ class PixelStore:
         """The stored images."""
         return [self.pixels(int(index)) for index in indices]
 
+    def texts(self, indices: Sequence[int]) -> list[str]:
+        """None: images are shown."""
+        return []
+
     def close(self) -> None:
         """Stop filling and let go of the file; a store that was not filled completely leaves nothing behind."""
         if self._filling is not None:
