@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from headstart import plugins
-from headstart.backbones import _files, bundled, choices, from_module, identity, tiny
+from headstart.backbones import _files, bundled, choices, from_module, tiny
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
 from headstart.core import FORMAT, BackboneSpec, Dataset, Modality, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
@@ -139,8 +137,8 @@ def _built(
     if isinstance(backbone, nn.Module):
         return from_module.build(backbone, size)
     name = choices.backbone_name(str(backbone), modality)
-    if data is not None and modality in MAKERS and not _means_folder_of_ours(name):
-        return MAKERS[modality](name, pretrained, size, seed, data)
+    if data is not None and modality in choices.MAKERS and not _means_folder_of_ours(name):
+        return plugins.find("backbones", choices.MAKERS[modality]).for_data(name, pretrained, size, seed, data)
     given, _, file = name.partition("=")
     if file or Path(name).suffix in _files.SUFFIXES:
         return _from_file(given if file else None, Path(file or name).expanduser(), size)
@@ -169,30 +167,6 @@ def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
         raise BadSetting(f"the backbone {spec.name} was built for images of {spec.size} pixels, got size={size}. Leave size out.")
     backbone.spec = replace(spec, size=size)
     return backbone
-
-
-def _encoder(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Wrapped:
-    from headstart.backbones import from_transformers
-
-    return from_transformers.build(name, pretrained, size, seed)
-
-
-def _numbers(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Wrapped:
-    if name != "identity":
-        raise BadSetting(
-            f'the examples are rows of numbers, for which the backbone is "identity", got {name!r}. Leave backbone out.'
-        )
-    return identity.build(data.inputs, gaps_of(data))
-
-
-MAKERS = MappingProxyType({"text": _encoder, "array": _numbers})
-"""Who makes a backbone by its name where examples are no images."""
-
-
-def gaps_of(data: Dataset) -> list[int]:
-    """The places of the numbers that some example does not have."""
-    rows = np.asarray([] if data.arrays is None else data.arrays, np.float64).reshape(-1, len(data.inputs))
-    return np.flatnonzero(np.isnan(rows).any(0)).tolist()
 
 
 def _means_folder_of_ours(name: str) -> bool:
@@ -314,20 +288,9 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
 def _rebuilt(
     ours: dict[str, Any], spec: BackboneSpec, tensors: dict[str, Tensor], module: nn.Module | None, files: Mapping[str, str]
 ) -> Wrapped:
-    if ours["kind"] == "from_transformers":
-        from headstart.backbones import from_transformers
-
-        return from_transformers.rebuilt(spec, tensors, files)
-    if ours["kind"] == "identity":
-        return identity.build(ours["modality"]["names"], tensors=tensors)
-    if ours["kind"] == "from_module":
-        if module is None:
-            raise StoreError(
-                f"the backbone of this bundle is your own module {spec.name}. Give it too: load(folder, backbone=module)."
-            )
-        backbone = from_module.build(module, spec=spec)
-        backbone.net.load_state_dict(tensors)
-        return backbone
+    maker = getattr(plugins.find("backbones", ours["kind"]), "rebuilt", None)
+    if maker is not None:
+        return maker(spec, tensors, ours, files, module)
     backbone = _named(ours["architecture"] or spec.name, False, spec.size, 0, tensors)
     backbone.spec = spec
     return backbone

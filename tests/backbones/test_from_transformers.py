@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -85,6 +87,22 @@ def test_random_weights_are_named_by_the_seed(folder: Path) -> None:
     assert torch.equal(one.state_dict()[key], two.state_dict()[key]) and not torch.equal(
         one.state_dict()[key], other.state_dict()[key]
     )
+
+
+def test_weights_in_a_pickle_are_not_opened(folder: Path, tmp_path: Path) -> None:
+    """State is data: only safetensors are read, although transformers would take the other file too."""
+    pickled = tmp_path / "pickled"
+    shutil.copytree(folder, pickled)
+    torch.save(safetensors.torch.load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    with pytest.raises(WeightsUnavailable, match=r"safetensors"):
+        from_transformers.build(str(pickled))
+
+
+def test_the_tokenizer_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = from_transformers.build(str(folder))
+    monkeypatch.setattr(from_transformers, "Cutter", None)
+    assert backbone.takes().tokenizer is backbone.takes(16).tokenizer
 
 
 def test_what_cannot_be_had_is_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

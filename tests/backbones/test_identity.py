@@ -46,7 +46,7 @@ def test_gaps_are_where_some_example_lacks_a_number() -> None:
     rows, target = numbers(12)
     rows[3, 2] = np.nan
     data = hs.from_arrays(rows, target)
-    assert models.gaps_of(data) == [2]
+    assert identity.gaps_of(data) == [2]
     assert models.build_backbone("small", data=data).spec.width == 5
 
 

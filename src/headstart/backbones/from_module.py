@@ -1,13 +1,15 @@
 """Your own `nn.Module` as a backbone: images in, features or maps out; a classifier at its end is taken off a copy."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from headstart.backbones._wrapped import Wrapped, as_eval, dry_run, pooled
 from headstart.core import BackboneSpec
-from headstart.errors import BadSetting
+from headstart.errors import BadSetting, StoreError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,6 +42,23 @@ def build(module: nn.Module, size: int | None = None, spec: BackboneSpec | None 
         source="your module",
     )
     return Wrapped(net.eval(), spec or made, "from_module", notes=notes)
+
+
+def rebuilt(
+    spec: BackboneSpec, tensors: dict[str, Tensor], ours: Mapping[str, Any], files: Mapping[str, str], module: nn.Module | None
+) -> Wrapped:
+    """Your module with the weights of a bundle.
+
+    Raises:
+        StoreError: when it is not given.
+    """
+    if module is None:
+        raise StoreError(
+            f"the backbone of this bundle is your own module {spec.name}. Give it too: load(folder, backbone=module)."
+        )
+    backbone = build(module, spec=spec)
+    backbone.net.load_state_dict(tensors)
+    return backbone
 
 
 def _forward(net: nn.Module, size: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
-from headstart.core import BackboneSpec, Modality
+from headstart.core import BackboneSpec, Dataset, Modality
 from headstart.errors import BadSetting, WeightsUnavailable
 from headstart.modalities.text import Texts
 
@@ -39,10 +39,11 @@ class Encoder(Wrapped):
         super().__init__(net, spec, "from_transformers", order=stages_of(net))
         self.tokenizer = tokenizer
         self.config = config
+        self._cutter = Cutter(tokenizer)
 
     def takes(self, size: int | None = None) -> Modality:
         """Texts as its tokenizer cuts them."""
-        return Texts(Cutter(self.tokenizer), size or self.spec.size, self.spec.name)
+        return Texts(self._cutter, size or self.spec.size, self.spec.name)
 
     def files(self) -> dict[str, str]:
         """The tokenizer as the text of its file, and the configuration of the network."""
@@ -100,7 +101,8 @@ def build(name: str, pretrained: bool = True, size: int | None = None, seed: int
             _without_dropout(config)
             if pretrained:
                 encoder = _quietly(
-                    transformers, partial(transformers.AutoModel.from_pretrained, place, config=config, dtype="float32")
+                    transformers,
+                    partial(transformers.AutoModel.from_pretrained, place, config=config, dtype="float32", use_safetensors=True),
                 )
             else:
                 encoder = transformers.AutoModel.from_config(config)
@@ -116,7 +118,14 @@ def build(name: str, pretrained: bool = True, size: int | None = None, seed: int
     return _encoder(encoder, name, tokenizer.backend_tokenizer.to_str(), source, size)
 
 
-def rebuilt(spec: BackboneSpec, tensors: Mapping[str, Tensor], files: Mapping[str, str]) -> Encoder:
+def for_data(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Encoder:
+    """The encoder of that name, whatever the texts are."""
+    return build(name, pretrained, size, seed)
+
+
+def rebuilt(
+    spec: BackboneSpec, tensors: dict[str, Tensor], ours: Mapping[str, Any], files: Mapping[str, str], module: nn.Module | None
+) -> Encoder:
     """The encoder of a bundle."""
     transformers = EXTRA("transformers")
     described = json.loads(files["encoder.json"])

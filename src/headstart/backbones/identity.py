@@ -1,7 +1,9 @@
 """No body at all: the numbers themselves are the features, standardised, so that the head is a linear model in its own right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -95,3 +97,29 @@ def build(names: Sequence[str], gaps: Sequence[int] = (), tensors: dict[str, Ten
     width = len(names) + len(net.standardise.gaps)
     spec = BackboneSpec("identity", len(names), (), (), "", 1.0, width, "none", 0, "nothing to learn", True, "array")
     return Identity(net.eval(), spec, tuple(names))
+
+
+def for_data(name: str, pretrained: bool, size: int | None, seed: int, data: Dataset) -> Identity:
+    """The numbers of these rows.
+
+    Raises:
+        BadSetting: for another name than "identity".
+    """
+    if name != "identity":
+        raise BadSetting(
+            f'the examples are rows of numbers, for which the backbone is "identity", got {name!r}. Leave backbone out.'
+        )
+    return build(data.inputs, gaps_of(data))
+
+
+def rebuilt(
+    spec: BackboneSpec, tensors: dict[str, Tensor], ours: Mapping[str, Any], files: Mapping[str, str], module: nn.Module | None
+) -> Identity:
+    """The numbers of a bundle, with the statistics that it was trained with."""
+    return build(ours["modality"]["names"], tensors=tensors)
+
+
+def gaps_of(data: Dataset) -> list[int]:
+    """The places of the numbers that some example does not have."""
+    rows = np.asarray([] if data.arrays is None else data.arrays, np.float64).reshape(-1, len(data.inputs))
+    return np.flatnonzero(np.isnan(rows).any(0)).tolist()
