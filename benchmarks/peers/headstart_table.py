@@ -7,22 +7,15 @@ from the call on: reading, features, head, training, evaluation and saving. `sai
 and deviation.
 """
 
-import argparse
 import csv
 import json
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ours import parser, trained
+
 import headstart as hs
-
-
-class Silent:
-    """Nothing is shown."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def said_of(prediction: Any) -> list[float]:
@@ -33,33 +26,17 @@ def said_of(prediction: Any) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table")
-    parser.add_argument("folder")
-    parser.add_argument("run")
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--task", default="multi_label")
-    parser.add_argument("--set", action="append", default=[])
-    asked = parser.parse_args()
-    settings = {name: json.loads(value) for name, _, value in (word.partition("=") for word in asked.set)}
+    made = parser(__doc__, "table", "folder", "run")
+    made.add_argument("--task", default="multi_label")
+    asked = made.parse_args()
     with Path(asked.table).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     labels = [name for name in rows[0] if name not in ("image", "part")]
-    started = time.perf_counter()
-    data = hs.image_csv(asked.table, folder=asked.folder, image_column="image", label_column=labels)
-    learn = hs.Learner(data, task=asked.task, seed=asked.seed, run=asked.run, observer=Silent(), **settings)
-    learn.fine_tune(0) if asked.minutes is None else learn.fine_tune(minutes=asked.minutes)
-    seconds = time.perf_counter() - started
+    read = partial(hs.image_csv, asked.table, folder=asked.folder, image_column="image", label_column=labels)
+    learn, told = trained(asked, read, task=asked.task)
     test = [str(Path(asked.folder) / row["image"]) for row in rows if row["part"] == "test"]
-    told = {
-        "seconds": round(seconds, 1),
-        "kept": learn.kept,
-        "names": list(learn.task.names),
-        "said": [said_of(prediction) for prediction in learn.predictions(test)],
-        "curve": [{key: row[key] for key in ("epoch", "valid_loss", "seconds")} for row in learn.history],
-    }
-    print(json.dumps(told))
+    said = [said_of(prediction) for prediction in learn.predictions(test)]
+    print(json.dumps({**told, "names": list(learn.task.names), "said": said}))
 
 
 if __name__ == "__main__":
