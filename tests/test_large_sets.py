@@ -12,7 +12,8 @@ import pytest
 import headstart as hs
 from headstart.cli.output import told_if_slow
 from headstart.core import Progress
-from headstart.data import _fingerprint, _shelf
+from headstart.data import _fingerprint
+from headstart.data.stores import _shelf
 from headstart.errors import Stopped
 
 

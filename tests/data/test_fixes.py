@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from headstart.core import Dataset, Record
-from headstart.data import _shelf, fixes
+from headstart.data import fixes
 from headstart.data.arrays import from_arrays
 from headstart.data.fixes import apply_labels
 from headstart.data.sources import from_origin, image_folder
 from headstart.data.split import make_split
+from headstart.data.stores import _shelf
 from headstart.errors import BadTable, DataError, HeadstartError, UnknownName
 from headstart.modalities.image import Images
 from headstart.tasks.single_label import SingleLabel

@@ -7,7 +7,7 @@ from PIL import Image
 import headstart as hs
 from drawn import shape_image
 from headstart.data import sources
-from headstart.data._shelf import source_of
+from headstart.data.stores._shelf import source_of
 from headstart.errors import BadSetting, BadTable, DataError, MissingExtra, UnknownName
 from written import sentences
 

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from headstart.core import Dataset, Record
-from headstart.data import _filling, _shelf
-from headstart.data.stores import pixels
+from headstart.data.stores import _filling, _shelf, pixels
 from headstart.errors import DataError, HeadstartError
 from headstart.modalities import image
 from headstart.modalities.image import Images
@@ -457,7 +456,7 @@ def test_grey_pictures_of_all_images_are_read_in_stretches_from_a_file(tmp_path)
 
 
 def test_grey_pictures_that_a_full_disk_does_not_take_are_in_memory(tmp_path, monkeypatch):
-    from headstart.data import _prints
+    from headstart.data.stores import _prints
 
     def full(file, data):
         if os.lseek(file, 0, os.SEEK_CUR) >= 5 * _prints.BYTES:

@@ -120,3 +120,10 @@ def test_a_column_that_numbers_the_rows_is_no_input() -> None:
     data = hs.array_csv(table("id,a,label\n1,2,x\n2,3,y\n"))
     assert data.inputs == ("a",) and any('Left out the column "id"' in note for note in data.notes)
     assert hs.array_csv("table.csv", input_columns=["id", "a"]).inputs == ("id", "a")
+
+
+def test_a_look_reads_a_few_rows_and_the_whole_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "LOOKED_AT", 2)
+    file = table("a,b,label\n1,2,x\n2,3,y\nmany,4,x\n")
+    assert rows.kind_of(file.absolute(), None, None, None) == "array"
+    assert sources.open_path(file).inputs == ("b",)

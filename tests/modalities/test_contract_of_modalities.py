@@ -12,8 +12,9 @@ import torch
 import headstart as hs
 from drawn import shape_image
 from headstart import plugins
-from headstart.core import Event, Modality, Note, StepDone
+from headstart.core import Event, Modality, Note, Phase, StepDone
 from headstart.data import stores
+from headstart.data.batches import training_batches
 from headstart.errors import BadSetting, DataError
 from written import numbers, sentences, tiny_encoder
 
@@ -183,11 +184,44 @@ def test_check_and_plan_look_without_training(name: str, make: Make) -> None:
     assert learn.plan(1).epochs == 1 and learn.history == []
 
 
-def test_what_is_mixed_must_be_mixable(make: Make) -> None:
+@pytest.mark.parametrize("setting", [{"mixup": 0.4}, {"cutmix": 1.0}, {"train_size": 16}], ids=str)
+def test_what_only_images_can_do_is_refused_before_anything_is_read(make: Make, setting: dict[str, Any]) -> None:
     for name in ("text", "array"):
-        with pytest.raises(BadSetting, match="cannot be mixed"):
-            make(name, mixup=0.4).fine_tune(1)
-        assert make(name).fine_tune(1).run.plan().phases[-1].mixup == 0
+        with pytest.raises(BadSetting, match=f"{next(iter(setting))} is for images"):
+            make(name, **setting)
+        with pytest.raises(BadSetting, match=f"{next(iter(setting))} is for images"):
+            make(name).fine_tune(1, **setting)
+    make("image", **setting)
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_only_images_are_mixed_where_nobody_says_otherwise(make: Make) -> None:
+    mixed = {name: make(name).fine_tune(1).run.plan().phases[-1].mixup for name in NAMES}
+    assert mixed == {"image": 0.4, "text": 0.0, "array": 0.0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_and_batches_keep_each_example_with_its_own(name: str, make: Make) -> None:
+    """Examples of unequal length go through the model in another order than they came in."""
+    learn = make(name)
+    state = learn._session.ready().state
+    given = dict(zip([record.id for record in learn.data.records], learn.data.arrays, strict=True))
+    part = state.parts["valid"]
+    said = learn.task.predict(state.outputs("valid"), part.ids)
+    for one, other in zip(said, learn.predict([given[id] for id in part.ids]), strict=True):
+        np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-5)
+    train, phase = state.parts["train"], Phase("all", 1, lr=1e-3, batch_size=7, augment="none")
+    targets, seen = dict(zip(train.ids, train.targets.tolist(), strict=True)), []
+    for batch in training_batches(train, phase, 0, 1, 0, torch.device("cpu")):
+        assert batch.targets.tolist() == [targets[id] for id in batch.ids]
+        stored = learn.modality.stacked([learn.modality.prepared(given[id], id) for id in batch.ids])
+        plain = learn.modality.to_input(torch.from_numpy(stored))
+        torch.testing.assert_close(batch.inputs, plain, rtol=0, atol=1e-6, equal_nan=True)
+        seen += batch.ids
+        if name == "text":
+            lengths = (batch.inputs >= 0).sum(1)
+            assert torch.equal(lengths, lengths.sort().values)
+    assert sorted(seen) == sorted(train.ids)
 
 
 @pytest.mark.usefixtures("plain_training")
@@ -237,12 +271,6 @@ def test_examples_of_another_kind_are_a_lesson(name: str, make: Make) -> None:
             ):
                 learn.evaluate(data)
     assert learn.evaluate(hs.from_arrays(*examples(name, 8)))
-
-
-def test_only_images_have_a_smaller_size(make: Make) -> None:
-    for name in ("text", "array"):
-        with pytest.raises(BadSetting, match="of one size only"):
-            make(name, train_size=16).fine_tune(1)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from headstart.core.model import Predictive
+from headstart.core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ class Modality(Protocol):
 
     def state(self) -> dict[str, Any]:
         """Plain JSON that says how inputs are made."""
+        ...
+
+    def accept(self, settings: Settings) -> None:
+        """Raises `BadSetting` for settings that mean nothing for it, before anything is read."""
         ...
 
     def published(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headstart.core import Dataset, Record
+from headstart import plugins
+from headstart.core import Dataset, Modality, Record
 from headstart.data.labels import NameRule, describe
 from headstart.data.sheet import show
 from headstart.errors import BadSetting
@@ -19,7 +20,6 @@ def assemble(
     arrays: Sequence[Any] | None = None,
     columns: tuple[str, ...] = (),
     modality: str = "image",
-    item: str = "image",
     inputs: tuple[str, ...] = (),
     viewer: Callable[[Dataset], Any] | None = show,
 ) -> Dataset:
@@ -38,7 +38,7 @@ def assemble(
         columns=columns,
         modality=modality,
         inputs=inputs,
-        item=item,
+        item=plugins.find("modalities", modality).plain().words.item,
         viewer=viewer,
     )
 
@@ -76,3 +76,8 @@ def _look_alikes(classes: Sequence[str]) -> list[str]:
         if other != label:
             return [f"{quoted(other)} and {quoted(label)} count as two classes. If they are one, give them the same name."]
     return []
+
+
+def plain_of(dataset: Dataset) -> Modality:
+    """What the examples of the data set are, for a look at them without a model."""
+    return plugins.find("modalities", dataset.modality).plain(dataset.inputs)

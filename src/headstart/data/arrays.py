@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from headstart import plugins
 from headstart.core import Dataset, Label, Part, Record
 from headstart.data._assemble import assemble, describe_call
 from headstart.data._layout import part_of
@@ -20,9 +21,8 @@ from headstart.modalities._scan import clean, counted, quoted
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What examples of a modality are called here, and what checks one."""
+    """What checks an example of a modality that is given in memory, and what makes a picture of all."""
 
-    item: str
     checked: Callable[[Any, str], Any]
     viewer: Callable[[Dataset], Any] | None = None
 
@@ -57,33 +57,29 @@ def from_arrays(
         examples, inputs = _rows_of(examples), list(map(str, examples))
     arrays, (targets, columns) = list(examples), _given_labels(labels)
     modality = _modality_of(arrays)
-    kind = KINDS[modality]
+    kind, item = KINDS[modality], plugins.find("modalities", modality).plain().words.item
     width = max(6, len(str(len(arrays))))
     ids = [str(name) for name in names] if names is not None else [f"{index:0{width}d}" for index in range(len(arrays))]
     tied = [tidy(group) for group in groups] if groups is not None else [None] * len(arrays)
     given: list[Part | None] = [_named_part(part) for part in parts] if parts is not None else [None] * len(arrays)
     for what, values in (("labels", targets), ("names", ids), ("groups", tied), ("parts", given)):
         if len(values) != len(arrays):
-            raise DataError(
-                f"there are {counted(len(arrays), kind.item)} but {len(values):,} {what}. Give one for each {kind.item}."
-            )
+            raise DataError(f"there are {counted(len(arrays), item)} but {len(values):,} {what}. Give one for each {item}.")
     if not arrays:
         raise DataError("there are no images in the list. Give at least two of each of two classes.")
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         again = next(name for name in ids if name in seen or seen.add(name))
-        raise DataError(
-            f"the name {quoted(again)} is given to two {kind.item}s. Names must differ, for predictions are told by name."
-        )
+        raise DataError(f"the name {quoted(again)} is given to two {item}s. Names must differ, for predictions are told by name.")
     kept = [kind.checked(each, name) for each, name in zip(arrays, ids, strict=True)]
     rows = enumerate(zip(ids, targets, tied, given, strict=True))
     records = [
         Record(clean(name), index, target, group, part) for index, (name, target, group, part) in rows if target is not None
     ]
-    notes = [f"Left out {counted(len(ids) - len(records), kind.item)} without a label."] if len(records) < len(ids) else []
+    notes = [f"Left out {counted(len(ids) - len(records), item)} without a label."] if len(records) < len(ids) else []
     origin = describe_call("from_arrays", valid, test, seed)
     numbers = _names_of_numbers(kept, inputs) if modality == "array" else ()
-    return assemble("arrays", records, None, notes, origin, kept, columns, modality, kind.item, numbers, kind.viewer)
+    return assemble("arrays", records, None, notes, origin, kept, columns, modality, numbers, kind.viewer)
 
 
 def _rows_of(table: Any) -> list[list[Any]]:
@@ -172,4 +168,4 @@ def _named_part(name: str | None) -> Part | None:
     return part
 
 
-KINDS = MappingProxyType({"image": Kind("image", _checked, show), "text": Kind("text", _text), "array": Kind("example", _row)})
+KINDS = MappingProxyType({"image": Kind(_checked, show), "text": Kind(_text), "array": Kind(_row)})

@@ -68,53 +68,52 @@ def from_huggingface(
     tables = dict(rows) if isinstance(rows, Mapping) else {"": rows}
     if not tables or not any(map(len, tables.values())):
         raise DataError(f"{quoted(called)} has no rows.")
-    columns = list(next(iter(tables.values())).column_names)
-    example = _column(columns, example_column, (*IMAGE, *TEXT), "images or texts", "example_column", called)
+    there = list(next(iter(tables.values())).column_names)
+    example = _column(there, example_column, (*IMAGE, *TEXT), "images or texts", "example_column", called)
     label = _column(
-        [each for each in columns if each != example], label_column, (*LABEL, *SEVERAL), "labels", "label_column", called
+        [each for each in there if each != example], label_column, (*LABEL, *SEVERAL), "labels", "label_column", called
     )
-    first = next(iter(tables.values()))[0][example]
-    modality, item = ("text", "text") if isinstance(first, str) else ("image", "image")
-    if modality == "image" and not (hasattr(first, "convert") or hasattr(first, "shape")):
-        raise BadTable(
-            f"the column {quoted(example)} of {quoted(called)} holds a {type(first).__name__}, neither an image nor a text."
-        )
+    modality = _modality_of(next(iter(tables.values()))[0][example], example, called)
+    records, lost = _records(tables, label)
+    if not records:
+        raise BadTable(f"no row of {quoted(called)} has a label in the column {quoted(label)}.")
+    notes = [f"Read the column {quoted(example)} as the {modality} and {quoted(label)} as the label."]
+    notes += [f"Left out {counted(lost, 'row')} without a label."] if lost else []
+    origin = describe_call("from_arrays", valid, test, seed)
+    if isinstance(given, str | Path):
+        asked = {"example_column": example_column, "label_column": label_column, "name": name}
+        origin = describe_call("from_huggingface", valid, test, seed, path=fspath(given), **asked)
+    columns = (label,) if isinstance(records[0].target, str) else ()
+    viewer = show if modality == "image" else None
+    return assemble(
+        called, records, None, notes, origin, Column(list(tables.values()), example), columns, modality, viewer=viewer
+    )
+
+
+def _modality_of(first: Any, column: str, called: str) -> str:
+    if isinstance(first, str):
+        return "text"
+    if hasattr(first, "convert") or hasattr(first, "shape"):
+        return "image"
+    raise BadTable(
+        f"the column {quoted(column)} of {quoted(called)} holds a {type(first).__name__}, neither an image nor a text."
+    )
+
+
+def _records(tables: Mapping[str, Any], label: str) -> tuple[list[Record], int]:
+    """A record for each row with a label, by the names of the parts, and how many rows have none."""
     records: list[Record] = []
-    lost, place = 0, 0
+    place = 0
     for key, table in tables.items():
-        part = _part(key)
-        names = _names(table, label)
+        part, names = _part(key), _names(table, label)
         width = max(6, len(str(len(table))))
         for number, raw in enumerate(table[label]):
             target = _target(raw, names)
-            if target is None:
-                lost += 1
-            else:
+            if target is not None:
                 identifier = f"{key}/{number:0{width}d}" if key else f"{number:0{width}d}"
                 records.append(Record(clean(identifier), place, target, None, part))
             place += 1
-    if not records:
-        raise BadTable(f"no row of {quoted(called)} has a label in the column {quoted(label)}.")
-    notes = [f"Read the column {quoted(example)} as the {item} and {quoted(label)} as the label."]
-    notes += [f"Left out {counted(lost, 'row')} without a label."] if lost else []
-    arguments = {"example_column": example_column, "label_column": label_column, "name": name}
-    origin = describe_call("from_arrays", valid, test, seed)
-    if isinstance(given, str | Path):
-        origin = describe_call("from_huggingface", valid, test, seed, path=fspath(given), **arguments)
-    column = Column(list(tables.values()), example)
-    several = not isinstance(records[0].target, str)
-    return assemble(
-        called,
-        records,
-        None,
-        notes,
-        origin,
-        column,
-        () if several else (label,),
-        modality=modality,
-        item=item,
-        viewer=show if modality == "image" else None,
-    )
+    return records, place - len(records)
 
 
 def opened_again(path: str, group_by: None = None, **settings: Any) -> Dataset:

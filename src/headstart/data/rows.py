@@ -35,6 +35,8 @@ TEXT = (
     *("description", "title"),
 )
 """Usual names of a column with texts."""
+LOOKED_AT = 1000
+"""Rows by which it is told what a table holds, before it is read."""
 NUMBERING = frozenset({"id", "index", "row", "row_id", "unnamed: 0", ""})
 """Names of columns that say nothing of an example."""
 
@@ -85,25 +87,10 @@ def text_csv(
             "Give text_column=... (--text-column)."
         )
     roles = _roles(grid, label_column, group_by, {text})
-    records, arrays, losses = _records(grid, roles, lambda row: cell_at(row, text))
-    asked = label_column if label_column is None or isinstance(label_column, str) else list(label_column)
-    columns = {"text_column": text_column, "label_column": asked, "group_by": group_by}
-    origin = describe_call("text_csv", valid, test, seed, path=str(table), **columns)
-    told = (
-        [] if text_column else [f"Read the column {quoted(grid.columns[text])} as the text and {_labels_in_words(grid, roles)}."]
-    )
-    return assemble(
-        table.stem,
-        records,
-        str(table.parent),
-        [*grid.notes, *told, *losses.sentences()],
-        origin,
-        arrays,
-        tuple(grid.columns[at] for at in roles.labels),
-        modality="text",
-        item="text",
-        viewer=None,
-    )
+    told = f"Read the column {quoted(grid.columns[text])} as the text and {_labels_in_words(grid, roles)}."
+    found = _Found(roles, lambda row: cell_at(row, text), () if text_column else (told,))
+    origin = describe_call("text_csv", valid, test, seed, path=str(table), group_by=group_by, text_column=text_column)
+    return _assembled(grid, found, origin, label_column, "text")
 
 
 def array_csv(
@@ -130,42 +117,64 @@ def array_csv(
     table = _table(path)
     grid = read_grid(table)
     roles = _roles(grid, label_column, group_by, set())
-    numbered = [at for at in range(len(grid.columns)) if at not in roles.taken and grid.columns[at].casefold() in NUMBERING]
-    free = [at for at in range(len(grid.columns)) if at not in (*roles.taken, *numbered)]
-    wanted = free if input_columns is None else [column_named(grid, name) for name in input_columns]
+    inputs, told = _inputs(grid, roles, input_columns)
+    told = (f"Read {counted(len(inputs), 'column')} of numbers as the input and {_labels_in_words(grid, roles)}.", *told)
+    found = _Found(
+        roles, lambda row: [_number(cell_at(row, at)) for at in inputs], told, tuple(grid.columns[at] for at in inputs)
+    )
+    asked = None if input_columns is None else list(input_columns)
+    origin = describe_call("array_csv", valid, test, seed, path=str(table), group_by=group_by, input_columns=asked)
+    return _assembled(grid, found, origin, label_column, "array")
+
+
+def _inputs(grid: Grid, roles: Roles, asked: Sequence[str] | None) -> tuple[list[int], list[str]]:
+    """The columns of numbers, those asked for or all that say something of an example, and what to say of the others."""
+    free = [at for at in range(len(grid.columns)) if at not in roles.taken]
+    numbering = [at for at in free if grid.columns[at].casefold() in NUMBERING]
+    wanted = [at for at in free if at not in numbering] if asked is None else [column_named(grid, name) for name in asked]
     inputs = [at for at in wanted if _is_numeric(grid, at)]
-    if input_columns is not None and len(inputs) < len(wanted):
-        raise _no_number(grid, next(at for at in wanted if at not in inputs))
+    others = [at for at in wanted if at not in inputs]
+    if asked is not None and others:
+        raise _no_number(grid, others[0])
     if not inputs:
         raise BadTable(f"{grid.name} has {columns_in_words(grid.columns)}: none beside the label holds numbers to learn from.")
-    records, arrays, losses = _records(grid, roles, lambda row: [_number(cell_at(row, at)) for at in inputs])
+    told = []
+    if asked is None and numbering:
+        first = quoted(grid.columns[numbering[0]])
+        told.append(f"Left out the column {first}, which numbers the rows (input_columns=... takes it).")
+    if others:
+        names = ", ".join(quoted(grid.columns[at]) for at in others[:8])
+        told.append(f"Left out {counted(len(others), 'column')} of words: {names}.")
+    return inputs, told
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found in the columns of a grid: what they say, how an example is read from a row, sentences, names of numbers."""
+
+    roles: Roles
+    read: Callable[[Sequence[str]], Any]
+    told: Sequence[str]
+    inputs: tuple[str, ...] = ()
+
+
+def _assembled(
+    grid: Grid, found: _Found, origin: dict[str, Any], label_column: str | Sequence[str] | None, modality: str
+) -> Dataset:
+    """The data set of the rows with a label."""
+    records, arrays, losses = _records(grid, found.roles, found.read)
     asked = label_column if label_column is None or isinstance(label_column, str) else list(label_column)
-    columns = {
-        "label_column": asked,
-        "input_columns": None if input_columns is None else list(input_columns),
-        "group_by": group_by,
-    }
-    origin = describe_call("array_csv", valid, test, seed, path=str(table), **columns)
-    names = tuple(grid.columns[at] for at in inputs)
-    words = [quoted(grid.columns[at]) for at in free if at not in inputs] if input_columns is None else []
-    told = [f"Read {counted(len(names), 'column')} of numbers as the input and {_labels_in_words(grid, roles)}."]
-    if numbered and input_columns is None:
-        told.append(
-            f"Left out the column {quoted(grid.columns[numbered[0]])}, which numbers the rows (input_columns=... takes it)."
-        )
-    told += [f"Left out {counted(len(words), 'column')} of words: {', '.join(words[:8])}."] if words else []
     return assemble(
-        table.stem,
+        grid.path.stem,
         records,
-        str(table.parent),
-        [*grid.notes, *told, *losses.sentences()],
-        origin,
+        str(grid.path.parent),
+        [*grid.notes, *found.told, *losses.sentences()],
+        {**origin, "label_column": asked},
         arrays,
-        tuple(grid.columns[at] for at in roles.labels),
-        modality="array",
-        item="example",
+        tuple(grid.columns[at] for at in found.roles.labels),
+        modality,
+        found.inputs,
         viewer=None,
-        inputs=names,
     )
 
 
@@ -175,7 +184,7 @@ def kind_of(path: Path, image_column: str | None, text_column: str | None, label
         return "text"
     if image_column is not None:
         return "image"
-    grid = read_grid(path)
+    grid = read_grid(path, LOOKED_AT)
     labels = {column_named(grid, name) for name in columns_asked(label_column) if name.casefold() in _folded(grid)}
     if usual_column(grid, TEXT, tuple(labels)) is not None:
         return "text"
@@ -253,7 +262,7 @@ def _is_numeric(grid: Grid, at: int) -> bool:
 
 
 def _number(cell: str) -> float:
-    found = None if _cells.is_unknown(cell) else _cells.number(cell)
+    found = _cells.number(cell)
     return float("nan") if found is None else found
 
 

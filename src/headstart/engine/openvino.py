@@ -122,12 +122,18 @@ def _silent_import() -> ModuleType:
 def _key(backbone: nn.Module, modality: Modality) -> str:
     """Names the compiled network by its content: weights, structure, normalisation, size, versions, processor."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(repr((LAYOUT, version(), torch.__version__, cpu_name(), CONFIG, modality.state())).encode())
+    digest.update(repr((LAYOUT, version(), torch.__version__, cpu_name(), CONFIG, modality.size, *_scale(modality))).encode())
     digest.update(repr(backbone).encode())
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _scale(modality: Modality) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the channels, from 0 to 1: all of the normalisation that is inside the compiled network."""
+    told = modality.published()
+    return told["mean"], told["std"]
 
 
 def _converted(openvino: ModuleType, backbone: nn.Module, modality: Modality) -> Any:
@@ -145,7 +151,7 @@ def _converted(openvino: ModuleType, backbone: nn.Module, modality: Modality) ->
     taken.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     taken.tensor().set_shape([1, modality.size, modality.size, 3])
     taken.model().set_layout(openvino.Layout("NCHW"))
-    mean, std = ([255 * value for value in values] for values in (modality.published()["mean"], modality.published()["std"]))
+    mean, std = ([255 * value for value in values] for values in _scale(modality))
     taken.preprocess().convert_element_type(openvino.Type.f32).mean(mean).scale(std)
     return steps.build()
 

@@ -11,6 +11,7 @@ from torch import nn
 from headstart import model as models
 from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Task
 from headstart.data import fixes, sources
+from headstart.data._assemble import plain_of
 from headstart.engine import device as engine
 from headstart.errors import DataError
 from headstart.evaluate.predict import predict
@@ -88,6 +89,7 @@ class Learner:
         learned.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
         settings = changed(settings, {"metrics": names})
         learned.accept(settings)
+        plain_of(dataset).accept(settings)
         self._session = Session(dataset, settings, learned, measured, module, start, run, started)
         self._observer = observer
 

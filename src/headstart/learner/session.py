@@ -12,6 +12,7 @@ from torch import nn
 from headstart import model as models
 from headstart.core import Dataset, Event, Modality, Note, Row, Settings, Task
 from headstart.data import stores
+from headstart.data._assemble import plain_of
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
@@ -141,6 +142,7 @@ class Session:
         settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
         too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
+        plain_of(self.data).accept(settings)
         self._accept(settings)
         self.settings, self.metrics = settings, metrics
         if self.begun is not None:

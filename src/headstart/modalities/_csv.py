@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from headstart.errors import BadTable
@@ -41,8 +42,10 @@ class Grid:
         return Grid(self.path, names, [(1, list(self.columns)), *self.rows], (*self.notes, note))
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, most: int | None = None) -> Grid:
     """The table in a file of any usual delimiter (comma, tab, semicolon, bar, else spaces) in UTF-8, UTF-16 or Windows encoding.
+
+    `most` rows of it, for a look.
 
     Raises:
         BadTable: unreadable, empty, or not a table.
@@ -56,7 +59,7 @@ def read_grid(path: Path) -> Grid:
             raise BadTable(f"{quoted(path.name)} is {kind}, not a CSV file. Save it as CSV (UTF-8) and give that file.")
     text, notes = _decode(data, path)
     delimiter = _delimiter(text, path.suffix.lower())
-    rows = list(_rows(text, delimiter, path))
+    rows = list(islice(_rows(text, delimiter, path), None if most is None else most + 1))
     if not rows:
         raise BadTable(
             f"the table {quoted(path.name)} is empty. It needs a header and a row for each example, as in: image,label"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.core import Modality, Predictive
+from headstart.core import Modality, Predictive, Settings
 from headstart.errors import BadSetting
 
 
@@ -27,8 +27,14 @@ class Single:
         raise NotImplementedError("each modality has its own")
 
     def shrunk(self, inputs: Any, size: int) -> Any:
-        """Nothing: who asks has been refused."""
-        raise BadSetting("these examples have no smaller size. Leave train_size out.")
+        """The inputs: `accept` refuses to ask for others."""
+        return inputs
+
+    def accept(self, settings: Settings) -> None:
+        """Raises `BadSetting` for what only images can do: be mixed, and be made smaller."""
+        for name in ("mixup", "cutmix", "train_size"):
+            if getattr(settings, name):
+                raise BadSetting(f"{name} is for images, got {getattr(settings, name)!r} for other examples. Leave it out.")
 
     def published(self) -> dict[str, Any]:
         """Nothing: no other library's words are needed."""

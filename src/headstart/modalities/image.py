@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
-from headstart.core import BackboneSpec, InputWords, Named, Predictive
+from headstart.core import BackboneSpec, InputWords, Named, Predictive, Settings
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _inputs, _views
 from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw, find_preset
@@ -108,6 +108,9 @@ class Images(Geometry):
     def viewed(self, model: Predictive, task: Any, augment: str, count: int) -> "tuple[Predictive, Images]":
         seen = _views.of(model, task, self, augment, count)
         return seen, replace(self, size=seen.geometry.size)
+
+    def accept(self, settings: Settings) -> None:
+        """Everything: settings are made for images first."""
 
     def state(self) -> dict[str, Any]:
         return {"name": self.name, **asdict(self), "mean": list(self.mean), "std": list(self.std)}

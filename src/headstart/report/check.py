@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from headstart import plugins
 from headstart.core import Dataset, Label, TaskWords
 from headstart.data import stores
+from headstart.data._assemble import plain_of
 from headstart.data.audit import Audit, FileReport, auditing, require_usable
 from headstart.data.sheet import chosen, png, sheet
 from headstart.data.split import make_split
@@ -46,7 +46,7 @@ def check(
         DataError: when nothing can be read, or the labels do not fit the task.
     """
     dataset, asked, unfit = _asked(dataset, task)
-    store = stores.start(dataset, plugins.find("modalities", dataset.modality).plain(dataset.inputs))
+    store = stores.start(dataset, plain_of(dataset))
     try:
         found = _audited(dataset, store.reports(on_progress), store, asked, on_progress)
         require_usable(dataset, found)

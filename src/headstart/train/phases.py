@@ -42,13 +42,13 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
     """Every stage, later ones faster, for `epochs` complete passes or until the clock's deadline; starts gently."""
     settings = state.settings
     solved = settings.head == "solve"
-    stages = len(state.model.stages())
+    stages, blends = len(state.model.stages()), state.parts["train"].store.modality.blends
     phase = replace(
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
         head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
-        mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and _blends(state) else 0.0,
+        mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and blends else 0.0,
         label_smoothing=_smoothing(state) if solved else settings.label_smoothing or 0.0,
         first_stage=state.first_stage,
     )
@@ -68,9 +68,6 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
     """A phase with everything that the settings say about every stretch of training; without `epochs` the clock ends it."""
     settings = state.settings
     norms = norms_of(settings)
-    if (settings.mixup or settings.cutmix) and not _blends(state):
-        items = state.parts["train"].store.modality.words.items
-        raise BadSetting(f"mixup and cutmix mix two examples, and {items} cannot be mixed. Leave them out.")
     return Phase(
         name=name,
         epochs=epochs or MOST_EPOCHS,
@@ -100,10 +97,6 @@ def _smoothing(state: TrainState) -> float:
     return state.model.backbone.smoothing if asked is None else asked
 
 
-def _blends(state: TrainState) -> bool:
-    return state.parts["train"].store.modality.blends
-
-
 def _train_size(state: TrainState) -> int:
     """The smaller size that images are trained at, 0 for none.
 
@@ -113,10 +106,9 @@ def _train_size(state: TrainState) -> int:
     small, spec, size = state.settings.train_size, state.model.backbone.spec, state.parts["train"].store.modality.size
     if small is None:
         return 0
-    words = state.parts["train"].store.modality.words
-    if spec.fixed_size or not _blends(state):
+    if spec.fixed_size:
         raise BadSetting(
-            f"the backbone {spec.name} takes {words.items} of one size only, {words.size}, got train_size={small}. Leave it out."
+            f"the backbone {spec.name} takes images of {spec.size} pixels only, got train_size={small}. Leave train_size out."
         )
     if small >= size:
         raise BadSetting(

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from headstart.core import Dataset
-from headstart.data import _shelf
 from headstart.data._fingerprint import thumbnail
-from headstart.data._prints import Prints
 from headstart.data.audit import FileReport
+from headstart.data.stores import _shelf
+from headstart.data.stores._prints import Prints
 from headstart.errors import StoreError
 from headstart.modalities import image
 from headstart.modalities.image import Geometry, ImageInfo

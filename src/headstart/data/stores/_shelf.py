@@ -18,8 +18,8 @@ from PIL import Image
 
 from headstart.core import Dataset
 from headstart.data._fingerprint import SIDE
-from headstart.data._prints import BYTES, Prints
 from headstart.data.audit import FileReport
+from headstart.data.stores._prints import BYTES, Prints
 from headstart.errors import DataError, StoreError
 from headstart.modalities import image
 from headstart.modalities.image import Geometry

@@ -12,12 +12,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from headstart.core import Dataset, Progress
-from headstart.data import _shelf
-from headstart.data._filling import Filling, Fit, Place
-from headstart.data._prints import Prints
-from headstart.data._shelf import source_of
 from headstart.data.audit import FileReport
-from headstart.data.stores import OnProgress
+from headstart.data.stores import OnProgress, _shelf
+from headstart.data.stores._filling import Filling, Fit, Place
+from headstart.data.stores._prints import Prints
+from headstart.data.stores._shelf import source_of
 from headstart.errors import DataError, HeadstartError
 from headstart.machine import logical_cores
 from headstart.modalities import image
