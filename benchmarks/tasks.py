@@ -1,6 +1,6 @@
 """Other tasks than one class for an image, each against a peer on the same files.
 
-    python benchmarks/tasks.py [--jobs sst2 camvid solar] [--sst2 FOLDER] [--camvid FOLDER] [--seeds 1] [--only head headstart peer]
+    python benchmarks/tasks.py [--jobs sst2 camvid solar camvid_masks] [--sst2 FOLDER] [--camvid FOLDER] [--seeds 1] [--only head headstart peer]
         [--peer-python PYTHON] [--report]
 
 sst2: texts, 15 minutes each, against transformers' Trainer. FOLDER holds train.tsv and dev.tsv (sentence, label); each seed divides
@@ -8,6 +8,7 @@ train.tsv anew (four fifths to train on, one to choose the row), dev.tsv is read
 camvid: the labels of street scenes (FOLDER/multilabel.csv), one minute against fastai's ten; mAP over labels that vary in the test part.
 solar: the defect probability of the 2,624 cells of elpv-dataset, five minutes against fastai's fifty; RMSE and NLL. Both: 60 % train,
 20 % choose the row, 20 % judge, by the seed.
+camvid_masks: the masks of street scenes, ten minutes against thirty of fastai's U-Net (scenes.py).
 
 Whole processes, one after another, on an idle machine: headstart's minutes hold everything, those of a peer only its epochs. `--report`
 runs nothing. Rows already in results/tasks.jsonl are not run again.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scenes
 from entrants import ours_environment
 from harness import RESULTS, ROOT, Table, last_json, measure, stoppable
 from paired import compared, markdown, paired_t
@@ -245,7 +247,7 @@ def report(rows: Sequence[Row], minutes: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", nargs="+", default=["sst2"], choices=["sst2", *JOBS])
+    parser.add_argument("--jobs", nargs="+", default=["sst2"], choices=["sst2", *JOBS, scenes.CASE])
     parser.add_argument("--sst2", type=Path, default=Path("sst2"))
     parser.add_argument("--camvid", type=Path, default=Path("camvid"))
     parser.add_argument("--seeds", type=int, default=1)
@@ -259,12 +261,15 @@ def main() -> None:
     table = Table("tasks", asked.results)
     for seed in () if asked.report else range(asked.seeds):
         for name in asked.jobs:
-            if name in JOBS:
+            if name == scenes.CASE:
+                scenes.rows(table, asked.camvid, asked.peer_python, asked.only, seed)
+            elif name in JOBS:
                 image_rows(table, name, asked, seed)
             else:
                 text_rows(table, asked, seed)
     print(report(table.rows(), asked.minutes))
     print(report_images(table.rows()))
+    print(scenes.report(table.rows()))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def test_every_public_name_is_there() -> None:
             "image_csv",
             "image_folder",
             "load",
+            "mask_folder",
             "resume",
             "show",
             "text_csv",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from headstart.data.coco import coco_json
     from headstart.data.fixes import apply_labels
     from headstart.data.huggingface import from_huggingface
+    from headstart.data.masks import mask_folder
     from headstart.data.rows import array_csv, text_csv
     from headstart.data.sheet import show
     from headstart.data.sources import image_csv, image_folder
@@ -32,6 +33,7 @@ __all__ = [
     "image_csv",
     "image_folder",
     "load",
+    "mask_folder",
     "resume",
     "show",
     "text_csv",
@@ -46,6 +48,7 @@ _PLACES = (
     ("headstart.data.arrays", ("from_arrays",)),
     ("headstart.data.coco", ("coco_json",)),
     ("headstart.data.huggingface", ("from_huggingface",)),
+    ("headstart.data.masks", ("mask_folder",)),
     ("headstart.data.sources", ("image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.backbones import _files, bundled, choices, from_module, tiny
+from headstart.backbones._maps import Maps
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
 from headstart.core import FORMAT, BackboneSpec, Dataset, Modality, Outputs
 from headstart.errors import BadSetting, NewerFormat, StoreError
@@ -35,7 +36,7 @@ class Model(nn.Module):
         """What the head sees."""
         return self.backbone.features(x)
 
-    def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch outputs *places"]:
         """The head's outputs: logits for a classifier."""
         return self.head(self.backbone.features(x))
 
@@ -52,7 +53,8 @@ class Model(nn.Module):
 
 def build(backbone: Wrapped, outputs: int, head_kind: str = "linear", seed: int = 0) -> Model:
     """A model of this backbone with a new, seeded head of the kind asked for."""
-    return Model(backbone, plugins.find("heads", head_kind).make(backbone.spec.width, outputs, seed), head_kind)
+    spec = backbone.spec
+    return Model(backbone, plugins.find("heads", head_kind).make(spec.width, outputs, seed, spec.levels), head_kind)
 
 
 # ------------------------------------------------------------------------------------------- what trains, and how
@@ -123,7 +125,7 @@ def build_backbone(
         UnknownName, WeightsUnavailable, BadSetting, StoreError: with what to do.
     """
     modality = "image" if data is None else data.modality
-    found = _built(backbone, pretrained, size, seed, data, modality)
+    found = _dressed(_built(backbone, pretrained, size, seed, data, modality), modality, size)
     if data is not None:
         found.require(data)
     return found
@@ -147,6 +149,13 @@ def _built(
     return _named(name, pretrained, size, seed)
 
 
+def _dressed(backbone: Wrapped, modality: str, size: int | None = None) -> Wrapped:
+    """The backbone as examples of the modality need it: with maps in place of features, or the other way round."""
+    if modality not in choices.MAPS:
+        return backbone.whole
+    return backbone if backbone.spec.levels else Maps(backbone, size)
+
+
 def _named(name: str, pretrained: bool, size: int | None, seed: int, tensors: dict[str, Tensor] | None = None) -> Wrapped:
     if name == "tiny":
         return _at_size(tiny.build(seed, tensors), size)
@@ -163,7 +172,7 @@ def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
     spec = backbone.spec
     if size is None or size == spec.size:
         return backbone
-    if spec.fixed_size:
+    if spec.fixed_size or spec.levels:
         raise BadSetting(f"the backbone {spec.name} was built for images of {spec.size} pixels, got size={size}. Leave size out.")
     backbone.spec = replace(spec, size=size)
     return backbone
@@ -248,7 +257,7 @@ def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], modali
         "format": FORMAT,
         "kind": backbone.kind,
         "architecture": backbone.architecture,
-        "backbone": asdict(spec),
+        "backbone": asdict(backbone.whole.spec),
         "modality": modality.state(),
         "head": {"kind": model.head_kind, "outputs": outputs},
     }
@@ -257,7 +266,7 @@ def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], modali
 
 def _outputs(model: Model) -> int:
     with torch.no_grad(), as_eval(model.head):
-        return model.head(next(model.head.parameters()).new_zeros(1, model.backbone.spec.width)).shape[-1]
+        return model.head(next(model.head.parameters()).new_zeros(1, model.backbone.spec.width)).shape[1]
 
 
 def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
@@ -280,7 +289,9 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
         prefix = f"{bundle.config['pretrained_cfg']['classifier']}."
     of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
     of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
-    model = build(_rebuilt(ours, spec, of_body, module, bundle.files), head["outputs"], head["kind"])
+    wanted = ours.get("modality", {}).get("name", spec.modality)
+    body = _dressed(_rebuilt(ours, spec, of_body, module, bundle.files), wanted, spec.size)
+    model = build(body, head["outputs"], head["kind"])
     model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from drawn import masked_folder
+
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md")))
 RUN = ("python", "bash")
@@ -81,8 +83,8 @@ def attributes_of(tree: ast.AST, name: str) -> set[str]:
 
 def make_data(here: Path) -> None:
     """What the pages speak of: `photos/` by class, `new_photos/`, `test_photos/`, `pets/` by file name, `labels.csv`, `tags.csv` with
-    several labels, `sizes.csv` with numbers, `fixes.csv` with corrections, `films.csv` with texts, `houses.csv` with plain numbers
-    and `found.json` with categories."""
+    several labels, `sizes.csv` with numbers, `fixes.csv` with corrections, `films.csv` with texts, `houses.csv` with plain numbers,
+    `found.json` with categories and `streets/` with masks."""
     rows, tags, sizes = ["image,label,is_valid"], ["image,tags"], ["image,size"]
     for number in range(1, 13):
         for label in ("cat", "dog"):
@@ -107,6 +109,7 @@ def make_data(here: Path) -> None:
         films.append(f"{text},{text},{'good' if number % 2 else 'bad'}")
         area, rooms, built = 50 + 7 * number, "" if number == 5 else 1 + number % 5, 1950 + 3 * (number * 7 % 23)
         houses.append(f"{area},{rooms},{built},{2.4 * area + 0.1 * built - 150 + number % 4:.1f}")
+    masked_folder(here / "streets", 12)
     found = {
         "images": [{"id": number, "file_name": f"cat/{number}.jpg"} for number in range(1, 5)],
         "annotations": [{"image_id": number, "category_id": number % 2} for number in range(1, 5)],

@@ -9,6 +9,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "examples"
 SHORTENED = {
     "numbers": {"epochs": 0},
+    "masks": {"epochs": 0},
     "texts": {"epochs": 0},
     "several_labels": {"epochs": 0},
     "defect_probability": {"epochs": 0, "count": 240},
@@ -32,6 +33,7 @@ def test_all_are_known() -> None:
     ("name", "metric", "least", "most"),
     [
         ("numbers", "r2", 0.9, 1),
+        ("masks", "miou", 0.6, 1),
         ("texts", "error_rate", 0, 0.1),
         ("several_labels", "mAP", 0.8, 1),
         ("defect_probability", "r2", 0.05, 1),

@@ -5,16 +5,29 @@ import torch
 
 from headstart import plugins
 
+LEVELS = {"decoder": lambda features: ((features - 4, 1), (1, 2))}
+"""The maps, finest first or not, that so many features are for the heads that want maps."""
+
 
 @pytest.fixture(params=plugins.names("heads"))
 def make(request: pytest.FixtureRequest):
-    return plugins.find("heads", request.param).make
+    levels = LEVELS.get(request.param, lambda _: ())
+    module = plugins.find("heads", request.param)
+    return lambda features, outputs, seed: module.make(features, outputs, seed, levels(features))
+
+
+def stirred(head: torch.nn.Module) -> torch.nn.Module:
+    """The head with what starts at zero moved away from it."""
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.01 * torch.ones_like(parameter) * (parameter == 0))
+    return head
 
 
 def test_outputs_and_gradients_reach_every_parameter(make) -> None:
-    head = make(7, 3, 0)
+    head = stirred(make(7, 3, 0))
     out = head(torch.randn(4, 7, generator=torch.Generator().manual_seed(0)))
-    assert out.shape == (4, 3)
+    assert out.shape[:2] == (4, 3)
     out.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in head.parameters())
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headstart.errors import BadSetting, DataError
 from written import numbers, sentences, tiny_encoder
 
 NAMES = plugins.names("modalities")
+PICTURES = ("image", "scene")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def examples(name: str, count: int) -> tuple[list[Any], list[str]]:
     """Examples and their classes, which can be learned."""
     match name:
-        case "image":
+        case "image" | "scene":
             kinds = ["disc" if number % 2 else "square" for number in range(count)]
             return [np.array(shape_image(kind, number, 40)) for number, kind in enumerate(kinds)], kinds
         case "text":
@@ -41,10 +43,16 @@ def examples(name: str, count: int) -> tuple[list[Any], list[str]]:
     raise AssertionError(f"say in examples what those of {name} are")
 
 
+def data_of(name: str, count: int, **shares: float) -> hs.Dataset:
+    data = hs.from_arrays(*examples(name, count), **shares)
+    return replace(data, modality=name)
+
+
 def odd(name: str) -> list[Any]:
     """What is no example."""
     return {
         "image": [np.zeros((0, 3, 3), np.uint8), b"3"],
+        "scene": [np.zeros((0, 3, 3), np.uint8), b"3"],
         "text": ["", "  ", 3],
         "array": [[1.0], [1, 2, 3, float("inf")], "word"],
     }[name]
@@ -56,8 +64,8 @@ Make = Callable[..., hs.Learner]
 @pytest.fixture
 def make(encoder: Path) -> Iterator[Make]:
     def made(name: str, count: int = 30, observer: Any = None, **settings: Any) -> hs.Learner:
-        backbone = {"image": "tiny", "text": encoder, "array": "small"}[name]
-        data = hs.from_arrays(*examples(name, count), valid=0.3)
+        backbone = {"image": "tiny", "scene": "tiny", "text": encoder, "array": "small"}[name]
+        data = data_of(name, count, valid=0.3)
         return hs.Learner(data, backbone=backbone, observer=observer or Heard(), batch_size=8, **settings)
 
     yield made
@@ -149,7 +157,7 @@ def test_a_training_learns_goes_on_and_is_loaded_again(name: str, make: Make) ->
     again = hs.load(learn.run.path, data=learn.data)
     for old, new in zip(learn.predict(given), again.predict(given), strict=True):
         np.testing.assert_allclose(new.values, old.values, rtol=0, atol=1e-6)
-    assert learn.evaluate(hs.from_arrays(given, labels))["error_rate"].value < 0.35
+    assert learn.evaluate(data_of(name, 30))["error_rate"].value < 0.35
     assert learn.run.plan().modality == learn.modality.state()
 
 
@@ -180,7 +188,7 @@ def test_a_killed_training_ends_as_it_would_have(name: str, make: Make) -> None:
 def test_check_and_plan_look_without_training(name: str, make: Make) -> None:
     learn = make(name)
     found = hs.check(learn.data)
-    assert len(found.audit.usable()) == 30 and (found.sheet is not None) == (name == "image")
+    assert len(found.audit.usable()) == 30 and (found.sheet is not None) == (name in PICTURES)
     assert learn.plan(1).epochs == 1 and learn.history == []
 
 
@@ -191,13 +199,15 @@ def test_what_only_images_can_do_is_refused_before_anything_is_read(make: Make, 
             make(name, **setting)
         with pytest.raises(BadSetting, match=f"{next(iter(setting))} is for images"):
             make(name).fine_tune(1, **setting)
+    with pytest.raises(BadSetting, match=f"{next(iter(setting))} is for images with one answer"):
+        make("scene", **setting)
     make("image", **setting)
 
 
 @pytest.mark.usefixtures("plain_training")
 def test_only_images_are_mixed_where_nobody_says_otherwise(make: Make) -> None:
     mixed = {name: make(name).fine_tune(1).run.plan().phases[-1].mixup for name in NAMES}
-    assert mixed == {"image": 0.4, "text": 0.0, "array": 0.0}
+    assert mixed == {"image": 0.4, "scene": 0.0, "text": 0.0, "array": 0.0}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -225,10 +235,14 @@ def test_outputs_and_batches_keep_each_example_with_its_own(name: str, make: Mak
 
 
 @pytest.mark.usefixtures("plain_training")
-def test_texts_are_smoothed_where_nobody_says_otherwise(make: Make) -> None:
+def test_texts_are_smoothed_and_averaged_where_nobody_says_otherwise(make: Make) -> None:
     def smoothing(name: str, **settings: Any) -> float:
         return make(name, **settings).fine_tune(1).run.plan().phases[-1].label_smoothing
 
+    def average(name: str, **settings: Any) -> float | None:
+        return make(name, **settings).fine_tune(1).run.plan().phases[-1].ema
+
+    assert (average("text"), average("array"), average("image"), average("text", ema=0.0)) == (0.998, None, None, None)
     assert (smoothing("text"), smoothing("array"), smoothing("image")) == (0.1, 0.0, 0.0)
     assert (smoothing("text", label_smoothing=0.0), smoothing("text", head="train")) == (0.0, 0.0)
 
@@ -264,20 +278,23 @@ def test_examples_of_another_kind_are_a_lesson(name: str, make: Make) -> None:
     learn = make(name)
     learn.fine_tune(0)
     for other in NAMES:
-        data = hs.from_arrays(*examples(other, 8))
+        data = data_of(other, 8)
         if other != name:
             with pytest.raises(
-                BadSetting, match=f"takes .*, but arrays holds {plugins.find('modalities', other).plain().words.items}"
+                BadSetting,
+                match="arrays has no masks"
+                if name == "scene"
+                else f"takes .*, but arrays holds {plugins.find('modalities', other).plain().words.items}",
             ):
                 learn.evaluate(data)
-    assert learn.evaluate(hs.from_arrays(*examples(name, 8)))
+    assert learn.evaluate(data_of(name, 8))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_shown(name: str, make: Make) -> None:
     learn = make(name).fine_tune(0)
     shown = learn.show_results(4)
-    if name == "image":
+    if name in PICTURES:
         assert shown.size[0] > 200
         return
     lines = repr(shown).splitlines()

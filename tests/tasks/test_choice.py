@@ -163,7 +163,7 @@ def test_another_task_comes_too_late() -> None:
 
 
 def test_a_misspelt_task_gets_the_nearest() -> None:
-    with pytest.raises(UnknownName, match=r'Did you mean "regression"\?'):
+    with pytest.raises(UnknownName, match=r'Did you mean "regression" or "segmentation"\?'):
         tasks.choose(table(["1", "2"]), "regresion")
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import headstart as hs
+from drawn import masked_folder
 from headstart import plugins
 from headstart.core import Event, Outputs, Prediction, StepDone, Task
 from headstart.data.arrays import from_arrays
@@ -37,7 +38,14 @@ def raw_of(name: str, count: int, seed: int = 0) -> list[Any]:
             ]
         case "regression":
             return [[float(size), float(10 * kind + size)] for kind, size in zip(kinds, sizes, strict=True)]
+        case "segmentation":
+            return [record.target for record in masked(count, side=6).records]
     raise AssertionError(f"say in raw_of what the labels of {name} are")
+
+
+def masked(count: int, side: int = 32) -> hs.Dataset:
+    folder = masked_folder(Path(f"masked {count} {side}"), count, side)
+    return hs.mask_folder(folder, classes=["ground", "red", "blue"], valid=0.25)
 
 
 def picture(number: int, seed: int = 0, count: int = 40) -> np.ndarray:
@@ -49,16 +57,23 @@ def picture(number: int, seed: int = 0, count: int = 40) -> np.ndarray:
 
 
 def data_of(name: str, count: int = 40) -> hs.Dataset:
+    if name == "segmentation":
+        return masked(count)
     return from_arrays([picture(number, count=count) for number in range(count)], raw_of(name, count), valid=0.25)
 
 
 def task_of(name: str) -> tuple[Task, list[Any]]:
-    data = data_of(name)
+    data = masked(40, side=6) if name == "segmentation" else data_of(name)
     return tasks.choose(data, name)[0], [record.target for record in data.records]
 
 
+def places_of(task: Task) -> tuple[int, ...]:
+    """Rows and columns of what the task says, where it says something of places."""
+    return getattr(task, "grid", ())
+
+
 def outputs_of(task: Task, count: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, task.outputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(count, task.outputs, *places_of(task), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 class Silent:
@@ -84,6 +99,8 @@ def test_labels_come_back_from_targets(name: str) -> None:
     for label, decoded in zip(raw, back, strict=True):
         if name == "regression":
             assert np.allclose(list(map(float, label)), decoded, atol=1e-5)
+        elif name == "segmentation":
+            np.testing.assert_array_equal(decoded, np.array(Image.open(label.path)))
         else:
             assert decoded == label or set(decoded) == set(label)
     assert len(task.texts(targets)) == len(task.strata(raw)) == len(raw) and all(task.texts(targets))
@@ -122,7 +139,18 @@ def test_the_output_hessian_is_that_of_autograd(name: str) -> None:
         wanted = torch.autograd.functional.hessian(
             lambda each, at=place: task.loss(each[None], targets[at, None]).sum(), outputs[place]
         )
-        assert torch.allclose(found[place], wanted, atol=1e-8)
+        assert torch.allclose(_whole(found[place], wanted.shape), wanted, atol=1e-8)
+
+
+def _whole(blocks: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The Hessian of all outputs of an example, from that of each place where there are places."""
+    if blocks.shape == shape:
+        return blocks
+    whole, (rows, columns) = torch.zeros(shape, dtype=blocks.dtype), shape[1:3]
+    for row in range(rows):
+        for column in range(columns):
+            whole[:, row, column, :, row, column] = blocks[row, column]
+    return whole
 
 
 @pytest.mark.parametrize("name", sorted(PARTLY))
@@ -151,7 +179,7 @@ def _columns(name: str, columns: str) -> Task:
 def test_predictions_have_every_field(name: str, spread: str) -> None:
     task, _ = task_of(name)
     mean = outputs_of(task, 3)
-    cov = torch.eye(task.outputs, dtype=torch.float64).expand(3, -1, -1) * 0.1 if spread == "cov" else None
+    cov = torch.eye(task.outputs, dtype=torch.float64).expand(3, *places_of(task), -1, -1) * 0.1 if spread == "cov" else None
     samples = (
         mean + 0.1 * torch.randn(8, *mean.shape, generator=torch.Generator().manual_seed(1)) if spread == "samples" else None
     )
@@ -195,14 +223,7 @@ def weights(learn: hs.Learner) -> dict[str, torch.Tensor]:
 def test_a_whole_training(name: str, head: str, tmp_path: Path) -> None:
     """Both heads, more, save and load; and a resumption, which ends with the same weights."""
     settings: dict[str, Any] = {"batch_size": 7, "keep": "last", "head": head, "checkpoint_seconds": 0.0}
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(40):
-        Image.fromarray(picture(number)).save(folder / f"{number}.png")
-    table = folder / "labels.csv"
-    table.write_text("\n".join(["image,label,second"[: 11 if name != "regression" else 18], *_rows(name)]), encoding="utf-8")
-    columns = ["label", "second"] if name == "regression" else None
-    data = hs.image_csv(table, label_column=columns, valid=0.25)
+    data = masked(40) if name == "segmentation" else _table(name, tmp_path / "images")
     straight = hs.Learner(data, backbone="tiny", observer=Silent(), run="straight", **settings).fine_tune(2)
     assert straight.task.name == name
     with pytest.raises(Killed):
@@ -210,7 +231,7 @@ def test_a_whole_training(name: str, head: str, tmp_path: Path) -> None:
     resumed = hs.resume("broken", observer=Silent())
     for key, tensor in weights(straight).items():
         assert torch.equal(tensor, weights(resumed)[key]), key
-    images = [str(folder / f"{number}.png") for number in range(3)]
+    images = [str(record.source) for record in data.records[:3]]
     said = [each.row() for each in straight.predict(images)]
     loaded = hs.load(straight.run.path, observer=Silent())
     assert [each.row() for each in loaded.predict(images)] == said
@@ -220,6 +241,16 @@ def test_a_whole_training(name: str, head: str, tmp_path: Path) -> None:
     straight.save(tmp_path / "bundle")
     assert [each.row() for each in hs.load(tmp_path / "bundle").predict(images)] == said
     assert straight.show_results(3).size[0] > 0
+
+
+def _table(name: str, folder: Path) -> hs.Dataset:
+    folder.mkdir()
+    for number in range(40):
+        Image.fromarray(picture(number)).save(folder / f"{number}.png")
+    table = folder / "labels.csv"
+    table.write_text("\n".join(["image,label,second"[: 11 if name != "regression" else 18], *_rows(name)]), encoding="utf-8")
+    columns = ["label", "second"] if name == "regression" else None
+    return hs.image_csv(table, label_column=columns, valid=0.25)
 
 
 def _rows(name: str) -> Sequence[str]:
@@ -246,7 +277,7 @@ def test_a_solved_head_beats_knowing_nothing(name: str) -> None:
     state = learn._session.ready().state
     with torch.no_grad():
         train = state.parts["train"]
-        nothing = torch.zeros(1, state.task.outputs).expand(len(train), -1)
+        nothing = torch.zeros(len(train), state.task.outputs, *places_of(state.task))
     knowing_nothing = float(state.task.loss(nothing, train.targets).mean())
     assert learn.history[0]["train_loss"] < knowing_nothing
     assert learn.history[0]["train_loss"] == pytest.approx(learn.evaluate(part="train")["nll"].value, rel=1e-3)

@@ -156,12 +156,12 @@ def test_certain_logits_have_no_epistemic_part_and_what_all_share_is_no_uncertai
 
 
 def test_a_large_batch_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from headstart.tasks import single_label
+    from headstart.tasks import _softmax
 
     outputs = Outputs(logits(7), cov=torch.eye(3).expand(7, 3, 3))
     whole = probabilities(outputs)
-    monkeypatch.setattr(single_label, "CHUNK", 2 * single_label.DRAWS * 3)
-    assert len(single_label._drawn(outputs)) == 4 and np.array_equal(probabilities(outputs), whole)
+    monkeypatch.setattr(_softmax, "CHUNK", 2 * _softmax.DRAWS * 3)
+    assert len(_softmax.drawn(outputs)) == 4 and np.array_equal(probabilities(outputs), whole)
 
 
 def test_metrics_by_name_and_by_function() -> None:

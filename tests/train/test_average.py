@@ -99,7 +99,7 @@ def test_rows_and_bundle_are_those_of_the_average(make_shapes: Callable[..., Pat
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in learn.model.state_dict().items())
 
 
-@pytest.mark.parametrize("wrong", [{"ema": 0.0}, {"ema": 1.0}, {"clip": 0.0}, {"weight_decay": -0.1}])
+@pytest.mark.parametrize("wrong", [{"ema": -0.1}, {"ema": 1.0}, {"clip": 0.0}, {"weight_decay": -0.1}])
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(BadSetting, match=name):

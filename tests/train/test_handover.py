@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from headstart import model as models
 from headstart.errors import BadSetting
+from headstart.tasks._softmax import softmax
 from headstart.tasks.single_label import SingleLabel
-from headstart.tasks.single_label import _softmax as softmax
 from headstart.train.handover import last_layer, widened
 
 

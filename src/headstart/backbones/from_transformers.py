@@ -35,6 +35,9 @@ class Encoder(Wrapped):
     smoothing = 0.1
     """Texts cannot be mixed, and without either the head becomes too sure within three epochs (docs/log.md)."""
 
+    ema = 0.998
+    """Without it the loss rises again after a few epochs, which the clock may leave many of (docs/log.md)."""
+
     def __init__(self, net: "MeanOfTokens", spec: BackboneSpec, tokenizer: str, config: Mapping[str, Any]) -> None:
         super().__init__(net, spec, "from_transformers", order=stages_of(net))
         self.tokenizer = tokenizer

@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headstart.cli.options import GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, TextColumn, listed
+from headstart.cli.options import (
+    Classes,
+    GroupBy,
+    ImageColumn,
+    ImageFolder,
+    Json,
+    Label,
+    LabelColumn,
+    Masks,
+    TaskName,
+    TextColumn,
+    Void,
+    classes_in,
+    listed,
+)
 from headstart.cli.output import results_on_stdout, told_if_slow, write_line
 from headstart.core import Dataset
 from headstart.errors import UsageError
@@ -30,6 +44,9 @@ def check(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
+    masks: Masks = None,
+    classes: Classes = None,
+    void: Void = None,
     task: TaskName = None,
     json: Json = False,
 ) -> None:
@@ -50,7 +67,16 @@ def check(
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
             data = open_path(
-                path, folder, image_column, listed(label_column) or None, label=label, group_by=group_by, text_column=text_column
+                path,
+                folder,
+                image_column,
+                listed(label_column) or None,
+                label=label,
+                group_by=group_by,
+                text_column=text_column,
+                mask_folder=masks,
+                classes=classes_in(classes),
+                void=void,
             )
         target = default_sheet(data) if sheet is None else outside(data, sheet)
         observer = choose(json=json, stdout=stdout)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, TextColumn, Tta, listed
+from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Masks, TextColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
@@ -27,6 +27,7 @@ def evaluate(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
+    masks: Masks = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout: {metric: {value, low, high, n}}.")] = False,
 ) -> None:
     """Measure a model on labelled images, with 95 % intervals.
@@ -41,7 +42,8 @@ def evaluate(
         if path is not None:
             from headstart.data.sources import open_path
 
-            data = open_path(path, folder, image_column, listed(label_column) or None, label=label, text_column=text_column)
+            columns = listed(label_column) or None
+            data = open_path(path, folder, image_column, columns, label=label, text_column=text_column, mask_folder=masks)
         measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
     if json:
         write_line(stdout, to_line(measured))

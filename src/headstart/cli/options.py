@@ -37,6 +37,24 @@ LabelColumn = Annotated[
         show_default=False,
     ),
 ]
+Masks = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="Where the masks of the images are, if not in folders called so beside them.", rich_help_panel=DATA
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES|FILE",
+        help="For masks: the names of the numbers 0, 1, 2, ... as sky,road,car; or a text file with a name in each line.",
+        rich_help_panel=DATA,
+    ),
+]
+Void = Annotated[
+    list[int] | None,
+    typer.Option(metavar="NUMBER", help="For masks: a number of pixels of which nobody knows the class.", rich_help_panel=DATA),
+]
 TaskName = Annotated[
     str | None,
     typer.Option(
@@ -54,6 +72,11 @@ Tta = Annotated[
         "--tta", metavar="N", min=1, help="Look at N views of each image (mirrored, moved) and average. N times as slow."
     ),
 ]
+
+
+def classes_in(given: str | None) -> str | tuple[str, ...] | None:
+    """Names, where there are commas between them, else a file."""
+    return listed([given]) if given is not None and "," in given else given
 
 
 def listed(values: list[str] | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import typer
 
 from headstart.cli.options import Tta
 from headstart.cli.output import results_on_stdout, write_line
-from headstart.core import Prediction, Row
+from headstart.core import Prediction, Row, Spread
 from headstart.errors import UsageError
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import printable
@@ -26,6 +26,9 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table with every probability: .csv, or .jsonl for JSON lines.")
     ] = None,
+    masks: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where masks go, for a model that tells the class of every place.")
+    ] = Path("masks"),
 ) -> None:
     """Say what images show, what texts say, what numbers mean.
 
@@ -40,6 +43,7 @@ def predict(
         from headstart.learner import load
 
         for prediction in load(run).predictions(inputs, tta):
+            prediction = prediction.saved(masks) if isinstance(prediction, Spread) else prediction
             row = prediction.row()
             n_seen += 1
             n_read += row.get("error") is None

@@ -6,7 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import DATA, GroupBy, ImageColumn, ImageFolder, Json, Label, LabelColumn, TaskName, TextColumn, listed
+from headstart.cli.options import (
+    DATA,
+    Classes,
+    GroupBy,
+    ImageColumn,
+    ImageFolder,
+    Json,
+    Label,
+    LabelColumn,
+    Masks,
+    TaskName,
+    TextColumn,
+    Void,
+    classes_in,
+    listed,
+)
 from headstart.cli.output import process_start, results_on_stdout, told_if_slow, write_line
 from headstart.core import CHOICES, Dataset, Note, Observer, Settings
 from headstart.errors import BadSetting, unknown_name
@@ -89,7 +104,11 @@ def train(
     clip: Annotated[float, _option(COURSE, "Largest norm of the gradient; inf: no limit.")] = 1.0,
     ema: Annotated[
         float | None,
-        _option(COURSE, "Keep an average of the weights, with this decay per step (0.99).", default="no average"),
+        _option(
+            COURSE,
+            "Keep an average of the weights, with this decay per step (0.99); 0: none.",
+            default="0.998 for texts after a solved head, else 0",
+        ),
     ] = None,
     adapters: Annotated[
         int, _option(COURSE, "Freeze the backbone and learn changes of this rank (8) to its layers. 0: all weights learn.")
@@ -103,10 +122,14 @@ def train(
             COURSE, "Side of the training images in pixels until the rate falls: faster epochs, coarser images.", default="size"
         ),
     ] = None,
-    batch_size: Annotated[int, _option(COURSE, "Images per step. Smaller needs less memory.")] = 32,
+    batch_size: Annotated[
+        int | None, _option(COURSE, "Images per step. Smaller needs less memory.", default="32; 8 for masks")
+    ] = None,
     backbone: Annotated[str, _option(MODEL, "small, medium, large, any timm model, a weights file or a run.")] = "small",
     pretrained: Annotated[bool, _option(MODEL, "Start from pretrained weights, or from random ones.")] = True,
-    head_kind: Annotated[str, _option(MODEL, "What is put on the backbone: linear or mlp.")] = "linear",
+    head_kind: Annotated[
+        str | None, _option(MODEL, "What is put on the backbone: linear, mlp, decoder.", default="what the task needs")
+    ] = None,
     size: Annotated[int | None, _option(MODEL, "Side of the images in pixels; the backbone's own if not given.")] = None,
     device: Annotated[str, _option(MODEL, "auto, cpu, cuda, cuda:1, mps.")] = "auto",
     valid: Annotated[float, _option(DATA, "Share of the images kept for validation.")] = 0.2,
@@ -118,6 +141,9 @@ def train(
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
+    masks: Masks = None,
+    classes: Classes = None,
+    void: Void = None,
     task: TaskName = None,
     start: Annotated[
         str | None,
@@ -211,7 +237,19 @@ def train(
 
         with told_if_slow(f"Listing the files of {printable(path)} ..."):
             data = open_path(
-                path, folder, image_column, listed(label_column) or None, valid, test, seed, label, group_by, text_column
+                path,
+                folder,
+                image_column,
+                listed(label_column) or None,
+                valid,
+                test,
+                seed,
+                label,
+                group_by,
+                text_column,
+                masks,
+                classes_in(classes),
+                void,
             )
         if run is not None:
             outside(data, run)

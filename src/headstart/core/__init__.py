@@ -8,11 +8,11 @@ Arrays in the signatures of Protocols are torch tensors; they are written `Any` 
 from headstart.core.data import Batch, Dataset, Record, Split
 from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, Note, Observer, Progress, RowDone, StepDone
 from headstart.core.modality import InputWords, Modality, Named
-from headstart.core.model import Backbone, BackboneSpec, Outputs, Prediction, Predictive
+from headstart.core.model import Backbone, BackboneSpec, Outputs, Prediction, Predictive, Spread
 from headstart.core.plan import Phase, Plan
 from headstart.core.settings import CHOICES, Settings
 from headstart.core.task import Task, TaskWords
-from headstart.core.words import FORMAT, Label, Part, Row
+from headstart.core.words import FORMAT, Label, MaskFile, Part, Row
 
 __all__ = [
     "Backbone",
@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT",
     "InputWords",
     "Label",
+    "MaskFile",
     "Modality",
     "Named",
     "Note",
@@ -44,6 +45,7 @@ __all__ = [
     "RowDone",
     "Settings",
     "Split",
+    "Spread",
     "StepDone",
     "Task",
     "TaskWords",

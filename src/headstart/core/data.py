@@ -52,6 +52,8 @@ class Dataset:
     """Parts that single images (by id) must have, while the others are divided as if these were not there."""
     columns: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    legend: Mapping[int, str | None] = field(default_factory=dict)
+    """What the numbers in masks mean, where the labels are masks: the name of a class, or None where nobody knows."""
     viewer: Callable[["Dataset"], Any] | None = field(default=None, repr=False, compare=False)
     """How a picture of it is made; whoever makes a data set knows."""
 

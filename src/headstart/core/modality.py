@@ -85,6 +85,14 @@ class Modality(Protocol):
         """A gathered batch on its device, changed as drawn, as the backbone takes it."""
         ...
 
+    def moved(self, targets: Any, draws: Any, augment: str) -> Any:
+        """Targets that lie over the examples of a gathered batch, changed as these; others as they are."""
+        ...
+
+    def extent(self, source: Any) -> tuple[int, int] | None:
+        """(height, width) of what is said of the places of an example that a user gives; None where nothing is."""
+        ...
+
     def shrunk(self, inputs: Any, size: int) -> Any:
         """The inputs at a smaller size."""
         ...

@@ -1,9 +1,10 @@
 """What models say: backbones, outputs, predictions."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from headstart.core.words import Row
 
@@ -27,18 +28,20 @@ class BackboneSpec:
     fixed_size: bool = False
     modality: str = "image"
     """The file in `modalities/` that makes its inputs. `mean`, `std`, `interpolation` and `crop_pct` are for images."""
+    levels: tuple[tuple[int, int], ...] = ()
+    """(channels, side) of the maps that lie one after another in its features, finest first; empty where features are one row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
 
-    `mean` are logits for a classifier. `cov` and `samples` are filled by posteriors. On the CPU, float32 or float64.
+    `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov` and `samples` are filled by posteriors. On the CPU, float32 or float64.
     """
 
-    mean: Float[Any, "batch outputs"]
-    cov: Float[Any, "batch outputs outputs"] | None = None
-    samples: Float[Any, "samples batch outputs"] | None = None
+    mean: Float[Any, "batch outputs *places"]
+    cov: Float[Any, "batch *places outputs outputs"] | None = None
+    samples: Float[Any, "samples batch outputs *places"] | None = None
 
 
 @runtime_checkable
@@ -58,6 +61,23 @@ class Prediction(Protocol):
         ...
 
     def row(self) -> Row: ...
+
+
+@runtime_checkable
+class Spread(Prediction, Protocol):
+    """A prediction that says something of every place of an example."""
+
+    def at(self, height: int, width: int) -> "Spread":
+        """The same of so many places."""
+        ...
+
+    def saved(self, folder: Path) -> "Spread":
+        """The same, with what does not fit in a row in a file there, which the row names."""
+        ...
+
+    def painted(self, pixels: UInt8[Any, "height width 3"], target: Any) -> UInt8[Any, "height wider 3"]:
+        """A picture of the example with what is known and what is said laid over it."""
+        ...
 
 
 @runtime_checkable

@@ -52,17 +52,19 @@ class Settings:
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
     ema: float | None = None
-    """Decay per step of an exponential average of the weights, which is judged and kept in their place. None: no average."""
+    """Decay per step of an exponential average of the weights, which is judged and kept in their place. None: 0.998 for texts after a
+    solved head, else 0: no average."""
     adapters: int = 0
     """Rank of the changes that the layers of the backbone learn, itself frozen. 0: the backbone learns in full."""
     backbone: str = "small"
     pretrained: bool = True
-    head_kind: str = "linear"
-    """A file in `heads/`; only a linear head can be solved."""
+    head_kind: str | None = None
+    """A file in `heads/`; None: what the task needs. An mlp cannot be solved."""
     size: int | None = None
     train_size: int | None = None
     """Side in pixels of the images that all layers learn from until the learning rate falls; None: `size`, as in the descent."""
-    batch_size: int = 32
+    batch_size: int | None = None
+    """None: 32, and 8 where the class of every place of an image is learned."""
     augment: Literal["none", "flip", "dihedral", "light", "strong"] = "flip"
     seed: int = 0
     device: str = "auto"
@@ -97,7 +99,9 @@ class Settings:
         check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
         check(0 <= self.weight_decay < float("inf"), "weight_decay", "0 (weights do not decay) or more")
         check(self.clip > 0, "clip", "above 0 (inf switches clipping off)")
-        check(self.ema is None or 0 < self.ema < 1, "ema", "above 0 and below 1; 0.99 looks back over some 100 steps")
+        check(
+            self.ema is None or 0 <= self.ema < 1, "ema", "0 (no average) or more, below 1; 0.99 looks back over some 100 steps"
+        )
         check(self.adapters >= 0, "adapters", "0 (no adapters) or a rank; 8 is usual")
         check(
             self.adapters == 0 or (self.pretrained and self.norms != "train"),
@@ -105,11 +109,11 @@ class Settings:
             "0 with random weights or norms that learn: they adapt what was learned before, and the rest stays frozen",
         )
         check(
-            self.head == "train" or self.head_kind == "linear",
+            self.head == "train" or self.head_kind != "mlp",
             "head_kind",
-            'linear with head="solve" (give head="train" for the others)',
+            'left out with head="solve" (an mlp cannot be solved: give head="train")',
         )
-        check(self.batch_size >= 1, "batch_size", "at least 1")
+        check(self.batch_size is None or self.batch_size >= 1, "batch_size", "at least 1")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", "0 (after every step) or more")
         check(self.patience is None or self.patience >= 1, "patience", "at least 1 (rows without a new best)")
         named = isinstance(self.track, tuple) and len(set(self.track)) == len(self.track) and all(self.track)

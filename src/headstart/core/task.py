@@ -51,6 +51,11 @@ class Task(Protocol):
         ...
 
     @property
+    def head(self) -> str:
+        """The file in `heads/` that gives its outputs, where nobody says."""
+        ...
+
+    @property
     def default_metrics(self) -> tuple[str, ...]: ...
 
     @property
@@ -88,6 +93,10 @@ class Task(Protocol):
 
     def tells(self, label: Any) -> bool:
         """Whether a raw label says anything: a cell that holds "?" where a number is wanted does not."""
+        ...
+
+    def faults(self, raw: Sequence[Any]) -> Mapping[int, str]:
+        """What is wrong with raw labels that have to be read from files, by their place, in sentences."""
         ...
 
     def strata(self, raw: Sequence[Any]) -> list[str]:

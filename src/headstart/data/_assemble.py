@@ -1,6 +1,6 @@
 """A Dataset from records: its classes, the call that made it, and what should be said about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headstart import plugins
@@ -22,9 +22,10 @@ def assemble(
     modality: str = "image",
     inputs: tuple[str, ...] = (),
     viewer: Callable[[Dataset], Any] | None = show,
+    legend: Mapping[int, str | None] | None = None,
 ) -> Dataset:
     """The data set of these records, shares and seed as in `origin`."""
-    labels = sorted({record.target for record in records if isinstance(record.target, str)})
+    labels = sorted({record.target for record in records if isinstance(record.target, str)}) if not legend else []
     return Dataset(
         name=clean(name) or "data",
         records=tuple(records),
@@ -40,11 +41,12 @@ def assemble(
         inputs=inputs,
         item=plugins.find("modalities", modality).plain().words.item,
         viewer=viewer,
+        legend=legend or {},
     )
 
 
 def describe_call(
-    kind: str, valid: float, test: float, seed: int, **arguments: str | Sequence[str] | dict[str, str] | None
+    kind: str, valid: float, test: float, seed: int, **arguments: str | Sequence[str] | Sequence[int] | dict[str, str] | None
 ) -> dict[str, Any]:
     """The call that makes a data set, as plain JSON; `from_origin` is the way back."""
     return {"kind": kind, "valid": valid, "test": test, "seed": seed, **arguments}

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -29,6 +29,7 @@ _REASONS = {
     "heic": "HEIC (convert them to JPEG)",
     "raw": "camera raw (export them as JPEG)",
     "unsupported": "of an unsupported kind",
+    "mask": "with a mask that does not fit",
     "not_finite": "with infinite numbers or none at all",
 }
 _NOTES = {
@@ -147,6 +148,24 @@ class Counts(Protocol):
     """What is asked of a task here."""
 
     def counts(self, raw: Sequence[Any]) -> Mapping[str, int]: ...
+
+
+@runtime_checkable
+class ReadsLabels(Protocol):
+    """What is asked of a task here, whose labels may lie in files."""
+
+    def faults(self, raw: Sequence[Any]) -> Mapping[int, str]: ...
+
+
+def with_faults(dataset: Dataset, reports: Sequence[FileReport], task: ReadsLabels) -> list[FileReport]:
+    """What was found in each file, and what is wrong with its label where that has to be read too."""
+    faults = task.faults([record.target for record in dataset.records])
+    return [
+        replace(report, status="quarantined", reason="mask", message=faults[place])
+        if place in faults and report.status == "ok"
+        else report
+        for place, report in enumerate(reports)
+    ]
 
 
 def audit(dataset: Dataset, reports: Sequence[FileReport], pictures: Pictures, task: Counts) -> Audit:

@@ -77,7 +77,7 @@ def training_batches(examples: Examples, phase: Phase, seed: int, epoch: int, fi
     for number, (rows, draws, stored) in enumerate(_ahead(gather, batches), start=first):
         inputs = modality.augmented(torch.from_numpy(stored).to(device, non_blocking=True), draws, phase.augment)
         places = torch.from_numpy(rows)
-        targets = examples.targets[places].to(device, non_blocking=True)
+        targets = modality.moved(examples.targets[places].to(device, non_blocking=True), draws, phase.augment)
         weighs = None if weights is None else weights[places].to(device, non_blocking=True)
         batch = Batch(inputs, targets, tuple(examples.ids[row] for row in rows.tolist()), weighs, modality=modality)
         yield mixing.mixed(batch, phase, seed, epoch, number)

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from headstart.core import Dataset, Label, Record
+from headstart.core import Dataset, Label, MaskFile, Record
 from headstart.data.stores import pixels
-from headstart.modalities import image
+from headstart.errors import DataError
+from headstart.modalities import _masks, image
 from headstart.seeds import derive
 
 SHEET_COLUMNS = 6
@@ -25,6 +26,24 @@ def show(dataset: Dataset, rows: int = SHEET_ROWS) -> Image.Image:
         except image.Unreadable:
             continue
         shown.append(dataset.records[index])
+    return sheet(pictures, shown)
+
+
+def show_masks(dataset: Dataset, count: int = 2 * SHEET_COLUMNS) -> Image.Image:
+    """A sheet of some images with their masks laid over them."""
+    shown, pictures = [], []
+    classes = [number for number, name in dataset.legend.items() if name is not None]
+    table = np.full(1 << 16, len(classes), np.int64)
+    table[classes] = np.arange(len(classes))
+    drawn = sorted(dataset.records, key=lambda record: derive(dataset.seed, "sheet", record.id))
+    for record in drawn[:count]:
+        assert isinstance(record.target, MaskFile) and isinstance(record.source, str), "masks and their images are files"
+        try:
+            pixels = image.decode(record.source).pixels
+            pictures.append(_masks.painted(pixels, table[_masks.read(record.target.path, record.target)], len(classes)))
+        except DataError:
+            continue
+        shown.append(record)
     return sheet(pictures, shown)
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.core import Dataset, Record
-from headstart.data import coco, fixes, huggingface, rows
+from headstart.data import coco, fixes, huggingface, masks, rows
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, read_layout
 from headstart.data._paths import AnyPath, absolute, not_there
@@ -165,8 +165,11 @@ def open_path(
     label: NameRule | None = None,
     group_by: NameRule | None = None,
     text_column: str | None = None,
+    mask_folder: AnyPath | None = None,
+    classes: masks.Classes | None = None,
+    void: Sequence[int] | None = None,
 ) -> Dataset:
-    """The data set at a path: `image_folder` for a folder; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`; for .json `coco_json`.
+    """The data set at a path: `image_folder` for a folder, `mask_folder` where its images have masks beside them; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`; for .json `coco_json`.
 
     A table holds texts where one of its columns is called so (text, sentence), numbers where no column names files and all that
     could be read of it besides the label are numbers.
@@ -177,6 +180,9 @@ def open_path(
         for setting, value in (("folder", folder), *columns):
             if value is not None:
                 raise BadSetting(f"{setting}={value!r} is for tables, but {name} is a folder.")
+        asked = mask_folder is not None or classes is not None or void is not None
+        if asked or (label is None and masks.are_masks(scan(str(root)).images)):
+            return masks.mask_folder(path, mask_folder, classes, void, valid, test, seed, group_by)
         return image_folder(path, valid, test, seed, label, group_by)
     if not root.exists():
         raise not_there(path)
@@ -261,6 +267,7 @@ KINDS: Mapping[str, tuple[Callable[..., Dataset], frozenset[str]]] = MappingProx
         "image_csv": (image_csv, frozenset({"folder", "image_column", "label_column"})),
         "text_csv": (rows.text_csv, frozenset({"text_column", "label_column"})),
         "array_csv": (rows.array_csv, frozenset({"label_column", "input_columns"})),
+        "mask_folder": (masks.mask_folder, frozenset({"masks", "classes", "void"})),
         "coco_json": (coco.coco_json, frozenset({"folder"})),
         "from_huggingface": (huggingface.opened_again, frozenset({"example_column", "label_column", "name"})),
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from headstart.core import Modality, Named, Outputs, Predictive
+from headstart.core import Modality, Named, Outputs, Predictive, Spread
 from headstart.errors import DataError, HeadstartError
 
 
@@ -21,6 +21,8 @@ class Prepared:
 
     example: Any
     error: str | None = None
+    extent: tuple[int, int] | None = None
+    """(height, width), where something is said of the places of the example."""
 
 
 @runtime_checkable
@@ -52,7 +54,7 @@ def predict(
             said = outputs(model, [modality.stacked([example for _, example in good])], modality)
             found = iter(task.predict(said, [name for name, _ in good]))
         for name, each in batch:
-            yield next(found) if each.error is None else task.failed(name, each.error)
+            yield _spread(next(found), each.extent) if each.error is None else task.failed(name, each.error)
 
 
 def outputs(model: Predictive, batches: Iterable[Any], modality: Modality) -> Outputs:
@@ -135,9 +137,13 @@ def _prepared(item: Named, modality: Modality) -> Prepared:
     if item.error is not None:
         return Prepared(None, item.error)
     try:
-        return Prepared(modality.prepared(item.source, item.id))
+        return Prepared(modality.prepared(item.source, item.id), extent=modality.extent(item.source))
     except DataError as error:
         return Prepared(None, str(error))
+
+
+def _spread(prediction: Any, extent: tuple[int, int] | None) -> Any:
+    return prediction.at(*extent) if extent is not None and isinstance(prediction, Spread) else prediction
 
 
 def _batched(items: Iterator[tuple[str, Prepared]], batch_size: int) -> Iterator[list[tuple[str, Prepared]]]:

@@ -1,6 +1,7 @@
 """Two linear layers with a GELU between them: for labels that no plane separates in feature space."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from headstart.seeds import derive
 LARGEST_HIDDEN = 512
 
 
-def make(features: int, outputs: int, seed: int) -> nn.Module:
+def make(features: int, outputs: int, seed: int, levels: Sequence[tuple[int, int]] = ()) -> nn.Module:
     """`outputs` functions of the features through one hidden layer, with random, seeded weights and zero biases."""
     hidden = min(LARGEST_HIDDEN, features)
     with torch.device("meta"):

@@ -195,7 +195,7 @@ class Learner:
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
         seen, modality = self.modality.viewed(self.model, self.task, self.settings.augment, tta)
-        return predict(seen, self.task, inputs, modality, self.settings.batch_size)
+        return predict(seen, self.task, inputs, modality, self.settings.batch_size or self.model.backbone.batch_size)
 
     def evaluate(
         self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1

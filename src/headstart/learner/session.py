@@ -71,7 +71,7 @@ class Session:
                 return self._model
             source = settings.backbone if self.module is None else self.module
             backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data)
-            self._model = models.build(backbone, self.task.outputs, settings.head_kind, settings.seed)
+            self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
         return self._model
 
     @property

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer, Shaped, UInt8
 
 from headstart.errors import unknown_name
 from headstart.modalities._geometry import Geometry, to_input
@@ -276,18 +276,33 @@ def _approximate(windows: Any, draws: Draws, geometry: Geometry, rule: Preset, o
 
 def _resample(windows: Any, homography: np.ndarray, size: int) -> Any:
     """Bilinear samples of each window at the points its homography names, reflected at the border; scale 0-1."""
-    import torch
     from torch.nn.functional import grid_sample
 
-    device = windows.device
+    grid = _grid(windows.device, homography, size)
+    return grid_sample(windows.permute(0, 3, 1, 2).mul(1 / 255), grid, "bilinear", "reflection", align_corners=False)
+
+
+def _grid(device: Any, homography: np.ndarray, size: int) -> Float[Any, "batch size size 2"]:
+    """For each place of a square of this side the point of the window that the homography names, from -1 to 1."""
+    import torch
+
     axis = (torch.arange(size, device=device, dtype=torch.float32) * 2 + 1) / size - 1
     (matrix,) = _columns(device, homography)
     x, y = axis.view(1, 1, size), axis.view(1, size, 1)
-    grid = torch.empty((len(windows), size, size, 2), device=device)
+    grid = torch.empty((len(homography), size, size, 2), device=device)
     scale = torch.addcmul(
         matrix[:, 2, 1, None, None] * y + matrix[:, 2, 2, None, None], matrix[:, 2, 0, None, None], x
     ).reciprocal_()
     for i in range(2):
         row = torch.addcmul(matrix[:, i, 1, None, None] * y + matrix[:, i, 2, None, None], matrix[:, i, 0, None, None], x)
         torch.mul(row, scale, out=grid[..., i])
-    return grid_sample(windows.permute(0, 3, 1, 2).mul(1 / 255), grid, "bilinear", "reflection", align_corners=False)
+    return grid
+
+
+def moved(targets: Shaped[Any, "batch rows columns"], draws: Draws, side: int) -> Shaped[Any, "batch side side"]:
+    """What lies over the windows, changed as they are, each place with the value of the nearest one that was there."""
+    from torch.nn.functional import grid_sample
+
+    grid = _grid(targets.device, draws.homography, side)
+    found = grid_sample(targets[:, None].float(), grid, "nearest", "reflection", align_corners=False)
+    return found[:, 0].to(targets.dtype)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -158,6 +158,22 @@ def area(path: str | Path) -> int:
             return image.width * image.height
     except Exception:  # Pillow's readers raise nearly every built-in error on damaged headers
         return 0
+
+
+def size_of(source: Any) -> tuple[int, int] | None:
+    """(height, width) of an upright image that is not in memory as an array; None where that cannot be told."""
+    try:
+        if isinstance(source, Image.Image):
+            return _size_of(source)
+        with _quiet(), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return _size_of(image)
+    except Exception:  # Pillow's readers raise nearly every built-in error on damaged headers
+        return None
+
+
+def _size_of(image: Image.Image) -> tuple[int, int]:
+    lying = image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+    return (image.width, image.height) if lying else (image.height, image.width)
 
 
 def _refuse_foreign(data: bytes, name: str) -> None:

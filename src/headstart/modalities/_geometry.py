@@ -27,6 +27,37 @@ class Geometry:
     std: tuple[float, ...]
     interpolation: str = "bicubic"
 
+    @property
+    def stored_as(self) -> tuple[Any, ...]:
+        """Names what `fit` does: equal names, equal pixels."""
+        return self.short, self.interpolation
+
+    def fit(self, image: Image.Image, box: tuple[float, float, float, float], full: tuple[int, int]) -> Image.Image:
+        """The image as it is stored; `box` is the part of it that holds the picture, `full` the size that it had."""
+        return scale(image, self.short, self.interpolation, box, full)
+
+    def may_wait(self, image: Image.Image) -> bool:
+        """Whether `fit` would only enlarge it, which can be done as well when it is read."""
+        return min(image.size) < self.short and max(image.size) <= LONGEST * min(image.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole(Geometry):
+    """All of the image, squeezed or stretched into the square: nothing is cut off, and its proportions are lost."""
+
+    @property
+    def stored_as(self) -> tuple[Any, ...]:
+        return self.short, self.interpolation, "whole"
+
+    def fit(self, image: Image.Image, box: tuple[float, float, float, float], full: tuple[int, int]) -> Image.Image:
+        side = (self.short, self.short)
+        if image.size == side and box == (0, 0, *side):
+            return image
+        return image.resize(side, _FILTERS[self.interpolation], box=box)
+
+    def may_wait(self, image: Image.Image) -> bool:
+        return False
+
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,

@@ -23,6 +23,13 @@ class Single:
     def augmented(self, stored: Any, draws: None, augment: str) -> Any:
         return self.to_input(stored)
 
+    def moved(self, targets: Any, draws: None, augment: str) -> Any:
+        """The targets as they are."""
+        return targets
+
+    def extent(self, source: Any) -> None:
+        """None: an example has no places of which something is said."""
+
     def to_input(self, stored: Any) -> Any:
         raise NotImplementedError("each modality has its own")
 

@@ -13,8 +13,8 @@ from headstart.core import BackboneSpec, InputWords, Named, Predictive, Settings
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _inputs, _views
 from headstart.modalities._augment import PRESETS, Draws, Preset, augment, draw, find_preset
-from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, area, decode, load, read_bytes
-from headstart.modalities._geometry import LONGEST, Geometry, centre, fit_short, known, normalise, scale, shrunk, to_input, window
+from headstart.modalities._decode import Decoded, ImageInfo, Reason, Unreadable, area, decode, load, read_bytes, size_of
+from headstart.modalities._geometry import Geometry, centre, fit_short, known, normalise, scale, shrunk, to_input, window
 from headstart.modalities._show import sheet
 from headstart.modalities._signatures import shown
 
@@ -47,6 +47,7 @@ __all__ = [
     "sheet",
     "shown",
     "shrunk",
+    "size_of",
     "to_input",
     "window",
 ]
@@ -82,6 +83,13 @@ class Images(Geometry):
 
     def augmented(self, stored: Any, draws: Draws, augment: str) -> Float[Any, "batch 3 size size"]:
         return _augmented(stored, draws, self, augment)
+
+    def moved(self, targets: Any, draws: Draws, augment: str) -> Any:
+        """The targets: a class stays what it is however the image is changed."""
+        return targets
+
+    def extent(self, source: Any) -> None:
+        """None: nothing is said of the places of an image."""
 
     def shrunk(self, inputs: Float[Any, "batch 3 height width"], size: int) -> Float[Any, "batch 3 size size"]:
         return shrunk(inputs, size)
@@ -167,15 +175,15 @@ def fitted(
 ) -> tuple[Image.Image, ImageInfo]:
     """As `read`, still a PIL image of mode L or RGB."""
     image, info, box = load(source, geometry.short, name)
-    return scale(image, geometry.short, geometry.interpolation, box, (info.width, info.height)), info
+    return geometry.fit(image, box, (info.width, info.height)), info
 
 
 def as_it_is(source: bytes | np.ndarray, geometry: Geometry, name: str = "") -> tuple[Image.Image, ImageInfo]:
     """As `fitted`, but an image that would only be enlarged stays as it is: `enlarged` does the rest when it is read."""
     image, info, box = load(source, geometry.short, name)
-    if min(image.size) < geometry.short and max(image.size) <= LONGEST * min(image.size):
+    if geometry.may_wait(image):
         return image, info
-    return scale(image, geometry.short, geometry.interpolation, box, (info.width, info.height)), info
+    return geometry.fit(image, box, (info.width, info.height)), info
 
 
 def enlarged(pixels: UInt8[np.ndarray, "height width 3"], geometry: Geometry) -> UInt8[np.ndarray, "fit_height fit_width 3"]:

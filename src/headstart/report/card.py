@@ -40,6 +40,7 @@ class CardFacts:
     rows: Sequence[Row]
     kept: int
     """Epoch of the row whose weights are in the bundle."""
+    batch_size: int = 32
     split_rule: str = ""
     quarantined: int = 0
     """Files that could not be read and were left out."""

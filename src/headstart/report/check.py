@@ -10,7 +10,7 @@ from PIL import Image
 from headstart.core import Dataset, Label, TaskWords
 from headstart.data import stores
 from headstart.data._assemble import plain_of
-from headstart.data.audit import Audit, FileReport, auditing, require_usable
+from headstart.data.audit import Audit, FileReport, auditing, require_usable, with_faults
 from headstart.data.sheet import chosen, png, sheet
 from headstart.data.split import make_split
 from headstart.data.stores import OnProgress, Store
@@ -48,12 +48,14 @@ def check(
     dataset, asked, unfit = _asked(dataset, task)
     store = stores.start(dataset, plain_of(dataset))
     try:
-        found = _audited(dataset, store.reports(on_progress), store, asked, on_progress)
+        reports = with_faults(dataset, store.reports(on_progress), asked)
+        found = _audited(dataset, reports, store, asked, on_progress)
         require_usable(dataset, found)
         usable = found.usable()
         some = chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
         pictures = store.pictures(some)
         picture = sheet(pictures, [dataset.records[index] for index in some]) if pictures else None
+        picture = dataset.show() if dataset.legend else picture
     finally:
         store.close()
     if folder is not None:
@@ -76,6 +78,9 @@ class _Unfit:
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         return dict(Counter(map(str, raw)))
+
+    def faults(self, raw: Sequence[Label]) -> dict[int, str]:
+        return {}
 
     def strata(self, raw: Sequence[Label]) -> list[str]:
         return list(map(str, raw))

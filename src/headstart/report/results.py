@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
+from headstart.core import Spread
 from headstart.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> 
     places = [int(examples.indices[place]) for place in chosen]
     texts = examples.store.texts(places)
     pixels = [None] * len(places) if texts else list(examples.store.stored(places))
+    for number, (place, seen) in enumerate(zip(chosen, pixels, strict=True)):
+        answer = said[place]
+        if isinstance(answer, Spread) and seen is not None:
+            pixels[number] = answer.painted(seen, examples.targets[place])
     return [
         Shown(
             examples.ids[place],

@@ -12,6 +12,7 @@ from headstart.modalities import _cells
 from headstart.modalities._scan import counted, quoted
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._label_names import LabelNames
+from headstart.tasks._mask_names import MaskNames
 from headstart.tasks._numbers import Numbers
 
 FEW_VALUES = 20
@@ -35,10 +36,14 @@ class Labels(Protocol):
 
     def strata(self, raw: Sequence[Any]) -> list[str]: ...
 
+    def faults(self, raw: Sequence[Any]) -> Mapping[int, str]: ...
+
     def tells(self, label: Any) -> bool: ...
 
 
-READERS = MappingProxyType({"single_label": ClassNames, "multi_label": LabelNames, "regression": Numbers})
+READERS = MappingProxyType(
+    {"single_label": ClassNames, "multi_label": LabelNames, "regression": Numbers, "segmentation": MaskNames}
+)
 """What reads the labels of the tasks that come with headstart, without torch, which takes seconds to be imported."""
 
 
@@ -111,6 +116,8 @@ def _class(name: str) -> Any:
 
 
 def _guess(dataset: Dataset) -> tuple[str, str | None]:
+    if dataset.legend:
+        return "segmentation", "Each image has a mask: what is learned is the class of every place."
     labels = [record.target for record in dataset.records if record.target is not None]
     several = [label for label in labels if not isinstance(label, str)]
     if several:

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from headstart.core import Dataset, Settings, TaskWords
 from headstart.errors import DataError
 from headstart.tasks._states import require_different, require_state
+from headstart.tasks._whole import OfTheWhole
 
 T = TypeVar("T", bound="ClassNames")
 
 
 @dataclass(frozen=True)
-class ClassNames:
+class ClassNames(OfTheWhole):
     """The classes that labels name."""
 
     classes: tuple[str, ...]

@@ -9,12 +9,13 @@ from headstart.core import Dataset, Label, Settings, TaskWords
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _cells
 from headstart.tasks._states import require_different, require_state
+from headstart.tasks._whole import OfTheWhole
 
 T = TypeVar("T", bound="LabelNames")
 
 
 @dataclass(frozen=True)
-class LabelNames:
+class LabelNames(OfTheWhole):
     """The names of the labels, and how raw labels tell them.
 
     `cells` tells that tuples hold a cell of a table for each label, which says yes, no or nothing; otherwise they hold names, as a

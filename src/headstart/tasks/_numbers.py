@@ -11,6 +11,7 @@ from headstart.core import Dataset, Label, Settings, TaskWords
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _cells
 from headstart.tasks._states import require_state
+from headstart.tasks._whole import OfTheWhole
 
 STRATA = 10
 
@@ -19,7 +20,7 @@ T = TypeVar("T", bound="Numbers")
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(OfTheWhole):
     """The names of the numbers, and what they are standardised by."""
 
     names: tuple[str, ...]

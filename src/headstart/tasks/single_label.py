@@ -15,16 +15,13 @@ from headstart import metrics
 from headstart.core import Outputs, Row
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, classes
-from headstart.seeds import numpy_generator
-from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._arrays import knows_spread, machine_row, precise
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._prototypes import directions
+from headstart.tasks._softmax import averaged, probabilities, uncertainty
 
 Rule = Callable[[Outputs, Any], Measured]
-DRAWS = 256
 ROUNDS = 200
-CHUNK = 1 << 22
-"""Numbers held at once while draws from a Gaussian over logits are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +132,8 @@ class SingleLabel(ClassNames):
         return torch.diag_embed(probs) - probs[:, :, None] * probs[:, None, :]
 
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
-        """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself.
-
-        Draws of a posterior are averaged one by one: each draw is a model that looks at all the views.
-        """
-        if len(views) == 1:
-            return views[0]
-        mean = _logs(np.mean([_softmax(array(view.mean)) for view in views], axis=0))
-        if any(view.cov is None and view.samples is None for view in views):
-            return Outputs(mean)
-        draws = np.mean([np.concatenate(_drawn(view), axis=1) for view in views], axis=0)
-        return Outputs(mean, samples=_logs(draws))
+        """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself."""
+        return averaged(views)
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SingleLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
@@ -178,62 +166,11 @@ class SingleLabel(ClassNames):
         }
 
 
-def probabilities(outputs: Outputs) -> Float[np.ndarray, "batch classes"]:
-    """Of each class: softmax of the logits; averaged over their spread where it is known. float64, rows add up to one."""
-    if outputs.cov is None and outputs.samples is None:
-        return _softmax(array(outputs.mean))
-    return np.concatenate([draws.mean(0) for draws in _drawn(outputs)])
-
-
-def uncertainty(outputs: Outputs) -> list[tuple[float, float, float]]:
-    """(total, aleatoric, epistemic) of each example in nats: H(mean p) = mean H(p) + mutual information (Houlsby 2011, eq. 2)."""
-    found = []
-    for draws in _drawn(outputs):
-        total, aleatoric = _entropy(draws.mean(0)), _entropy(draws).mean(0)
-        found += zip(total.tolist(), aleatoric.tolist(), np.maximum(total - aleatoric, 0.0).tolist(), strict=True)
-    return found
-
-
-def _drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
-    """Draws of the probabilities, in pieces of the batch: the samples, or a Gaussian looked at from fixed base points.
-
-    Beware of the shorter mean-field formula softmax(mean / sqrt(1 + pi/8 var)): it takes what all logits share, which
-    changes no probability, for uncertainty.
-    """
-    if outputs.samples is not None:
-        return [_softmax(array(outputs.samples))]
-    mean, cov = array(outputs.mean), array(outputs.cov)
-    batch, classes = mean.shape
-    half = numpy_generator(0, "single_label", "base points").standard_normal((DRAWS // 2, classes))
-    points = np.concatenate([half, -half])
-    step = max(1, CHUNK // (DRAWS * classes))
-    pieces = []
-    for start in range(0, batch, step):
-        values, vectors = np.linalg.eigh(cov[start : start + step])
-        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-        pieces.append(_softmax(mean[start : start + step] + np.einsum("bij,sj->sbi", root, points)))
-    return pieces
-
-
 def _on_outputs(metric: metrics.Metric) -> Rule:
     def rule(outputs: Outputs, targets: Any) -> Measured:
         return metric(probabilities(outputs), np.asarray(targets).astype(np.int64))
 
     return rule
-
-
-def _softmax(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return raised / raised.sum(-1, keepdims=True)
-
-
-def _logs(probs: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Logits with exactly these probabilities."""
-    return torch.from_numpy(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
-
-
-def _entropy(probs: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch"]:
-    return -(probs * np.log(np.maximum(probs, np.finfo(np.float64).tiny))).sum(-1)
 
 
 def _biases(

@@ -10,7 +10,7 @@ import torch
 
 from headstart.core import Dataset, Event, Modality, Note, Progress, Settings, Split, Task
 from headstart.data import balance, batches, stores
-from headstart.data.audit import Audit, auditing, require_usable
+from headstart.data.audit import Audit, auditing, require_usable, with_faults
 from headstart.data.batches import Examples
 from headstart.data.earlier import PARTS, Earlier
 from headstart.data.split import make_split
@@ -25,6 +25,8 @@ from headstart.train.features import Features
 from headstart.train.state import TrainState
 
 CHECKED_IMAGES = 32
+FEATURE_BYTES = 3 << 30
+"""Of features that are held in memory at most."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,14 @@ def begin(
     make_split(
         dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}, task
     )  # what cannot be divided is told before anything is read
+    with_features = with_features and (yield from _fit_in_memory(store, model))
     early = with_features and not model.backbone.settles
     features = (yield from engine_features(store, model, device)) if early else None
     for index in range(len(store)):
         store.wait(index)
         if index % 16 == 0 or index + 1 == len(store):
             yield Progress(f"reading {store.modality.words.items}", index + 1, len(store))
-    found = yield from auditing(dataset, store.reports(), store.prints, task)
+    found = yield from auditing(dataset, with_faults(dataset, store.reports(), task), store.prints, task)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
@@ -125,6 +128,18 @@ def engine_features(store: Store, model: Model, device: torch.device) -> Generat
     return (yield from cached.compute(store, frozen, model.backbone.spec.width, file))
 
 
+def _fit_in_memory(store: Store, model: Model) -> Generator[Note, None, bool]:
+    """Whether the features of all examples can be kept; maps of many images cannot, and then the head is trained by steps."""
+    need = 4 * len(store) * model.backbone.spec.width
+    if need <= FEATURE_BYTES:
+        return True
+    yield Note(
+        f"The maps of {len(store):,} {store.modality.words.items} would take {need / 1e9:,.1f} GB: the head is trained by gradient steps "
+        "and not solved."
+    )
+    return False
+
+
 def torch_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
     """By torch in float32, whatever is in the cache, which is replaced."""
     frozen = FrozenForward("torch f32", frozen_in_torch(model.backbone, store.modality, device), {})
@@ -160,6 +175,10 @@ def evaluated(
     """
     model.backbone.require(dataset)
     labelled = [record for record in dataset.records if record.target is not None]
+    faults = task.faults([record.target for record in labelled])
+    if labelled and len(faults) == len(labelled):
+        raise DataError(f"none of the {len(labelled)} labels of {dataset.name} can be used. The first: {faults[0]}")
+    labelled = [record for place, record in enumerate(labelled) if place not in faults]
     targets = task.encode([record.target for record in labelled])
     with closing(stores.start(replace(dataset, records=tuple(labelled)), modality)) as store:
         usable = [index for index in range(len(store)) if store.wait(index)]

@@ -47,9 +47,11 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
         layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
-        head_lr_scale=(SOLVED_HEAD_SHARE if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
+        head_lr_scale=(getattr(state.model.head, "solved_rate", SOLVED_HEAD_SHARE) if solved else 1.0)
+        / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and blends else 0.0,
         label_smoothing=_smoothing(state) if solved else settings.label_smoothing or 0.0,
+        ema=_ema(state) if solved else settings.ema or None,
         first_stage=state.first_stage,
     )
     # a phase that is prolonged leaves out the stages that it has left out so far
@@ -77,11 +79,11 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         after_row=state.next_epoch - 1 if state.rows else -1,
         augment=settings.augment,
         train_size=_train_size(state),
-        batch_size=settings.batch_size,
+        batch_size=batch_size(state),
         label_smoothing=settings.label_smoothing or 0.0,
         weight_decay=settings.weight_decay,
         clip=settings.clip,
-        ema=settings.ema,
+        ema=settings.ema or None,
         adapters=settings.adapters,
         mixup=settings.mixup or 0.0,
         cutmix=settings.cutmix or 0.0,
@@ -91,10 +93,21 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
     )
 
 
+def batch_size(state: TrainState) -> int:
+    """Examples of a step: as the settings say, else as suits this kind of backbone."""
+    return state.settings.batch_size or state.model.backbone.batch_size
+
+
 def _smoothing(state: TrainState) -> float:
     """As the settings say, else what does this kind of backbone good."""
     asked = state.settings.label_smoothing
     return state.model.backbone.smoothing if asked is None else asked
+
+
+def _ema(state: TrainState) -> float | None:
+    """The same of the average of the weights."""
+    asked = state.settings.ema
+    return (state.model.backbone.ema if asked is None else asked) or None
 
 
 def _train_size(state: TrainState) -> int:
@@ -124,7 +137,7 @@ def _piece(state: TrainState, norms: str) -> int:
         return PIECE if norms == "frozen" else batch_size
 
     short = [phase.piece for phase in state.phases if phase.piece < whole(phase.norms, phase.batch_size)]
-    return min([whole(norms, state.settings.batch_size), *short])
+    return min([whole(norms, batch_size(state)), *short])
 
 
 def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
@@ -134,11 +147,11 @@ def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
 
 def require_pairs(state: TrainState) -> None:
     """Raises `BadSetting` where a batch of one image would reach norms that look at the other images of their batch."""
-    settings, count = state.settings, len(state.parts["train"])
+    settings, count, size = state.settings, len(state.parts["train"]), batch_size(state)
     if norms_of(settings) == "frozen" or not learns_statistics(state.model):
         return
-    if (smallest := count // -(-count // settings.batch_size)) < 2:
-        what = f"batch_size={settings.batch_size} divides the {count} training images so that some batch has {smallest}"
+    if (smallest := count // -(-count // size)) < 2:
+        what = f"batch_size={size} divides the {count} training images so that some batch has {smallest}"
         raise BadSetting(
             f'{what}, and with norms="{norms_of(settings)}" the norm layers learn the statistics of their batch, which one image '
             'does not have. Give a batch_size of 3 or more and at least two training images, or norms="frozen".'

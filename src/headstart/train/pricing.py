@@ -29,7 +29,7 @@ from headstart.train.budget import CLOSING_SECONDS, Clock
 from headstart.train.features import Features
 from headstart.train.forecast import ELSEWHERE, Facts, Line, Prices
 from headstart.train.sensitivity import without_idle_stages
-from headstart.train.solved import solve_head, solver_of
+from headstart.train.solved import HELD, solve_head, solver_of
 from headstart.train.state import TrainState
 
 SAMPLE = 64
@@ -197,11 +197,12 @@ def _features(state: TrainState, known: bool, count: int) -> list[Line]:
 
 def _head(state: TrainState) -> Line:
     """What solving the head takes, on random numbers in place of features."""
-    targets = state.parts["train"].targets[:SOLVED_ROWS].numpy()
-    shape = (len(targets), state.model.backbone.spec.width)
+    width = state.model.backbone.spec.width
+    targets = state.parts["train"].targets[: min(SOLVED_ROWS, max(1, HELD // width))].numpy()
+    shape = (len(targets), width)
     rows = numpy_generator(state.settings.seed, "a forecast of the head").standard_normal(shape, np.float32)
     started = time.perf_counter()
-    solver_of(state)(rows, targets)
+    solver_of(state)(*state.model.head.as_rows(rows, targets))
     seconds = (time.perf_counter() - started) * len(state.parts["train"]) / len(targets)
     state.spent["solving"] = seconds
     return Line("head", seconds, "timed on random numbers")

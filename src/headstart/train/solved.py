@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from headstart import plugins
 from headstart.core import Event, Note, Outputs, Progress, RowDone
@@ -27,6 +27,8 @@ LOGITS_AGREE = 0.05
 CHECKED = 8
 FEWEST = 32
 """Examples without classes that a head is solved on, where there is no time for all."""
+HELD = 1 << 25
+"""Numbers that the head is given at once."""
 Recompute = Callable[[], Generator[Event, None, Features]]
 
 
@@ -95,24 +97,25 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     chosen = np.arange(len(train)) if which is None else which
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
     weights = None if state.settings.balance == "none" else balance.weights(train.groups)[chosen]
-    return solver_of(state)(rows, train.targets.numpy()[chosen], weights=weights)
+    given, known = state.model.head.as_rows(rows, train.targets.numpy()[chosen])
+    return solver_of(state)(given, known, weights=weights)
 
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
     """Makes the `SolvedHead` of the task from features and targets, and weights where they have some."""
     from headstart.train.head_solve import Linear  # scipy takes half a second to import, and only this needs it
 
-    kept = weights_of(state.model.head)
+    kept = weights_of(state.model.head.solvable)
     linear = Linear(kept["weight"].numpy(), kept["bias"].numpy())
     return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
-    linear = state.model.head
-    assert isinstance(linear, nn.Linear), "only a linear head can be solved; the learner refuses the others"
+    linear = state.model.head.solvable
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(solved.weight))
         linear.bias.copy_(torch.from_numpy(solved.bias))
+    state.model.head.solved()
 
 
 def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:
@@ -178,8 +181,10 @@ def _from_features(state: TrainState, features: Features, part: str, most: int |
 
 
 def _head_outputs(state: TrainState, rows: Float[np.ndarray, "batch features"]) -> Outputs:
+    step = max(1, HELD // max(1, rows.shape[1]))
+    parts = [torch.from_numpy(rows[first : first + step]) for first in range(0, max(1, len(rows)), step)]
     with torch.inference_mode():
-        return Outputs(state.model.head(torch.from_numpy(rows).to(state.device)).float().cpu())
+        return Outputs(torch.cat([state.model.head(part.to(state.device)).float().cpu() for part in parts]))
 
 
 def _disagreement(state: TrainState, features: Features) -> float:

@@ -64,7 +64,7 @@ class TrainState:
 
     def solves_again(self, phase: Phase) -> bool:
         """Whether the head is solved once more at the end of the phase."""
-        return phase.name == "all" and self.settings.head == "solve"
+        return phase.name == "all" and self.settings.head == "solve" and not getattr(self.model.head, "solved_once", False)
 
     def becomes(self, phase: Phase) -> None:
         """From its place on the course goes on as `phase` says, which takes the place of its phase everywhere."""

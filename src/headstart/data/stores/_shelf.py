@@ -205,7 +205,7 @@ def digest_of(source: bytes | np.ndarray) -> str:
 def key_of(dataset: Dataset, geometry: Geometry) -> str:
     """A name for exactly these pixels: which files, their sizes and times (one stat each), arrays by content; and the scale."""
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((FORMAT, SIDE, geometry.short, geometry.interpolation, len(dataset.records))).encode())
+    digest.update(repr((FORMAT, SIDE, *geometry.stored_as, len(dataset.records))).encode())
     for index, record in enumerate(dataset.records):
         if isinstance(record.source, str):
             try:

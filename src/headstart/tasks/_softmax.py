@@ -1,0 +1,81 @@
+"""What softmax says: probabilities from logits whose spread may be known, and how unsure they are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.core import Outputs
+from headstart.seeds import numpy_generator
+from headstart.tasks._arrays import array
+
+DRAWS = 256
+CHUNK = 1 << 22
+"""Numbers held at once while draws from a Gaussian over logits are looked at."""
+
+
+def probabilities(outputs: Outputs) -> Float[np.ndarray, "batch classes"]:
+    """Of each class: softmax of the logits; averaged over their spread where it is known. float64, rows add up to one."""
+    if outputs.cov is None and outputs.samples is None:
+        return softmax(array(outputs.mean))
+    return np.concatenate([draws.mean(0) for draws in drawn(outputs)])
+
+
+def uncertainty(outputs: Outputs) -> list[tuple[float, float, float]]:
+    """(total, aleatoric, epistemic) of each example in nats: H(mean p) = mean H(p) + mutual information (Houlsby 2011, eq. 2)."""
+    found = []
+    for draws in drawn(outputs):
+        total, aleatoric = entropy(draws.mean(0)), entropy(draws).mean(0)
+        found += zip(total.tolist(), aleatoric.tolist(), np.maximum(total - aleatoric, 0.0).tolist(), strict=True)
+    return found
+
+
+def drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
+    """Draws of the probabilities, in pieces of the batch: the samples, or a Gaussian looked at from fixed base points.
+
+    Beware of the shorter mean-field formula softmax(mean / sqrt(1 + pi/8 var)): it takes what all logits share, which
+    changes no probability, for uncertainty.
+    """
+    if outputs.samples is not None:
+        return [softmax(array(outputs.samples))]
+    mean, cov = array(outputs.mean), array(outputs.cov)
+    batch, classes = mean.shape
+    half = numpy_generator(0, "single_label", "base points").standard_normal((DRAWS // 2, classes))
+    points = np.concatenate([half, -half])
+    step = max(1, CHUNK // (DRAWS * classes))
+    pieces = []
+    for start in range(0, batch, step):
+        values, vectors = np.linalg.eigh(cov[start : start + step])
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        pieces.append(softmax(mean[start : start + step] + np.einsum("bij,sj->sbi", root, points)))
+    return pieces
+
+
+def softmax(logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    raised = np.exp(logits - logits.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def logs(probs: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Logits with exactly these probabilities."""
+    return torch.from_numpy(np.log(np.maximum(probs, np.finfo(np.float64).tiny)))
+
+
+def entropy(probs: Float[np.ndarray, "*batch classes"]) -> Float[np.ndarray, "*batch"]:
+    return -(probs * np.log(np.maximum(probs, np.finfo(np.float64).tiny))).sum(-1)
+
+
+def averaged(views: Sequence[Outputs]) -> Outputs:
+    """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself.
+
+    Draws of a posterior are averaged one by one: each draw is a model that looks at all the views.
+    """
+    if len(views) == 1:
+        return views[0]
+    mean = logs(np.mean([softmax(array(view.mean)) for view in views], axis=0))
+    if any(view.cov is None and view.samples is None for view in views):
+        return Outputs(mean)
+    draws = np.mean([np.concatenate(drawn(view), axis=1) for view in views], axis=0)
+    return Outputs(mean, samples=logs(draws))

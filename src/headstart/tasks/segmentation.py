@@ -1,0 +1,327 @@
+"""The class of every place of an image: softmax and cross-entropy at each, every place an observation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from headstart import metrics
+from headstart.core import MaskFile, Outputs, Row
+from headstart.errors import DataError
+from headstart.metrics import Measured, measured, places
+from headstart.modalities import _masks
+from headstart.tasks._arrays import knows_spread, machine_row, precise
+from headstart.tasks._mask_names import VOID, MaskNames
+from headstart.tasks._softmax import averaged, probabilities, uncertainty
+
+Rule = Callable[[Outputs, Any], Measured]
+Targets = Integer[Tensor, "batch rows columns"]
+AT_ONCE = 4
+"""Images whose places are looked at together: of large ones there is not room for many."""
+TOLD = 3
+"""Classes that are named in a text, the largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationPrediction:
+    """What is told of one image: the class of each of its pixels. `error` says why there is nothing.
+
+    `logits` [classes, rows, columns] are what the model said; `height` and `width` are those of the image.
+    """
+
+    id: str
+    logits: Float[Tensor, "classes rows columns"] | None = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    numbers: tuple[int, ...] = field(repr=False)
+    height: int = 0
+    width: int = 0
+    file: str | None = None
+    total: float | None = None
+    aleatoric: float | None = None
+    epistemic: float | None = None
+    answer: None = None
+    promised: bool | None = None
+    ood: float | None = None
+    error: str | None = None
+
+    @property
+    def values(self) -> Float[np.ndarray, "classes height width"] | None:
+        """The probability of each class at each pixel."""
+        return None if self.logits is None else self._enlarged().softmax(0).numpy()
+
+    @property
+    def places(self) -> Integer[np.ndarray, "height width"]:
+        """The place in `classes` of the class of each pixel."""
+        return self._enlarged().argmax(0).numpy()
+
+    @property
+    def mask(self) -> UInt8[np.ndarray, "height width"]:
+        """The number of the class of each pixel, as in the masks that were learned from."""
+        return np.array(self.numbers, np.uint8)[self.places]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the image that each class covers; empty if it could not be read."""
+        if self.logits is None:
+            return {}
+        counts = np.bincount(self.places.ravel(), minlength=len(self.classes))
+        return dict(zip(self.classes, (counts / counts.sum()).tolist(), strict=True))
+
+    @property
+    def text(self) -> str:
+        """The classes that cover most of it."""
+        return "" if self.logits is None else _told(self.shares)
+
+    @property
+    def probability(self) -> float | None:
+        """None: each place has its own."""
+        return None
+
+    def at(self, height: int, width: int) -> "SegmentationPrediction":
+        """The same for an image of this size."""
+        return replace(self, height=height, width=width)
+
+    def saved(self, folder: Path) -> "SegmentationPrediction":
+        """The same, with its mask in a PNG file there: the numbers of the classes, shown in colours by a palette."""
+        if self.logits is None:
+            return self
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.id.lstrip("./\\"))
+        file = folder / f"{plain[-100:].rsplit('.', 1)[0] or 'image'}.png"
+        _masks.write(file, self.mask, {number: place for place, number in enumerate(self.numbers)})
+        return replace(self, file=str(file))
+
+    def painted(
+        self, pixels: UInt8[np.ndarray, "any_height any_width 3"], target: Integer[Tensor, "rows columns"] | None
+    ) -> UInt8[np.ndarray, "height wider 3"]:
+        """The picture with what is known laid over it, then the same with what is said."""
+        count = len(self.classes)
+        if self.height:  # as the model sees it, it has lost its proportions
+            pixels = np.asarray(Image.fromarray(pixels).resize((self.width, self.height)))
+        said = [] if self.logits is None else [_masks.painted(pixels, self.places, count)]
+        known = [] if target is None else [_masks.painted(pixels, target.numpy(), count)]
+        return np.concatenate([*known, *said] or [pixels], 1)
+
+    def _enlarged(self) -> Float[Tensor, "classes height width"]:
+        assert self.logits is not None, "an image that could not be read has no places"
+        size = (self.height, self.width) if self.height else self.logits.shape[1:]
+        return _at_size(precise(self.logits)[None], size)[0]
+
+    def row(self) -> Row:
+        """The machine-readable contract of `predict --json`; `mask` is the file that `saved` wrote."""
+        return machine_row(self, mask=self.file, shares=None if self.logits is None else self.shares)
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.error if self.logits is None else self.text}{f' -> {self.file}' if self.file else ''})"
+
+
+@dataclass(frozen=True)
+class Segmentation(MaskNames):
+    """The task of telling the class of every place of an image; the head gives a logit for each class at every place of a grid."""
+
+    solver: str = field(default="softmax", init=False)
+    head: str = field(default="decoder", init=False)
+    default_metrics: tuple[str, ...] = field(default=("miou", "pixel_accuracy"), init=False)
+    exact: bool = field(default=False, init=False)
+
+    # -------------------------------------------------------------------------------------------------------- raw labels
+
+    def encode(self, raw: Sequence[Any]) -> Targets:
+        """The place of the class at each place of the grid, 255 where nobody knows.
+
+        Raises:
+            DataError: for a mask that cannot be read, and for an example without one.
+        """
+        table = np.full(1 << 16, VOID, np.uint8)
+        table[list(self.numbers)] = np.arange(self.outputs, dtype=np.uint8)
+        found = np.empty((len(raw), *self.grid), np.uint8)
+        for place, label in enumerate(raw):
+            if not isinstance(label, MaskFile):
+                raise DataError(
+                    "an example has no mask, so nothing can be learned or measured from it. Leave it out, or draw one."
+                )
+            found[place] = table[_masks.nearest(_masks.read(label.path, label), *self.grid)]
+        return torch.from_numpy(found)
+
+    def decode(self, targets: Targets) -> list[UInt8[np.ndarray, "rows columns"]]:
+        """The masks: the number of the class at each place, 255 where nobody knows."""
+        table = np.full(VOID + 1, VOID, np.uint8)
+        table[: self.outputs] = self.numbers
+        return [table[target] for target in targets.numpy()]
+
+    def texts(self, targets: Targets) -> list[str]:
+        """The classes that cover most of each image."""
+        return [_told(self._shares(target)) for target in targets.numpy()]
+
+    def _shares(self, target: Integer[np.ndarray, "rows columns"]) -> dict[str, float]:
+        counts = np.bincount(target[target != VOID].ravel(), minlength=self.outputs)
+        return dict(zip(self.classes, (counts / max(1, counts.sum())).tolist(), strict=True))
+
+    def groups(self, targets: Targets) -> None:
+        """None: an image has many classes."""
+
+    def new_rows(self, inputs: Any, targets: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+        """None are ever asked for: the task is never widened."""
+        raise NotImplementedError("the classes of masks are named when the data is opened")
+
+    # -------------------------------------------------------------------------------------------------------- likelihood
+
+    def loss(
+        self,
+        outputs: Float[Tensor, "batch classes rows columns"],
+        targets: Integer[Tensor, "batch height width"],
+        smoothing: float = 0.0,
+    ) -> Float[Tensor, " batch"]:
+        """Mean cross-entropy of the known places of each image in nats, in float32 at least; zero where none is known.
+
+        Outputs on another grid than the targets are interpolated to theirs.
+        """
+        pairs = zip(outputs.split(AT_ONCE), targets.to(outputs.device).split(AT_ONCE), strict=True)
+        return torch.cat([self._losses(said, truth, smoothing) for said, truth in pairs] or [outputs.new_zeros(0)])
+
+    def _losses(self, outputs: Tensor, targets: Targets, smoothing: float) -> Float[Tensor, " batch"]:
+        said = _at_size(precise(outputs), targets.shape[1:])
+        truth, known = targets.long(), targets != VOID
+        every = functional.cross_entropy(said, truth, ignore_index=VOID, reduction="none", label_smoothing=smoothing)
+        return (every * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+
+    def output_hessian(
+        self, outputs: Float[Tensor, "batch classes rows columns"], targets: Integer[Tensor, "batch height width"]
+    ) -> Float[Tensor, "batch rows columns classes classes"]:
+        """(diag(p) - p p^T) / known places at each known place, zero elsewhere: places do not hang on each other.
+
+        Raises:
+            DataError: for outputs on another grid than the targets, of which one hangs on several.
+        """
+        if outputs.shape[2:] != targets.shape[1:]:
+            raise DataError(f"outputs at {list(outputs.shape[2:])} and targets at {list(targets.shape[1:])} must share a grid.")
+        probs = precise(outputs).softmax(1).movedim(1, -1)
+        known = (targets != VOID).to(probs)
+        weight = known / known.sum((1, 2), keepdim=True).clamp(min=1)
+        return (torch.diag_embed(probs) - probs[..., :, None] * probs[..., None, :]) * weight[..., None, None]
+
+    def averaged(self, views: Sequence[Outputs]) -> Outputs:
+        """Outputs whose probabilities are the mean of those of the views, place by place; of a single view, that view itself."""
+        if len(views) == 1:
+            return views[0]
+        shape = torch.as_tensor(views[0].mean).shape
+        found = averaged([_by_place(view) for view in views])
+        mean = _to_grid(torch.as_tensor(found.mean), shape)
+        return Outputs(
+            mean, samples=None if found.samples is None else torch.stack([_to_grid(each, shape) for each in found.samples])
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- answers
+
+    def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SegmentationPrediction]:
+        """One prediction per image, in order; uncertainties are means over its places, where the outputs know their spread."""
+        mean = torch.as_tensor(outputs.mean)
+        said, spread = mean, [(None, None, None)] * len(mean)
+        if knows_spread(outputs):
+            rows = _by_place(outputs)
+            said = _to_grid(torch.from_numpy(np.log(np.maximum(probabilities(rows), np.finfo(np.float64).tiny))), mean.shape)
+            parts = np.array(uncertainty(rows)).reshape(len(mean), -1, 3).mean(1)
+            spread = [tuple(each) for each in parts.tolist()]
+        named = zip(ids, said, spread, strict=True)
+        return [SegmentationPrediction(id, one, self.classes, self.numbers, *self.grid, None, *parts) for id, one, parts in named]
+
+    def failed(self, id: str, message: str) -> SegmentationPrediction:
+        """What is told of an input that could not be read."""
+        return SegmentationPrediction(id, None, self.classes, self.numbers, error=message)
+
+    def metrics(self, names: Sequence[str | Callable[[Any, Any], Any]]) -> dict[str, Rule]:
+        """Functions of (Outputs, targets) by metric name; functions of (probs [batch, classes, rows, columns], targets) are metrics too."""
+        own = {**places.METRICS, "nll": self._nll}
+        found = metrics.chosen(names, own, places.FASTAI, "probs [batch, classes, rows, columns]")
+        kept: dict[int, Any] = {}
+
+        def confusion(outputs: Outputs, targets: Targets) -> Int[np.ndarray, "batch classes classes"]:
+            if id(outputs) not in kept:  # all metrics of a row look at the same outputs, and to count takes longer than the rest
+                kept.clear()
+                kept[id(outputs)] = (outputs, self._confusion(outputs, targets))
+            return kept[id(outputs)][1]
+
+        def rule(metric: Any) -> Rule:
+            if metric == self._nll:
+                return metric
+            if metric in places.METRICS.values():
+                return lambda outputs, targets: metric(confusion(outputs, targets))
+            return lambda outputs, targets: metric(np.concatenate(list(self._probabilities(outputs, targets))), targets.numpy())
+
+        return {name.lstrip("_"): rule(metric) for name, metric in found.items()}
+
+    def _nll(self, outputs: Outputs, targets: Targets) -> Measured:
+        if not knows_spread(outputs):
+            return measured.average(self.loss(torch.as_tensor(outputs.mean), targets).double().numpy(), 0.0)
+        found = []
+        for probs, truth in zip(self._probabilities(outputs, targets), targets.split(AT_ONCE), strict=True):
+            known = (truth != VOID).numpy()
+            right = np.take_along_axis(probs, np.where(known, truth.numpy(), 0)[:, None].astype(np.int64), 1)[:, 0]
+            losses = -np.log(np.maximum(right, np.finfo(np.float64).tiny)) * known
+            found += (losses.sum((1, 2)) / np.maximum(known.sum((1, 2)), 1)).tolist()
+        return measured.average(np.array(found), 0.0)
+
+    def _probabilities(self, outputs: Outputs, targets: Targets) -> Iterator[Float[np.ndarray, "some classes rows columns"]]:
+        """At the places of the targets, some images at a time."""
+        mean = torch.as_tensor(outputs.mean)
+        for first in range(0, len(mean), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            if not knows_spread(outputs):
+                yield _at_size(precise(mean[part]), targets.shape[1:]).double().softmax(1).numpy()
+                continue
+            cov = None if outputs.cov is None else outputs.cov[part]
+            samples = None if outputs.samples is None else outputs.samples[:, part]
+            probs = _to_grid(torch.from_numpy(probabilities(_by_place(Outputs(mean[part], cov, samples)))), mean[part].shape)
+            yield _at_size(probs, targets.shape[1:]).numpy()
+
+    def _confusion(self, outputs: Outputs, targets: Targets) -> Int[np.ndarray, "batch classes classes"]:
+        count, found = self.outputs, []
+        for probs, truth in zip(self._probabilities(outputs, targets), targets.split(AT_ONCE), strict=True):
+            for said, true in zip(probs.argmax(1), truth.numpy(), strict=True):
+                known = true != VOID
+                pairs = true[known].astype(np.int64) * count + said[known]
+                found.append(np.bincount(pairs, minlength=count**2).reshape(count, count))
+        return np.array(found, np.int64).reshape(-1, count, count)
+
+    def fitted(self, outputs: Outputs, targets: Any) -> "Segmentation":
+        """Itself: the most probable class is the answer."""
+        return self
+
+    def by_class(self, outputs: Outputs, targets: Targets) -> dict[str, Measured]:
+        """`iou.NAME` of each class, with 95 % intervals."""
+        found = places.by_class(self._confusion(outputs, targets))
+        return {f"iou.{name}": one for name, one in zip(self.classes, found, strict=True)}
+
+
+def _told(shares: dict[str, float]) -> str:
+    largest = sorted(shares.items(), key=lambda item: -item[1])[:TOLD]
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in largest if share >= 0.005) or "nothing that is known"
+
+
+def _at_size(
+    said: Float[Tensor, "batch classes rows columns"], size: Sequence[int]
+) -> Float[Tensor, "batch classes height width"]:
+    return said if said.shape[2:] == torch.Size(size) else functional.interpolate(said, size=tuple(size), mode="bilinear")
+
+
+def _by_place(outputs: Outputs) -> Outputs:
+    """Every place of every image as an example of its own."""
+    mean = torch.as_tensor(outputs.mean)
+    classes = mean.shape[1]
+    cov = None if outputs.cov is None else torch.as_tensor(outputs.cov).reshape(-1, classes, classes)
+    samples = outputs.samples
+    if samples is not None:
+        samples = torch.as_tensor(samples).movedim(2, -1).flatten(1, -2)
+    return Outputs(mean.movedim(1, -1).flatten(0, -2), cov, samples)
+
+
+def _to_grid(rows: Float[Tensor, "places classes"], shape: Sequence[int]) -> Float[Tensor, "batch classes rows columns"]:
+    """Rows for every place as they lie in images of this shape."""
+    batch, classes, height, width = shape
+    return rows.reshape(batch, height, width, classes).movedim(-1, 1)

@@ -1,0 +1,143 @@
+"""What is said of places: void counts nothing, grids may differ, masks come back at the size of the image, planted boxes are found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import headstart as hs
+from drawn import masked_folder
+from headstart.core import Outputs, Spread
+from headstart.errors import BadSetting, DataError
+from headstart.modalities import scene
+from headstart.modalities.image import PRESETS, draw
+from headstart.tasks.segmentation import VOID, Segmentation
+
+TASK = Segmentation(("ground", "red", "blue"), (0, 10, 20), (30,), (4, 6))
+
+
+def logits(count: int, rows: int = 4, columns: int = 6) -> torch.Tensor:
+    return torch.randn(count, 3, rows, columns, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_places_of_which_nobody_knows_count_nothing() -> None:
+    outputs = logits(2).requires_grad_()
+    targets = torch.full((2, 4, 6), VOID, dtype=torch.uint8)
+    targets[0, 1, 2] = 2
+    losses = TASK.loss(outputs, targets)
+    losses.sum().backward()
+    assert losses[1] == 0 and torch.allclose(losses[0], -outputs.detach()[0, :, 1, 2].log_softmax(0)[2])
+    assert outputs.grad is not None
+    touched = (outputs.grad != 0).any(1)
+    assert touched.sum() == 1 and bool(touched[0, 1, 2])
+    blocks = TASK.output_hessian(outputs.detach(), targets)
+    assert (blocks.flatten(3) != 0).any(-1).sum() == 1
+    measured = TASK.metrics(["pixel_accuracy", "miou"])
+    assert measured["pixel_accuracy"](Outputs(outputs.detach()), targets).n == 2
+
+
+def test_outputs_on_another_grid_are_interpolated() -> None:
+    coarse = logits(5, 2, 3)
+    targets = torch.randint(0, 3, (5, 4, 6), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    fine = torch.nn.functional.interpolate(coarse, size=(4, 6), mode="bilinear")
+    assert torch.allclose(TASK.loss(coarse, targets), TASK.loss(fine, targets))
+    by_hand = [
+        torch.nn.functional.cross_entropy(each[None], truth[None].long()) for each, truth in zip(fine, targets, strict=True)
+    ]
+    assert torch.allclose(TASK.loss(coarse, targets), torch.stack(by_hand))
+    with pytest.raises(DataError, match="must share a grid"):
+        TASK.output_hessian(coarse, targets)
+    said = TASK.metrics(["pixel_accuracy"])["pixel_accuracy"](Outputs(coarse), targets)
+    assert said.value == pytest.approx(float((fine.argmax(1) == targets).double().mean()))
+
+
+def test_a_prediction_is_at_the_size_of_its_image_and_in_the_numbers_of_the_user(tmp_path: Path) -> None:
+    (said,) = TASK.predict(Outputs(logits(1)), ["photos/a b.jpg"])
+    assert isinstance(said, Spread) and said.mask.shape == (4, 6)
+    large = said.at(40, 60)
+    assert large.mask.shape == (40, 60) and set(np.unique(large.mask)) <= {0, 10, 20}
+    assert large.values.shape == (3, 40, 60) and np.allclose(large.values.sum(0), 1)
+    assert sum(large.shares.values()) == pytest.approx(1)
+    kept = large.saved(tmp_path)
+    assert kept.row()["mask"] == str(tmp_path / "photos_a_b.png") and kept.file in repr(kept)
+    with Image.open(kept.file) as image:
+        np.testing.assert_array_equal(np.array(image), large.mask)
+        assert image.mode == "P" and len(np.unique(np.array(image.convert("RGB")).reshape(-1, 3), axis=0)) == len(
+            np.unique(large.mask)
+        )
+    painted = large.painted(np.full((40, 60, 3), 90, np.uint8), torch.zeros(4, 6, dtype=torch.uint8))
+    assert painted.shape == (40, 120, 3) and (painted[:, :60] == painted[0, 0]).all()
+    failed = TASK.failed("b", "cannot be read")
+    assert failed.saved(tmp_path) is failed and failed.row()["mask"] is None
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_masks_are_changed_as_their_images_are(preset: str) -> None:
+    """An image whose colours are its classes stays one, however it is changed, but at the borders between classes."""
+    modality = scene.Scenes(64, 64, (0.0,) * 3, (1.0,) * 3)
+    draws_of = np.random.default_rng(3)
+    coarse = draws_of.integers(0, 3, (8, 4, 4))
+    truth = torch.from_numpy(coarse.repeat(16, 1).repeat(16, 2).astype(np.uint8))
+    pixels = torch.nn.functional.one_hot(truth.long(), 3).to(torch.uint8) * 255
+    draws = draw(preset, 5, 1, np.arange(8))
+    seen = modality.augmented(pixels, draws, preset)
+    moved = modality.moved(truth, draws, preset)
+    assert moved.shape == (8, 32, 32) and moved.dtype == torch.uint8
+    small = torch.nn.functional.avg_pool2d(seen, 2)
+    clear = (small.amax(1) > 0.5) & (small.amax(1) - small.sort(1).values[:, 1] > 0.4)
+    assert clear.float().mean() > 0.4
+    assert (small.argmax(1) == moved)[clear].float().mean() > 0.99
+    if PRESETS[preset].exact:
+        assert (small.argmax(1) == moved).all()
+    assert modality.moved(torch.arange(8), draws, preset).tolist() == list(range(8))
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_planted_boxes_are_found_and_training_finds_them_better() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 60), classes=["ground", "red", "blue"], valid=0.3)
+    learn = hs.Learner(data, backbone="tiny", batch_size=6, keep="last").fine_tune(0)
+    first = learn.evaluate()
+    assert first["miou"].value > 0.4
+    learn.fine_tune(6, base_lr=3e-3)
+    assert learn.evaluate()["miou"].value > first["miou"].value + 0.02
+    per_class = learn.evaluate(per_class=True)
+    assert per_class["iou.red"].value > 0.5 and per_class["iou.ground"].value > 0.9
+    image = data.records[0].source
+    said = learn.predict(image)
+    assert said.mask.shape == (32, 40)
+    rows = said.mask == np.array(Image.open(data.records[0].target.path))
+    assert rows.mean() > 0.9
+
+
+def test_a_constant_model_is_as_good_as_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without anything to see the solved head says the share of each class, whose entropy is the loss."""
+    targets = torch.from_numpy(np.random.default_rng(0).choice(3, (20, 8, 8), p=[0.7, 0.2, 0.1]).astype(np.uint8))
+    shares = np.bincount(targets.flatten().numpy(), minlength=3) / targets.numel()
+    constant = torch.from_numpy(np.log(shares)).view(1, 3, 1, 1).expand(20, 3, 2, 2)
+    entropy = -(shares * np.log(shares)).sum()
+    assert float(TASK.loss(constant, targets).mean()) == pytest.approx(entropy)
+
+
+def test_what_means_nothing_for_places_is_refused() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    for setting, words in (
+        ({"balance": "weights"}, "balance"),
+        ({"head_kind": "linear"}, "head_kind=decoder"),
+        ({"mixup": 0.4}, "mixup"),
+    ):
+        with pytest.raises(BadSetting, match=words):
+            hs.Learner(data, backbone="tiny", **setting)
+    with pytest.raises(BadSetting, match="a decoder needs the maps"):
+        _ = hs.Learner(
+            hs.from_arrays([np.zeros((8, 8, 3), np.uint8)] * 4, list("aabb")), backbone="tiny", head_kind="decoder"
+        ).model
+
+
+def test_maps_of_many_images_are_not_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("headstart.train.begin.FEATURE_BYTES", 1000)
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
+    assert [row["stage"] for row in learn.history] == ["head"]
+    assert "trained by gradient steps and not solved" in "".join(capsys.readouterr())
