@@ -36,7 +36,7 @@ def require_same_loss(task: Task, new: Settings) -> None:
     """Raises `BadSetting` when the settings name another likelihood than the one that the learner was made for."""
     if task.under(new.loss) != task:
         raise BadSetting(
-            f"loss={new.loss!r} comes too late: rows under another loss do not compare with those of this learner. Make a new one: "
+            f"loss={new.loss!r} comes too late: this learner was made for another, and its head with it. Make a new one: "
             f"hs.Learner(data, loss={new.loss!r})."
         )
 
