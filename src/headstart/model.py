@@ -206,6 +206,12 @@ def _means_folder(name: str) -> bool:
     return "/" in name or "\\" in name or any((path / file).is_file() for file in ("plan.json", "config.json"))
 
 
+def located(backbone: str) -> str:
+    """The name of the backbone; that of a folder which is there by its whole path, so that a run knows it from everywhere."""
+    folder = Path(backbone).expanduser()
+    return str(folder.absolute()) if _means_folder(backbone) and folder.is_dir() else backbone
+
+
 def _from_folder(folder: Path, size: int | None) -> Wrapped:
     from headstart.store import bundle
 

@@ -120,7 +120,7 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
             *["--metrics", "auroc", "--label-smoothing", "0.1", "--backbone", "tiny", "--no-pretrained", "--head-kind", "mlp"],
             *["--size", "64", "--batch-size", "8", "--augment", "flip", "--seed", "5", "--device", "cpu", "--valid", "0.25"],
             *["--mixup", "0.2", "--checkpoint-seconds", "5", "--patience", "3", "--interrupt", "anneal"],
-            *["--cutmix", "0.5", "--balance", "sample", "--train-size", "32"],
+            *["--cutmix", "0.5", "--balance", "sample", "--train-size", "32", "--loss", "student"],
             *["--test", "0.25", "--group-by", r"(\d)_", "--run", "here"],
         ]
     )
@@ -149,6 +149,7 @@ def test_options_reach_the_settings_and_the_data(learner: list[FakeLearner]):
         mixup=0.2,
         cutmix=0.5,
         balance="sample",
+        loss="student",
         train_size=32,
         checkpoint_seconds=5.0,
         patience=3,

@@ -1,5 +1,7 @@
 """Metrics of several labels and of numbers against scikit-learn, their intervals, and the choice of thresholds."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from sklearn import metrics as oracle
 
 from headstart.errors import DataError
 from headstart.metrics import labels, values
+from headstart.metrics.noise import GAUSSIAN, Noise, Student
 from headstart.metrics.values import Said
 
 
@@ -123,6 +126,33 @@ def _crps(truth: float, mean: float, deviation: float) -> float:
     ends = mean - 9 * deviation - abs(truth - mean), mean + 9 * deviation + abs(truth - mean)
     below = integrate.quad(lambda y: stats.norm.cdf(y, mean, deviation) ** 2, ends[0], truth)[0]
     return below + integrate.quad(lambda y: stats.norm.sf(y, mean, deviation) ** 2, truth, ends[1])[0]
+
+
+@pytest.mark.parametrize(
+    ("noise", "oracle_of"), [(GAUSSIAN, stats.norm()), *((Student(free), stats.t(free)) for free in (2.5, 4.0, 30.0))]
+)
+def test_a_noise_is_the_distribution_that_it_is_called(noise: Noise, oracle_of: Any) -> None:
+    z = np.array([-7.0, -1.0, 0.0, 0.3, 2.0, 40.0])
+    assert noise.log_density(z) == pytest.approx(oracle_of.logpdf(z), rel=1e-10)
+    assert noise.deviation == pytest.approx(oracle_of.std()) and noise.reach == pytest.approx(oracle_of.ppf(0.975))
+    for truth in z:
+        below = integrate.quad(lambda y: oracle_of.cdf(y) ** 2, -np.inf, truth)[0]
+        above = integrate.quad(lambda y: oracle_of.sf(y) ** 2, truth, np.inf)[0]
+        assert noise.crps(np.array([truth]))[0] == pytest.approx(below + above, abs=1e-6)
+
+
+def test_numbers_under_student_are_measured_by_its_density() -> None:
+    draw = np.random.default_rng(0)
+    deviation, noise = draw.uniform(0.5, 2, (4000, 2)), Student(4.0)
+    said = Said(draw.normal(size=(4000, 2)), deviation, noise)
+    scale = deviation / np.sqrt(2)
+    targets = said.mean + scale * draw.standard_t(4, (4000, 2))
+    wanted = -stats.t.logpdf(targets, 4, said.mean, scale).sum(1).mean()
+    assert values.nll(said, targets).value == pytest.approx(wanted)
+    found = values.coverage(said, targets)
+    assert found.low is not None and found.high is not None and found.low < 0.95 < found.high
+    assert values.crps(said, targets).value == pytest.approx((scale * noise.crps((targets - said.mean) / scale)).mean())
+    assert values.nll(said, targets).value < values.nll(Said(said.mean, deviation), targets).value
 
 
 @pytest.mark.slow

@@ -19,16 +19,28 @@ from headstart.metrics.measured import Measured
 from headstart.tasks import _choice as tasks
 
 Make = Callable[..., Path]
-NAMES = plugins.names("tasks")
-PARTLY = {"multi_label": [("1", "", "0"), ("0", "1", "")], "regression": [("0.5", ""), ("", "3")]}
+TASKS = plugins.names("tasks")
+NAMES = [*TASKS, "regression under student"]
+"""Each task, and again under a further loss that it takes."""
+PARTLY = {
+    "multi_label": [("1", "", "0"), ("0", "1", "")],
+    "regression": [("0.5", ""), ("", "3")],
+    "regression under student": [("0.5", ""), ("", "3")],
+}
 """Raw labels of which a part is not known, for the tasks that take them."""
+
+
+def kind_of(name: str) -> tuple[str, str | None]:
+    """The task and its loss."""
+    task, _, loss = name.partition(" under ")
+    return task, loss or None
 
 
 def raw_of(name: str, count: int, seed: int = 0) -> list[Any]:
     """Labels of the examples number 0 to count: what `picture` shows, so that they can be learned."""
     draw = np.random.default_rng(seed)
     kinds, sizes = np.arange(count) % 3, draw.uniform(0.1, 0.9, count)
-    match name:
+    match kind_of(name)[0]:
         case "single_label":
             return [("red", "green", "blue")[kind] for kind in kinds]
         case "multi_label":
@@ -63,8 +75,8 @@ def data_of(name: str, count: int = 40) -> hs.Dataset:
 
 
 def task_of(name: str) -> tuple[Task, list[Any]]:
-    data = masked(40, side=6) if name == "segmentation" else data_of(name)
-    return tasks.choose(data, name)[0], [record.target for record in data.records]
+    (task, loss), data = kind_of(name), masked(40, side=6) if name == "segmentation" else data_of(name)
+    return tasks.choose(data, task)[0].under(loss), [record.target for record in data.records]
 
 
 def places_of(task: Task) -> tuple[int, ...]:
@@ -97,7 +109,7 @@ def test_labels_come_back_from_targets(name: str) -> None:
     targets = task.encode(raw)
     back = task.decode(targets)
     for label, decoded in zip(raw, back, strict=True):
-        if name == "regression":
+        if kind_of(name)[0] == "regression":
             assert np.allclose(list(map(float, label)), decoded, atol=1e-5)
         elif name == "segmentation":
             np.testing.assert_array_equal(decoded, np.array(Image.open(label.path)))
@@ -116,7 +128,7 @@ def test_a_state_makes_an_equal_task(name: str) -> None:
 
     task, _ = task_of(name)
     again = tasks.from_state(json.loads(json.dumps({**task.state(), "format": 1})))
-    assert again == task and again.name == name and isinstance(again, Task)
+    assert again == task and again.name == kind_of(name)[0] and isinstance(again, Task)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,7 +168,7 @@ def _whole(blocks: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 @pytest.mark.parametrize("name", sorted(PARTLY))
 def test_what_nobody_knows_counts_nothing(name: str) -> None:
     raw = PARTLY[name]
-    task = {"multi_label": lambda: _columns("multi_label", "abc"), "regression": lambda: _columns("regression", "xy")}[name]()
+    task = _columns(name, "abc" if name == "multi_label" else "xy")
     targets, outputs = task.encode(raw), outputs_of(task, len(raw)).requires_grad_()
     losses = task.loss(outputs, targets)
     losses.sum().backward()
@@ -171,7 +183,8 @@ def test_what_nobody_knows_counts_nothing(name: str) -> None:
 def _columns(name: str, columns: str) -> Task:
     rows = [("0", "1", "0"), ("1", "0", "1"), ("0", "0", "1")] if len(columns) == 3 else [("0", "1"), ("1", "3"), ("0.5", "2")]
     records = tuple(hs.core.Record(str(number), number, row) for number, row in enumerate(rows))
-    return tasks.choose(hs.Dataset("table", records, None, columns=tuple(columns)), name)[0]
+    task, loss = kind_of(name)
+    return tasks.choose(hs.Dataset("table", records, None, columns=tuple(columns)), task)[0].under(loss)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,10 +235,11 @@ def weights(learn: hs.Learner) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("head", ["solve", pytest.param("train", marks=pytest.mark.slow)])
 def test_a_whole_training(name: str, head: str, tmp_path: Path) -> None:
     """Both heads, more, save and load; and a resumption, which ends with the same weights."""
-    settings: dict[str, Any] = {"batch_size": 7, "keep": "last", "head": head, "checkpoint_seconds": 0.0}
+    task, loss = kind_of(name)
+    settings: dict[str, Any] = {"batch_size": 7, "keep": "last", "head": head, "checkpoint_seconds": 0.0, "loss": loss}
     data = masked(40) if name == "segmentation" else _table(name, tmp_path / "images")
     straight = hs.Learner(data, backbone="tiny", observer=Silent(), run="straight", **settings).fine_tune(2)
-    assert straight.task.name == name
+    assert straight.task.name == task and straight.task == straight.task.under(loss)
     with pytest.raises(Killed):
         hs.Learner(data, backbone="tiny", observer=Silent(6), run="broken", **settings).fine_tune(2)
     resumed = hs.resume("broken", observer=Silent())
@@ -248,15 +262,17 @@ def _table(name: str, folder: Path) -> hs.Dataset:
     for number in range(40):
         Image.fromarray(picture(number)).save(folder / f"{number}.png")
     table = folder / "labels.csv"
-    table.write_text("\n".join(["image,label,second"[: 11 if name != "regression" else 18], *_rows(name)]), encoding="utf-8")
-    columns = ["label", "second"] if name == "regression" else None
+    table.write_text(
+        "\n".join(["image,label,second"[: 11 if kind_of(name)[0] != "regression" else 18], *_rows(name)]), encoding="utf-8"
+    )
+    columns = ["label", "second"] if kind_of(name)[0] == "regression" else None
     return hs.image_csv(table, label_column=columns, valid=0.25)
 
 
 def _rows(name: str) -> Sequence[str]:
     labels = raw_of(name, 40)
     texts = [
-        label if isinstance(label, str) else (",".join(map(str, label)) if name == "regression" else ";".join(label))
+        label if isinstance(label, str) else (",".join(map(str, label)) if kind_of(name)[0] == "regression" else ";".join(label))
         for label in labels
     ]
     return [f"{number}.png,{text}" for number, text in enumerate(texts)]
@@ -265,7 +281,8 @@ def _rows(name: str) -> Sequence[str]:
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_trains_it_too(name: str) -> None:
-    learn = hs.Learner(data_of(name), backbone="tiny", observer=Silent(), task=name, batch_size=8).fit(1)
+    task, loss = kind_of(name)
+    learn = hs.Learner(data_of(name), backbone="tiny", observer=Silent(), task=task, loss=loss, batch_size=8).fit(1)
     assert learn.history[0]["stage"] == "fit" and np.isfinite(learn.history[0]["valid_loss"])
 
 
@@ -273,7 +290,8 @@ def test_fit_trains_it_too(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_solved_head_beats_knowing_nothing(name: str) -> None:
     """Row 0 against the same head without weights: the shares of the classes, the mean of the numbers."""
-    learn = hs.Learner(data_of(name, 120), backbone="tiny", observer=Silent(), task=name).fine_tune(0)
+    task, loss = kind_of(name)
+    learn = hs.Learner(data_of(name, 120), backbone="tiny", observer=Silent(), task=task, loss=loss).fine_tune(0)
     state = learn._session.ready().state
     with torch.no_grad():
         train = state.parts["train"]

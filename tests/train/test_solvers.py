@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import integrate, optimize, stats
 from sklearn.linear_model import BayesianRidge, LogisticRegression
 
 from headstart import plugins
 from headstart.errors import BadSetting
 from headstart.train.head_solve import Linear, rotated
-from headstart.train.solvers import bernoulli, gaussian
+from headstart.train.solvers import bernoulli, gaussian, student
 
 
 def problem(n: int, features: int, seed: int = 0, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +100,119 @@ def test_a_number_without_error_stays_finite() -> None:
     assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
 
 
+def wild(n: int, features: int, seed: int = 0, share: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A problem some of whose numbers are far off, and all of them as they should be."""
+    rows, target = problem(n, features, seed)
+    draw = np.random.default_rng(seed + 100)
+    off = draw.random(n) < share
+    return rows, np.where(off, target + draw.choice([-1, 1], n) * draw.uniform(20, 60, n), target), target
+
+
+def penalised(rows: np.ndarray, target: np.ndarray, alpha: float, deviation: float) -> tuple[np.ndarray, float]:
+    """Weights and bias at the mode under Student's t, by a general optimiser from nothing."""
+
+    def loss(point: np.ndarray) -> float:
+        density = stats.t.logpdf(target, 4, rows @ point[1:] + point[0], deviation)
+        return float(0.5 * alpha * point[1:] @ point[1:] - density.sum())
+
+    def slope(point: np.ndarray) -> np.ndarray:
+        left = target - rows @ point[1:] - point[0]
+        pull = -5 * left / (4 * deviation**2 + left**2)
+        return np.concatenate([[pull.sum()], alpha * point[1:] + rows.T @ pull])
+
+    start = np.concatenate([[np.median(target)], np.zeros(rows.shape[1])])
+    found = optimize.minimize(loss, start, jac=slope, method="BFGS", options={"gtol": 1e-7, "maxiter": 5000})
+    return found.x[1:], float(found.x[0])
+
+
+@pytest.mark.parametrize(("n", "features", "seed", "rho"), [(60, 3, 0, None), (200, 6, 1, None), (30, 40, 2, 9.0)])
+def test_under_student_the_mode_is_that_of_a_general_optimiser(n: int, features: int, seed: int, rho: float | None) -> None:
+    rows, target, _ = wild(n, features, seed)
+    turned = rotated(rows)
+    found = student.OneTarget(turned, target, rho)
+    standard = (rows - turned.mean) / turned.scale
+    weight, bias = penalised(standard, target, found.precision, np.sqrt(found.variance))
+    assert turned.basis @ found.theta == pytest.approx(weight, abs=1e-5)
+    assert found.centre == pytest.approx(bias, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_student_prior_and_scale_maximise_the_evidence_of_the_weighted_problem(seed: int) -> None:
+    rows, target, _ = wild(40, 8, seed)
+    turned = rotated(rows)
+    found = student.OneTarget(turned, target)
+    roots = np.sqrt(found.weights())
+
+    def evidence(logs: np.ndarray) -> float:
+        alpha, beta = np.exp(logs)
+        spread = turned.rows @ turned.rows.T / alpha + np.diag(1 / (beta * roots**2))
+        inverse, ones = np.linalg.inv(spread), np.ones(len(target))
+        project = inverse - np.outer(inverse @ ones, ones @ inverse) / (ones @ inverse @ ones)
+        return float(-0.5 * (np.linalg.slogdet(spread)[1] + np.log(ones @ inverse @ ones) + target @ project @ target))
+
+    best = optimize.minimize(lambda logs: -evidence(logs), [0.0, 0.0], method="Nelder-Mead", options={"fatol": 1e-10})
+    assert evidence(np.log([found.precision, 1 / found.variance])) == pytest.approx(-best.fun, abs=1e-3)
+    # tighter than that and the prior would have to be chosen more often; its logarithm is where it should be within a twentieth
+    assert np.log([found.precision, 1 / found.variance]) == pytest.approx(best.x, abs=0.05)
+
+
+def test_under_student_the_evidence_is_nearly_the_integral() -> None:
+    rows, target, _ = wild(80, 1, 3)
+    turned = rotated(rows)
+    found = student.OneTarget(turned, target)
+    scale, alpha = np.sqrt(found.variance), found.precision
+
+    def log_joint(weight: float, bias: float) -> float:
+        density = stats.t.logpdf(target, 4, turned.rows[:, 0] * weight + bias, scale).sum()
+        return float(density + stats.norm.logpdf(weight, 0, alpha**-0.5))
+
+    top, half = log_joint(found.theta[0], found.centre), 8 * scale / np.sqrt(80)
+    weights, biases = (np.linspace(middle - half, middle + half, 61) for middle in (found.theta[0], found.centre))
+    table = [[np.exp(log_joint(weight, bias) - top) for bias in biases] for weight in weights]
+    integral = integrate.simpson(integrate.simpson(np.array(table), x=biases, axis=1), x=weights)
+    # the curvature of the weighted problem lies above that of the t, so that this is a little below
+    assert top + np.log(integral) - 0.6 < found.log_evidence < top + np.log(integral)
+
+
+def test_under_student_wild_numbers_pull_at_nothing() -> None:
+    rows, target, clean = wild(300, 8)
+    heads = [solver.solve(rows[:200], target[:200, None], came_with(2, 8)) for solver in (gaussian, student)]
+    errors = [np.sqrt(((rows[200:] @ head.weight[0] + head.bias[0] - clean[200:]) ** 2).mean()) for head in heads]
+    assert errors[1] < 0.53 and errors[0] > 2.5 * errors[1]  # the noise itself has a deviation of 0.5
+    assert (heads[1].weight[1] == 0).all() and 0.4 < np.exp(0.5 * heads[1].bias[1]) < 0.9
+
+
+def test_under_student_without_wild_numbers_little_is_lost() -> None:
+    rows, target = problem(400, 6)
+    heads = [solver.solve(rows[:200], target[:200, None], came_with(2, 6)) for solver in (gaussian, student)]
+    errors = [np.sqrt(((rows[200:] @ head.weight[0] + head.bias[0] - target[200:]) ** 2).mean()) for head in heads]
+    assert errors[1] < 1.05 * errors[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 1000))
+def test_under_student_units_change_nothing_but_units(scale: float, shift: float, seed: int) -> None:
+    rows, target, _ = wild(50, 4, seed)
+    plain = student.solve(rows, target[:, None], came_with(2, 4))
+    other = student.solve(rows, scale * target[:, None] + shift, came_with(2, 4))
+    assert other.weight[0] == pytest.approx(scale * plain.weight[0], rel=1e-3, abs=1e-3 * scale)
+    assert other.bias[1] - 2 * np.log(scale) == pytest.approx(plain.bias[1], abs=1e-2)
+
+
+def test_under_student_what_is_not_known_and_what_has_no_error() -> None:
+    rows, target, _ = wild(80, 5)
+    both = np.column_stack([target, target])
+    both[50:, 1] = np.nan
+    head = student.solve(rows, both, came_with(4, 5))
+    part = student.solve(rows[:50], target[:50, None], came_with(2, 5))
+    assert head.weight[1] == pytest.approx(part.weight[0]) and head.bias[3] == pytest.approx(part.bias[1])
+    exact = student.solve(np.random.default_rng(0).normal(size=(30, 60)), rows[:30, :1], came_with(2, 60))
+    assert np.isfinite(exact.weight).all() and np.isfinite(exact.bias).all()
+    for few in (np.ones((1, 1)), np.ones((9, 1)), np.array([[0.0]] * 8 + [[1.0]]), np.arange(2.0)[:, None]):
+        head = student.solve(rows[: len(few)], few, came_with(2, 5))
+        assert np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_are_logistic_regressions_of_their_own(seed: int) -> None:
     draw = np.random.default_rng(seed)
@@ -127,7 +240,7 @@ def test_labels_that_all_have_or_nobody_knows() -> None:
     assert head.weight[3] == pytest.approx(part.weight[0]) and np.isfinite(head.weight).all() and np.isfinite(head.bias).all()
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian", "student"])
 def test_weights_by_class_are_refused_where_there_are_no_classes(name: str) -> None:
     with pytest.raises(BadSetting, match="balance"):
         plugins.find("train.solvers", name).solve(np.ones((3, 2)), np.ones((3, 1)), came_with(2, 2), weights=np.ones(3))

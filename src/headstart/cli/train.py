@@ -77,6 +77,15 @@ def train(
         list[str] | None,
         _option(COURSE, "Columns of the table, e.g. error_rate,f1,auroc.", default="those of the task: error_rate for classes"),
     ] = None,
+    loss: Annotated[
+        str | None,
+        _option(
+            COURSE,
+            "How numbers lie around what is predicted. student: some are far off, and pull at nothing.",
+            metavar="gaussian|student",
+            default="that of the task: gaussian for numbers",
+        ),
+    ] = None,
     label_smoothing: Annotated[
         float | None,
         _option(
@@ -207,6 +216,7 @@ def train(
         monitor=monitor,
         task=task,
         metrics=listed(metrics) or None,
+        loss=loss,
         label_smoothing=label_smoothing,
         mixup=mixup,
         cutmix=cutmix,

@@ -36,7 +36,8 @@ class BackboneSpec:
 class Outputs:
     """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
 
-    `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov` and `samples` are filled by posteriors. On the CPU, float32 or float64.
+    `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov` and
+    `samples` are filled by posteriors. On the CPU, float32 or float64.
     """
 
     mean: Float[Any, "batch outputs *places"]

@@ -37,6 +37,9 @@ class Settings:
     monitor: str = "valid_loss"
     task: str | None = None
     """A file in `tasks/`, or of other packages; None: the labels tell."""
+    loss: str | None = None
+    """The likelihood, for tasks that have several: numbers take "gaussian", or "student" where some of them are far off the rest.
+    None: that of the task."""
     metrics: tuple[str, ...] | None = None
     """Columns of the table; None: those that the task thinks of first."""
     label_smoothing: float | None = None

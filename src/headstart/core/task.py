@@ -75,6 +75,10 @@ class Task(Protocol):
         """Raises `BadSetting` for settings that mean nothing for it, before anything is read."""
         ...
 
+    def under(self, loss: str | None) -> "Task":
+        """The task with the likelihood of this name, as `Settings.loss` gives it; itself for None."""
+        ...
+
     def encode(self, raw: Sequence[Any]) -> Any:
         """Raw labels as a tensor of targets, one per example."""
         ...

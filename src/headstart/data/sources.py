@@ -169,10 +169,10 @@ def open_path(
     classes: masks.Classes | None = None,
     void: Sequence[int] | None = None,
 ) -> Dataset:
-    """The data set at a path: `image_folder` for a folder, `mask_folder` where its images have masks beside them; for a .csv or .tsv file `image_csv`, `text_csv` or `array_csv`; for .json `coco_json`.
+    """The data set at a path: `image_folder` for a folder, `mask_folder` where its images have masks; a table or .json by what it holds.
 
-    A table holds texts where one of its columns is called so (text, sentence), numbers where no column names files and all that
-    could be read of it besides the label are numbers.
+    A .csv or .tsv is read by `image_csv`, `text_csv` or `array_csv`, a .json by `coco_json`. A table holds texts where one of its columns
+    is called so (text, sentence), numbers where no column names files and all that could be read of it besides the label are numbers.
     """
     root, name = absolute(path), quoted(fspath(path))
     if root.is_dir():

@@ -90,7 +90,7 @@ class Learner:
         settings = changed(settings, {"metrics": names})
         learned.accept(settings)
         plain_of(dataset).accept(settings)
-        self._session = Session(dataset, settings, learned, measured, module, start, run, started)
+        self._session = Session(dataset, settings, learned.under(settings.loss), measured, module, start, run, started)
         self._observer = observer
 
     # ------------------------------------------------------------------------------------------------------- training

@@ -142,6 +142,7 @@ class Session:
         settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
         too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
+        too_late.require_same_loss(self.task, settings)
         plain_of(self.data).accept(settings)
         self._accept(settings)
         self.settings, self.metrics = settings, metrics

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from headstart.core import Row, Settings
+from headstart.core import Row, Settings, Task
 from headstart.errors import BadSetting
 from headstart.train.state import kept_of
 
@@ -29,6 +29,15 @@ def require_same_task(task: str, new: Settings) -> None:
     if new.task not in (None, task):
         raise BadSetting(
             f"task={new.task!r} comes too late: this learner was made for {task}. Make a new one: hs.Learner(data, task={new.task!r})."
+        )
+
+
+def require_same_loss(task: Task, new: Settings) -> None:
+    """Raises `BadSetting` when the settings name another likelihood than the one that the learner was made for."""
+    if task.under(new.loss) != task:
+        raise BadSetting(
+            f"loss={new.loss!r} comes too late: this learner was made for another, and its head with it. Make a new one: "
+            f"hs.Learner(data, loss={new.loss!r})."
         )
 
 

@@ -1,4 +1,4 @@
-"""How good predicted numbers are: `said` holds their Gaussian, `targets` [batch, targets] the truth, both in the user's units.
+"""How good predicted numbers are: `said` holds their distributions, `targets` [batch, targets] the truth, both in the user's units.
 
 Where there are several targets, a figure is the mean over them (scikit-learn's "uniform_average").
 """
@@ -9,19 +9,26 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtr
 
-from headstart.metrics.measured import Measured, Z, average, bootstrapped, proportion, require_some
+from headstart.metrics.measured import Measured, average, bootstrapped, proportion, require_some
+from headstart.metrics.noise import GAUSSIAN, Noise
 
 Numbers = Float[np.ndarray, "batch targets"]
 
 
 class Said(NamedTuple):
-    """A Gaussian for each target of each example."""
+    """A distribution for each target of each example, by default a Gaussian."""
 
     mean: Numbers
     deviation: Numbers
     """Its standard deviation."""
+    noise: Noise = GAUSSIAN
+    """Its form."""
+
+    @property
+    def scale(self) -> Numbers:
+        """What stretches the form to that deviation."""
+        return self.deviation / self.noise.deviation
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,20 +61,19 @@ def r2(said: Said, targets: Numbers) -> Measured:
 
 def nll(said: Said, targets: Numbers) -> Measured:
     """Mean negative log-density of the truth in nats, for densities per unit of the target; summed over the targets."""
-    scaled = _residuals(said, targets) / said.deviation
-    return average((0.5 * scaled**2 + np.log(said.deviation) + 0.5 * np.log(2 * np.pi)).sum(1))
+    density = said.noise.log_density(_residuals(said, targets) / said.scale)
+    return average((np.log(said.scale) - density).sum(1))
 
 
 def crps(said: Said, targets: Numbers) -> Measured:
-    """Continuous ranked probability score in the units of the target, of a Gaussian (Gneiting and Raftery 2007, eq. 21)."""
-    z = -_residuals(said, targets) / said.deviation
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return average((said.deviation * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))).mean(1), 0.0)
+    """Continuous ranked probability score in the units of the target (Gneiting and Raftery 2007): 0 is a sure, true answer."""
+    z = -_residuals(said, targets) / said.scale
+    return average((said.scale * said.noise.crps(z)).mean(1), 0.0)
 
 
 def coverage(said: Said, targets: Numbers) -> Measured:
     """Share of the truths inside the 95 % intervals, with Wilson's interval; .95 where the model knows how sure it is."""
-    inside = np.abs(_residuals(said, targets)) <= Z * said.deviation
+    inside = np.abs(_residuals(said, targets)) <= said.noise.reach * said.scale
     return proportion(int(inside.sum()), inside.size)
 
 

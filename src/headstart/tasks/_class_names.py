@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from headstart.core import Dataset, Settings, TaskWords
 from headstart.errors import DataError
-from headstart.tasks._states import require_different, require_state
+from headstart.tasks._states import require_different, require_no_loss, require_state
 from headstart.tasks._whole import OfTheWhole
 
 T = TypeVar("T", bound="ClassNames")
@@ -71,7 +71,16 @@ class ClassNames(OfTheWhole):
         )
 
     def accept(self, settings: Settings) -> None:
-        """Everything."""
+        """Everything but another loss.
+
+        Raises:
+            BadSetting: for `loss`.
+        """
+        require_no_loss(settings, "classes")
+
+    def under(self: T, loss: str | None) -> T:
+        """Itself: there is one likelihood, which `accept` sees to."""
+        return self
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]:
         """Examples of each class, also of those that have none."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from headstart.core import Dataset, Label, Settings, TaskWords
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _cells
-from headstart.tasks._states import require_different, require_state
+from headstart.tasks._states import require_different, require_no_loss, require_state
 from headstart.tasks._whole import OfTheWhole
 
 T = TypeVar("T", bound="LabelNames")
@@ -78,15 +78,20 @@ class LabelNames(OfTheWhole):
         )
 
     def accept(self, settings: Settings) -> None:
-        """Everything but weights by class.
+        """Everything but weights by class and another loss.
 
         Raises:
-            BadSetting: for `balance`.
+            BadSetting: for `balance` and `loss`.
         """
+        require_no_loss(settings, "labels")
         if settings.balance != "none":
             raise BadSetting(
                 "balance evens out the sizes of classes, and here an example has any number of labels. Leave it at none."
             )
+
+    def under(self: T, loss: str | None) -> T:
+        """Itself: there is one likelihood, which `accept` sees to."""
+        return self
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         """Examples that have each label, also of labels that none has; a cell that is no flag counts for nothing."""

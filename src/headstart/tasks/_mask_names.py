@@ -11,7 +11,7 @@ from headstart.core import Dataset, MaskFile, Settings, TaskWords
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _masks
 from headstart.modalities._decode import size_of
-from headstart.tasks._states import require_different, require_state
+from headstart.tasks._states import require_different, require_no_loss, require_state
 
 T = TypeVar("T", bound="MaskNames")
 MOST_SIDE = 512
@@ -101,8 +101,13 @@ class MaskNames:
         """
         if settings.balance != "none":
             raise BadSetting("balance evens out classes of which each image has one, and here it has many. Leave it at none.")
+        require_no_loss(settings, "places")
         if settings.head_kind not in (None, "decoder"):
             raise BadSetting(f"places of images need head_kind=decoder, got {settings.head_kind!r}. Leave it out.")
+
+    def under(self: T, loss: str | None) -> T:
+        """Itself: there is one likelihood, which `accept` sees to."""
+        return self
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]:
         """Empty: an image has many classes, and masks are not opened to be counted."""

@@ -2,19 +2,42 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from headstart.core import Dataset, Label, Settings, TaskWords
-from headstart.errors import BadSetting, DataError
+from headstart.errors import BadSetting, DataError, unknown_name
 from headstart.modalities import _cells
 from headstart.tasks._states import require_state
 from headstart.tasks._whole import OfTheWhole
 
 STRATA = 10
 
+
+class LossWords(NamedTuple):
+    """How a likelihood of numbers is spoken of."""
+
+    spread: str
+    """What the head gives for each number beside its centre."""
+    limit: str
+
+
+LOSSES = MappingProxyType(
+    {
+        "gaussian": LossWords(
+            "variance", "Its interval is that of a Gaussian: where errors have heavier tails, it promises too much."
+        ),
+        "student": LossWords(
+            "squared scale",
+            "Its interval is that of a Student t distribution with 4 degrees of freedom, and examples far off the rest count little: what is "
+            "rare and true is taken for an error.",
+        ),
+    }
+)
+"""The likelihoods: those in `_likelihoods`."""
 
 T = TypeVar("T", bound="Numbers")
 
@@ -27,10 +50,12 @@ class Numbers(OfTheWhole):
     centre: tuple[float, ...]
     scale: tuple[float, ...]
     """The units are the user's."""
+    noise: str = "gaussian"
+    """The name of its likelihood, as in `Settings.loss`."""
     name: str = field(default="regression", init=False)
     divides: bool = field(default=False, init=False)
     outputs: int = field(default=0, init=False)
-    """Numbers per example that the head gives: a mean and a log-variance for each."""
+    """Numbers per example that the head gives: a centre and a logarithm of the squared scale for each."""
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -38,6 +63,7 @@ class Numbers(OfTheWhole):
             raise DataError(
                 f"each target needs a name, a centre and a scale above 0, got {self.names}, {self.centre}, {self.scale}."
             )
+        _require_known(self.noise)
         object.__setattr__(self, "outputs", 2 * count)
 
     @classmethod
@@ -71,13 +97,14 @@ class Numbers(OfTheWhole):
     @classmethod
     def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
         """The task whose `state()` this is."""
-        require_state(state, "regression", ("names", "centre", "scale"))
+        require_state(state, "regression", ("names", "centre", "scale"), ("loss",))
         centre, scale = (tuple(map(float, state[key])) for key in ("centre", "scale"))
-        return cls(tuple(map(str, state["names"])), centre, scale)
+        return cls(tuple(map(str, state["names"])), centre, scale, str(state.get("loss", "gaussian")))
 
     def state(self) -> dict[str, Any]:
         """Plain JSON from which `from_state` makes an equal task."""
-        return {"name": self.name, "names": list(self.names), "centre": list(self.centre), "scale": list(self.scale)}
+        numbers = {"names": list(self.names), "centre": list(self.centre), "scale": list(self.scale)}
+        return {"name": self.name, **numbers, "loss": self.noise}
 
     @property
     def words(self) -> TaskWords:
@@ -91,8 +118,8 @@ class Numbers(OfTheWhole):
             learned=numbers,
             model=f"regression model that predicts {numbers}",
             item="number",
-            output=f"the mean of each number, then the logarithm of its variance, for {units}",
-            limit="Its interval is that of a Gaussian: where errors have heavier tails, it promises too much.",
+            output=f"the mean of each number, then the logarithm of its {LOSSES[self.noise].spread}, for {units}",
+            limit=LOSSES[self.noise].limit,
         )
 
     def accept(self, settings: Settings) -> None:
@@ -100,11 +127,18 @@ class Numbers(OfTheWhole):
 
         Raises:
             BadSetting: for `label_smoothing` and `balance`.
+            UnknownName: for a `loss` that there is not, with the nearest.
         """
+        if settings.loss is not None:
+            _require_known(settings.loss)
         if settings.label_smoothing:
             raise BadSetting("label_smoothing spreads a label over classes, and numbers have none. Leave it at 0.")
         if settings.balance != "none":
             raise BadSetting("balance evens out the sizes of classes, and numbers have none. Leave it at none.")
+
+    def under(self: T, loss: str | None) -> T:
+        """The task with the likelihood of this name; itself for None."""
+        return self if loss is None else replace(self, noise=loss)
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         """Nothing: numbers have no classes."""
@@ -126,6 +160,11 @@ class Numbers(OfTheWhole):
     def unknown(self, raw: Sequence[Label]) -> list[str]:
         """Nothing: any number can be predicted."""
         return []
+
+
+def _require_known(loss: str) -> None:
+    if loss not in LOSSES:
+        raise unknown_name("loss", loss, LOSSES, " of numbers")
 
 
 def listed(label: Label) -> Sequence[str]:

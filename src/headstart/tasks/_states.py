@@ -1,10 +1,11 @@
-"""The state of a task read back from `task.json`: its keys, its lists, and names that must differ."""
+"""What tasks ask of a state read back from `task.json`, of names and of settings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.errors import DataError, StoreError, unknown_name
+from headstart.core import Settings
+from headstart.errors import BadSetting, DataError, StoreError, unknown_name
 
 
 def require_state(state: Mapping[str, Any], task: str, lists: Sequence[str], others: Sequence[str] = ()) -> None:
@@ -26,3 +27,11 @@ def require_different(names: Sequence[str], what: str) -> None:
     """Raises `DataError` where a name of a class or label comes twice."""
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{what} names must differ, got {', '.join(map(repr, repeated))} more than once.")
+
+
+def require_no_loss(settings: Settings, what: str) -> None:
+    """Raises `BadSetting` where a likelihood is named for what has only one."""
+    if settings.loss is not None:
+        raise BadSetting(
+            f"loss says how numbers lie around what is predicted, and {what} have one loss, got {settings.loss!r}. Leave it out."
+        )

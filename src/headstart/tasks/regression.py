@@ -1,7 +1,8 @@
-"""Numbers with their noise: a Gaussian for each target, whose mean and log-variance the head gives in standardised units.
+"""Numbers with their noise: a distribution for each target, whose mean and log squared scale the head gives in standardised units.
 
-With target y, standardised as (y - centre) / scale, mean m and log-variance s the loss is, in nats per unit of y,
-    1/2 [log 2 pi + s + (y - m)^2 exp(-s)] + log scale.
+With target y, standardised as (y - centre) / scale, mean m and log squared scale s the loss is, in nats per unit of y,
+    Gaussian:   s / 2 + (y - m)^2 exp(-s) / 2 + log(2 pi) / 2 + log scale,    s the log-variance;
+    Student's t with f degrees of freedom:    s / 2 + (f + 1) / 2 log(1 + (y - m)^2 exp(-s) / f) + constant(f) + log scale.
 """
 
 import math
@@ -19,14 +20,13 @@ from headstart.core import Label, Outputs, Row
 from headstart.errors import DataError
 from headstart.metrics import Measured, Metric, measured, values
 from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._likelihoods import LIKELIHOODS, Likelihood
 from headstart.tasks._numbers import Numbers, listed, number_in
 
 Rule = Callable[[Outputs, Any], Measured]
 Targets = Float[Tensor, "batch targets"]
-LOG_2_PI = math.log(2 * math.pi)
 FLATTEST, SHARPEST = 10.0, -16.0
-"""Log-variances beyond these are taken for these: where a noise is driven to zero, the loss must stay a number."""
-Z = measured.Z
+"""Log squared scales beyond these are taken for these: where a noise is driven to zero, the loss must stay a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class RegressionPrediction:
     deviations: Float[np.ndarray, " targets"] | None = field(repr=False)
     """Standard deviations, of the noise and of what is not known of the mean together."""
     names: tuple[str, ...] = field(repr=False)
+    reach: float = field(default=measured.Z, repr=False)
+    """Half of the interval, in standard deviations."""
     total: float | None = None
     aleatoric: float | None = None
     epistemic: float | None = None
@@ -69,7 +71,8 @@ class RegressionPrediction:
         """[low, high] of 95 %, or that by name."""
         if self.values is None or self.deviations is None:
             return None
-        bounds = np.stack([self.values - Z * self.deviations, self.values + Z * self.deviations], axis=1)
+        half = self.reach * self.deviations
+        bounds = np.stack([self.values - half, self.values + half], axis=1)
         return self._named(bounds.tolist())
 
     def _named(self, each: list[Any]) -> Any:
@@ -85,11 +88,20 @@ class RegressionPrediction:
 
 @dataclass(frozen=True)
 class Regression(Numbers):
-    """The task of predicting one or several numbers; the head gives the mean of each, then the log-variance of each."""
+    """The task of predicting one or several numbers; the head gives the mean of each, then the log squared scale of each."""
 
-    solver: str = field(default="gaussian", init=False)
     default_metrics: tuple[str, ...] = field(default=("rmse",), init=False)
     exact: bool = field(default=False, init=False)
+
+    @property
+    def solver(self) -> str:
+        """Each likelihood has one of its name."""
+        return self.noise
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """How the numbers lie around their prediction."""
+        return LIKELIHOODS[self.noise]
 
     # -------------------------------------------------------------------------------------------------------- raw labels
 
@@ -158,21 +170,28 @@ class Regression(Numbers):
         known = ~torch.isnan(targets)
         residual = torch.where(known, targets, mean.detach()) - mean
         scale = torch.tensor(self.scale, dtype=mean.dtype, device=mean.device).log()
-        return ((0.5 * (LOG_2_PI + spread + residual**2 * torch.exp(-spread)) + scale) * known).sum(1)
+        constant = -float(self.likelihood.noise.log_density(np.zeros(1))[0])
+        return ((0.5 * spread + self.likelihood.rho(residual**2 * torch.exp(-spread)) + constant + scale) * known).sum(1)
 
     def output_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "batch outputs outputs"]:
-        """Blocks of (mean, log-variance) for each target: [[e^-s, r e^-s], [r e^-s, r^2 e^-s / 2]] with r = y - m."""
+        """Blocks of (mean, log squared scale) for each target, of the formulas in `_likelihoods`.
+
+        A Gaussian's are [[e^-s, r e^-s], [r e^-s, r^2 e^-s / 2]] with r = y - m. None need be positive definite: at r = 0 a
+        scale has no curvature, and far from a Student's centre its log-density bends the other way.
+        """
         mean, spread = _halves(precise(outputs))
         count = mean.shape[1]
         known = ~torch.isnan(targets)
         residual = (torch.where(known, targets, mean) - mean) * known
         inside = ((outputs[:, count:] > SHARPEST) & (outputs[:, count:] < FLATTEST)).to(mean)
         sharp = torch.exp(-spread) * known
+        squares = residual**2 * sharp
+        slope, turn = self.likelihood.slope(squares), squares * self.likelihood.bend(squares)
         found = outputs.new_zeros((len(outputs), 2 * count, 2 * count), dtype=mean.dtype)
         at = torch.arange(count)
-        found[:, at, at] = sharp
-        found[:, at, count + at] = found[:, count + at, at] = residual * sharp * inside
-        found[:, count + at, count + at] = 0.5 * residual**2 * sharp * inside
+        found[:, at, at] = 2 * sharp * (slope + 2 * turn)
+        found[:, at, count + at] = found[:, count + at, at] = 2 * residual * sharp * (slope + turn) * inside
+        found[:, count + at, count + at] = squares * (slope + turn) * inside
         return found
 
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
@@ -186,7 +205,10 @@ class Regression(Numbers):
     # ---------------------------------------------------------------------------------------------------------- answers
 
     def said(self, outputs: Outputs) -> tuple[values.Said, Float[np.ndarray, "batch targets"]]:
-        """The Gaussian of each target in the user's units, and the standard deviation of its mean (zero where nothing is known)."""
+        """The distribution of each target in the user's units, and the standard deviation of its mean (zero where nothing is known).
+
+        Where the mean is uncertain the form stays that of the noise, with the variances of both added: exact for a Gaussian.
+        """
         if outputs.samples is not None:
             mean, spread = _halves(torch.from_numpy(array(outputs.samples)))
             middle, unsure, noise = mean.mean(0).numpy(), mean.var(0, unbiased=False).numpy(), spread.exp().mean(0).numpy()
@@ -196,8 +218,9 @@ class Regression(Numbers):
             unsure = np.zeros_like(middle)
             if outputs.cov is not None:
                 unsure = np.maximum(np.diagonal(array(outputs.cov), axis1=1, axis2=2)[:, : middle.shape[1]], 0.0)
-        scale = np.array(self.scale)
-        return values.Said(self._in_units(middle), np.sqrt(noise + unsure) * scale), np.sqrt(unsure) * scale
+        scale, form = np.array(self.scale), self.likelihood.noise
+        deviation = np.sqrt(form.deviation**2 * noise + unsure) * scale
+        return values.Said(self._in_units(middle), deviation, form), np.sqrt(unsure) * scale
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[RegressionPrediction]:
         """One prediction per example, in order; with one target its standard deviations: of all, of the noise, of the mean."""
@@ -206,8 +229,9 @@ class Regression(Numbers):
         if knows_spread(outputs) and len(self.names) == 1:
             noise = np.sqrt(np.maximum(said.deviation**2 - unsure**2, 0.0))
             parts = list(map(tuple, np.hstack([said.deviation, noise, unsure]).tolist()))
+        reach = said.noise.reach / said.noise.deviation
         return [
-            RegressionPrediction(id, mean, deviation, self.names, total, aleatoric, epistemic)
+            RegressionPrediction(id, mean, deviation, self.names, reach, total, aleatoric, epistemic)
             for id, mean, deviation, (total, aleatoric, epistemic) in zip(ids, said.mean, said.deviation, parts, strict=True)
         ]
 
@@ -217,7 +241,7 @@ class Regression(Numbers):
 
     def metrics(self, names: Sequence[str | Callable[[Any, Any], Any]]) -> dict[str, Rule]:
         """Functions of (Outputs, targets) by metric name; functions of (said, targets), in the user's units, are metrics too."""
-        found = metrics.chosen(names, values.METRICS, values.FASTAI, "said (mean, deviation) [batch, targets]")
+        found = metrics.chosen(names, values.METRICS, values.FASTAI, "said (mean, deviation, noise) [batch, targets]")
         return {name: self._on_outputs(metric) for name, metric in found.items()}
 
     def _on_outputs(self, metric: Metric) -> Rule:
@@ -225,7 +249,7 @@ class Regression(Numbers):
             table = self._in_units(np.asarray(targets, np.float64))
             whole = ~np.isnan(table).any(1)
             said = self.said(outputs)[0]
-            return metric(values.Said(said.mean[whole], said.deviation[whole]), table[whole])
+            return metric(values.Said(said.mean[whole], said.deviation[whole], said.noise), table[whole])
 
         return rule
 
@@ -241,7 +265,7 @@ class Regression(Numbers):
         found = {}
         for place, name in enumerate(self.names):
             known = ~np.isnan(table[:, place])
-            one = values.Said(said.mean[known, place, None], said.deviation[known, place, None])
+            one = values.Said(said.mean[known, place, None], said.deviation[known, place, None], said.noise)
             for figure in ("rmse", "mae", "r2"):
                 found[f"{figure}.{name}"] = values.METRICS[figure](one, table[known, place, None])
         return found
@@ -256,7 +280,7 @@ def in_digits(value: float, deviation: float) -> str:
 
 
 def _halves(outputs: Float[Tensor, "*batch outputs"]) -> tuple[Float[Tensor, "*batch targets"], Float[Tensor, "*batch targets"]]:
-    """Means and log-variances."""
+    """Means and log squared scales."""
     mean, spread = outputs.chunk(2, dim=-1)
     return mean, spread.clamp(SHARPEST, FLATTEST)
 

@@ -24,6 +24,8 @@ from headstart.curvature import SoftmaxCurvature, log_evidence, softmax, softmax
 SEARCHED_DIRECTIONS = 512
 """The precision is searched with the leading so many directions, which hold nearly all of the evidence; the head uses all."""
 ONE_THREAD = 20_000_000
+TIGHT = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-10}
+"""Relative change of the loss at which the mode is found, for features of this kind: as far as their digits go."""
 LOWEST_PRECISION, HIGHEST_PRECISION = 1e-3, 1e8
 
 
@@ -98,7 +100,7 @@ def solve_rotated(
         quick = _Search(rows.leading(SEARCHED_DIRECTIONS), targets, weights, bias, on_round)
         precision, rounds = quick.best_precision(), quick.evaluations
     search = _Search(rows, targets, weights, bias, on_round)
-    mode, curvature, evidence = search.at(precision, tolerance=1e-10)
+    mode, curvature, evidence = search.at(precision, tolerance=TIGHT[rows.rows.dtype])
     weight = (rows.basis @ mode.theta) / rows.scale
     return SolvedHead(
         weight=np.ascontiguousarray(weight.T),

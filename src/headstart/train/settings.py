@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
+from headstart import model as models
 from headstart.core import Settings
 from headstart.errors import BadSetting, UnknownName, unknown_name
 
@@ -46,7 +47,7 @@ Metric = str | Callable[[Any, Any], Any]
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """`settings` with some replaced, checked.
+    """`settings` with some replaced, checked; a backbone that is a folder by its whole path.
 
     Raises:
         UnknownName: for a name that is no setting, with ours for fastai's and else the nearest.
@@ -60,7 +61,8 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             raise unknown_name("setting", name, known)
     if isinstance(track := changes.get("track"), str | list):
         changes = {**changes, "track": (track,) if isinstance(track, str) else tuple(track)}
-    return replace(settings, **changes)
+    found = replace(settings, **changes)
+    return replace(found, backbone=models.located(found.backbone))
 
 
 def course_of(

@@ -9,6 +9,9 @@ The head has two outputs for each target: its mean, and the logarithm of its noi
 until further training lets it depend on them.
 """
 
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Float
 from scipy import optimize
@@ -33,17 +36,49 @@ def solve(
         targets: no number where nobody knows: the example is left out for this target. A target of which nothing is known keeps
             its rows of `came_with`.
     """
+    return solve_each(features, targets, came_with, weights, OneTarget)
+
+
+@runtime_checkable
+class Solved(Protocol):
+    """One target's posterior mode, in the rotated features."""
+
+    theta: Float[np.ndarray, " rank"]
+    centre: float
+    evaluations: int
+
+    @property
+    def variance(self) -> float: ...
+
+    @property
+    def precision(self) -> float: ...
+
+    @property
+    def effective_parameters(self) -> float: ...
+
+    @property
+    def log_evidence(self) -> float: ...
+
+
+def solve_each(
+    features: Float[np.ndarray, "batch features"],
+    targets: Float[np.ndarray, "batch targets"],
+    came_with: Linear,
+    weights: Float[np.ndarray, " batch"] | None,
+    one_target: Callable[[Rotated, Float[np.ndarray, " batch"]], Solved],
+) -> SolvedHead:
+    """As `solve`, each target by `one_target`."""
     if weights is not None:
         raise BadSetting("numbers have no classes to balance. Leave balance at none.")
     count = targets.shape[1]
     weight, bias = came_with.weight.astype(np.float64), came_with.bias.astype(np.float64)
-    whole, found = rotated(features), []
+    whole, found = rotated(features), list[Solved]()
     for place, column in enumerate(targets.T):
         known = ~np.isnan(column)
         if not known.any():
             continue
         rows = whole if known.all() else rotated(features[known])
-        one = OneTarget(rows, column[known].astype(np.float64))
+        one = one_target(rows, column[known].astype(np.float64))
         found.append(one)
         weight[place] = rows.basis @ one.theta / rows.scale
         bias[place] = one.centre - rows.mean @ weight[place]
@@ -58,23 +93,35 @@ def solve(
     )
 
 
-class OneTarget:
-    """One target's posterior mode and what the evidence says of prior and noise; `rho` is chosen by it unless given."""
+class Evidence:
+    """What the data say of prior and noise, and the mode; `rho` is chosen by the evidence unless given.
 
-    def __init__(self, rows: Rotated, target: Float[np.ndarray, " batch"], rho: float | None = None) -> None:
-        self.eigenvalues, self.n = rows.eigenvalues, len(target)
-        self.centre = float(target.mean())
-        centred = target - self.centre
-        self.products = rows.rows.T.astype(np.float64) @ centred
-        self.square = float(centred @ centred)
+    Args:
+        eigenvalues: l of the formula at the head of this file.
+        products: z.
+        square: |y|^2, of the centred target.
+        n: the number of examples.
+        total: the sum of their weights, where they are weighted; l, z and |y|^2 then have the weights in them.
+    """
+
+    def __init__(
+        self,
+        eigenvalues: Float[np.ndarray, " rank"],
+        products: Float[np.ndarray, " rank"],
+        square: float,
+        n: int,
+        rho: float | None = None,
+        total: float | None = None,
+    ) -> None:
+        self.eigenvalues, self.products, self.square, self.n = eigenvalues, products, square, n
+        self.total = n if total is None else total
         self.evaluations = 0
         self.rho = rho if rho is not None else self._best()
         self.theta = self.products / (self.eigenvalues + self.rho)
 
     def _left(self, rho: float) -> float:
         """E(rho): squared residuals and penalty, in units of the noise."""
-        left = self.square - float((self.products**2 / (self.eigenvalues + rho)).sum())
-        return max(left, LEAST_NOISE * self.square, np.finfo(np.float64).tiny)
+        return bounded(self.square - float((self.products**2 / (self.eigenvalues + rho)).sum()), self.square)
 
     def evidence(self, log_rho: float) -> float:
         """log p(y | rho) of the formula at the head of this file, without its constant."""
@@ -112,5 +159,20 @@ class OneTarget:
     @property
     def log_evidence(self) -> float:
         """log p(y) in nats with its constant, the flat prior of the bias left out."""
-        constant = -0.5 * (self.n - 1) * (np.log(2 * np.pi / max(1, self.n - 1)) + 1) - 0.5 * np.log(self.n)
+        constant = -0.5 * (self.n - 1) * (np.log(2 * np.pi / max(1, self.n - 1)) + 1) - 0.5 * np.log(self.total)
         return self.evidence(np.log(self.rho)) + float(constant)
+
+
+class OneTarget(Evidence):
+    """One target's posterior mode and what the evidence says of prior and noise."""
+
+    def __init__(self, rows: Rotated, target: Float[np.ndarray, " batch"], rho: float | None = None) -> None:
+        self.centre = float(target.mean())
+        centred = target - self.centre
+        products = rows.rows.T.astype(np.float64) @ centred
+        super().__init__(rows.eigenvalues, products, float(centred @ centred), len(target), rho)
+
+
+def bounded(left: float, square: float) -> float:
+    """What is left of the squares of a target, not less than the noise that there always is."""
+    return max(left, LEAST_NOISE * square, 1e-200)

@@ -1,6 +1,6 @@
 """A number from plain numbers: Bayesian linear regression on made-up houses, with an interval for each price.
 
-python examples/numbers.py
+python examples/plain_numbers.py
 """
 
 import numpy as np
