@@ -24,8 +24,8 @@ class MaskFile(str):
         made.path, made.image = path, image
         return made
 
-    def __getnewargs__(self) -> tuple[str, str, str]:
-        return str(self), self.path, self.image
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return MaskFile, (str(self), self.path, self.image)
 
 
 Row = dict[str, Any]

@@ -105,7 +105,7 @@ def _paired(root: Path, beside: Path | None) -> tuple[list[tuple[str, str, MaskF
     both = [key for key in images if key in masks]
     if not both:
         raise _no_pairs(root, images, masks)
-    pairs = []
+    pairs: list[tuple[str, str, MaskFile, Part | None]] = []
     for key in sorted(both, key=lambda each: images[each][0]):
         (identifier, source), (name, file) = images[key], masks[key]
         pairs.append((identifier, source, MaskFile(name, file, source), _part(identifier)))

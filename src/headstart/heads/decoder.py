@@ -40,8 +40,7 @@ class Decoder(nn.Module):
         self.smooth = nn.ModuleList(_smoothing() for _ in self.levels)
         self.last = nn.Conv2d(CHANNELS, outputs, 1)
         self.linear = nn.Linear(sum(channels for channels, _ in self.levels), outputs)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.solved()
 
     @property
     def solvable(self) -> nn.Linear:
@@ -51,8 +50,8 @@ class Decoder(nn.Module):
     def solved(self) -> None:
         """What refines the linear part starts at zero."""
         with torch.no_grad():
-            self.last.weight.zero_()
-            self.last.bias.zero_()
+            for parameter in self.last.parameters():
+                parameter.zero_()
 
     def forward(self, rows: Float[Tensor, "batch features"]) -> Float[Tensor, "batch outputs side side"]:
         maps = self._maps(rows)

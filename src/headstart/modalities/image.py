@@ -88,7 +88,7 @@ class Images(Geometry):
         """The targets: a class stays what it is however the image is changed."""
         return targets
 
-    def extent(self, source: Any) -> None:
+    def extent(self, source: Any) -> tuple[int, int] | None:
         """None: nothing is said of the places of an image."""
 
     def shrunk(self, inputs: Float[Any, "batch 3 height width"], size: int) -> Float[Any, "batch 3 size size"]:

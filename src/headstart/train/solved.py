@@ -97,25 +97,30 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     chosen = np.arange(len(train)) if which is None else which
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
     weights = None if state.settings.balance == "none" else balance.weights(train.groups)[chosen]
-    given, known = state.model.head.as_rows(rows, train.targets.numpy()[chosen])
+    given, known = solvable(state).as_rows(rows, train.targets.numpy()[chosen])
     return solver_of(state)(given, known, weights=weights)
+
+
+def solvable(state: TrainState) -> Any:
+    """The head, of which a linear part can be solved: it tells which (`solvable`) and on what (`as_rows`), and hears when it was."""
+    return state.model.head
 
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
     """Makes the `SolvedHead` of the task from features and targets, and weights where they have some."""
     from headstart.train.head_solve import Linear  # scipy takes half a second to import, and only this needs it
 
-    kept = weights_of(state.model.head.solvable)
+    kept = weights_of(solvable(state).solvable)
     linear = Linear(kept["weight"].numpy(), kept["bias"].numpy())
     return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
-    linear = state.model.head.solvable
+    linear = solvable(state).solvable
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(solved.weight))
         linear.bias.copy_(torch.from_numpy(solved.bias))
-    state.model.head.solved()
+    solvable(state).solved()
 
 
 def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:
