@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from headstart.backbones import bundled, from_module, from_timm, tiny
+from headstart.backbones._maps import Maps
 from headstart.backbones._wrapped import Wrapped
 from headstart.core import BackboneSpec
 
@@ -117,3 +118,31 @@ def test_random_weights_are_a_function_of_the_seed_and_draw_from_nothing_global(
     one, same, other = (torch.cat([p.flatten() for p in builders[name](seed).parameters()]) for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", [*(name for name in BUILDERS if name != "from_module"), "test_coatnet"])
+def test_maps_are_those_of_the_stages(name: str) -> None:
+    build = BUILDERS.get(name, lambda: from_timm.build(name, pretrained=False))
+    whole = build()
+    try:
+        maps = Maps(build(), 64)
+    except Exception as error:
+        raise AssertionError(name) from error
+    size, levels = maps.spec.size, maps.spec.levels
+    assert [side for _, side in levels] == sorted({side for _, side in levels}, reverse=True) and levels[0][1] <= size // 4
+    inputs = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        rows = maps.features(inputs)
+        again = maps.features(inputs)
+    assert rows.shape == (2, maps.spec.width) and maps.spec.width == sum(channels * side**2 for channels, side in levels)
+    assert torch.equal(rows, again) and rows.std() > 0
+    assert maps.state_dict().keys() == whole.state_dict().keys()
+    assert [stage for stage, _ in maps.stages()] == [stage for stage, _ in whole.stages()]
+    assert maps.whole.spec.width == whole.spec.width and not any(module._forward_hooks for module in maps.modules())
+    if name == "bundled":
+        assert levels == ((24, 16), (40, 8), (112, 4), (320, 2))
+        x = inputs
+        with torch.no_grad():
+            for module in (maps.net.conv_stem, maps.net.bn1, torch.nn.ReLU6(), *maps.net.blocks[:2]):
+                x = module(x)
+        assert torch.allclose(rows[:, : 24 * 256].unflatten(1, (24, 16, 16)), x, atol=1e-4)

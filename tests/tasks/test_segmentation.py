@@ -120,10 +120,47 @@ def test_a_constant_model_is_as_good_as_the_shares(monkeypatch: pytest.MonkeyPat
     assert float(TASK.loss(constant, targets).mean()) == pytest.approx(entropy)
 
 
+def test_weights_make_classes_count_alike() -> None:
+    targets = torch.from_numpy(np.random.default_rng(0).choice([0, 1, VOID], (20, 4, 6), p=[0.8, 0.15, 0.05]).astype(np.uint8))
+    counts = np.bincount(targets.flatten().numpy(), minlength=3)[:3]
+    weighed = TASK.balanced(targets)
+    assert weighed.weights[2] == 0.0
+    sums = np.array(weighed.weights) * counts
+    assert sums[0] == pytest.approx(sums[1]) and sums.sum() == pytest.approx(counts.sum())
+    outputs = logits(20)
+    every = -outputs.log_softmax(1).gather(1, targets.clamp(max=2).long()[:, None])[:, 0]
+    by_hand = [
+        sum(weighed.weights[int(c)] * float(loss) for c, loss in zip(t.flatten(), e.flatten(), strict=True) if c != VOID)
+        / int((t != VOID).sum())
+        for t, e in zip(targets, every, strict=True)
+    ]
+    assert np.allclose(weighed.loss(outputs, targets), by_hand)
+    assert TASK.from_state(weighed.state()) == TASK
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_rare_classes_are_found_more_often_where_they_weigh_more() -> None:
+    folder = masked_folder(Path("d"), 40)
+    for file in (folder / "masks").iterdir():  # the red boxes, but for a corner, become ground
+        mask = np.array(Image.open(file))
+        keep = np.zeros_like(mask, dtype=bool)
+        keep[:10, :10] = True
+        Image.fromarray(np.where((mask == 1) & ~keep, 0, mask).astype(np.uint8)).save(file)
+    data = hs.mask_folder(folder, classes=["ground", "red", "blue"], valid=0.3)
+    recall = {}
+    for balance in ("none", "weights"):
+        learn = hs.Learner(data, backbone="tiny", balance=balance, keep="last").fine_tune(1)
+        state = learn._session.ready().state
+        confusion = state.task._confusion(state.outputs("valid"), state.parts["valid"].targets).sum(0)
+        recall[balance] = confusion[1, 1] / confusion[1].sum()
+        assert learn.run.plan().task["name"] == "segmentation"
+    assert recall["weights"] > recall["none"] + 0.05
+
+
 def test_what_means_nothing_for_places_is_refused() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
     for setting, words in (
-        ({"balance": "weights"}, "balance"),
+        ({"balance": "sample"}, "balance=sample"),
         ({"head_kind": "linear"}, "head_kind=decoder"),
         ({"mixup": 0.4}, "mixup"),
     ):

@@ -69,7 +69,7 @@ class Maps(Wrapped):
             return [_grid(self.whole.maps(x))]
         with captured(self._watched) as maps:
             self.net(x)
-        return list(maps)
+        return [_channels_first(each) for each in maps]
 
 
 def _last_of_each_size(inner: Wrapped) -> list[nn.Module]:
@@ -80,8 +80,8 @@ def _last_of_each_size(inner: Wrapped) -> list[nn.Module]:
     sides: list[tuple[int, nn.Module]] = []
 
     def note(stage: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3]:
-            sides.append((output.shape[2], stage))
+        if isinstance(output, Tensor) and output.ndim == 4 and (seen := _channels_first(output)).shape[2] == seen.shape[3]:
+            sides.append((seen.shape[2], stage))
 
     handles = [stage.register_forward_hook(note) for stage in stages]
     try:
@@ -94,10 +94,15 @@ def _last_of_each_size(inner: Wrapped) -> list[nn.Module]:
     return [last[side] for side in sorted(last, reverse=True)]
 
 
+def _channels_first(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:
+    """Maps of a square image with their channels in front, where some networks have them behind."""
+    return maps.movedim(3, 1) if maps.shape[1] == maps.shape[2] != maps.shape[3] else maps
+
+
 def _grid(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:
     """Maps as they are, or tokens [batch, tokens, channels] laid out as the square that they come from, others left out."""
     if maps.ndim == 4:
-        return maps
+        return _channels_first(maps)
     side = math.isqrt(maps.shape[1]) if maps.ndim == 3 else 0
     if side < 2:
         raise BadSetting(

@@ -127,6 +127,10 @@ class Task(Protocol):
         """The number of the group of each target, where groups may be of unequal size (classes); None for a task without."""
         ...
 
+    def balanced(self, targets: Any) -> "Task":
+        """The task whose loss counts classes alike that these targets have unequally often; itself where `groups` see to that."""
+        ...
+
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
         """Negative log-likelihood of each example in nats: [batch, outputs], [batch] -> [batch]."""
         ...

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from headstart.core import Dataset, Label, Progress
+from headstart.core import Dataset, Label, MaskFile, Progress
 from headstart.data._fingerprint import Pictures
 from headstart.data._groups import Ids, Union, same_content, same_picture
 from headstart.data._steps import exhausted
@@ -180,7 +180,8 @@ def auditing(
 
     Without `pictures` no look-alikes are looked for.
     """
-    labels = {record.id: record.target for record in dataset.records}
+    # masks of equal images differ by their names alone
+    labels = {record.id: None if isinstance(record.target, MaskFile) else record.target for record in dataset.records}
     usable = [report for report in reports if report.status == "ok"]
     exact = same_content({report.id: report.digest for report in usable})
     names = [report.id if report.status == "ok" else None for report in reports]

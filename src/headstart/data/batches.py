@@ -61,7 +61,8 @@ def training_batches(examples: Examples, phase: Phase, seed: int, epoch: int, fi
 
     modality, n = examples.store.modality, len(examples)
     rule = balance.RULES[phase.balance]
-    weights = torch.from_numpy(balance.weights(examples.groups)).float() if rule.weighs else None
+    weighed = rule.weighs and examples.groups is not None  # else the task weighs what an example is made of
+    weights = torch.from_numpy(balance.weights(examples.groups)).float() if weighed else None
 
     def gather(draw: Int[np.ndarray, " batch"]) -> tuple[Int[np.ndarray, " batch"], Any, np.ndarray]:
         draw = draw[by_length(examples.store.lengths(examples.indices[draw % n]), len(draw))]

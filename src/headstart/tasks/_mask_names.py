@@ -94,13 +94,13 @@ class MaskNames:
         )
 
     def accept(self, settings: Settings) -> None:
-        """Everything but weights by class, and a head that says one thing of the whole image.
+        """Everything but drawing by class, and a head that says one thing of the whole image.
 
         Raises:
             BadSetting: for `balance` and `head_kind`.
         """
-        if settings.balance != "none":
-            raise BadSetting("balance evens out classes of which each image has one, and here it has many. Leave it at none.")
+        if settings.balance == "sample":
+            raise BadSetting("balance=sample draws images by their class, and here an image has many. Take weights, or none.")
         require_no_loss(settings, "places")
         if settings.head_kind not in (None, "decoder"):
             raise BadSetting(f"places of images need head_kind=decoder, got {settings.head_kind!r}. Leave it out.")

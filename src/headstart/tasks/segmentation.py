@@ -129,6 +129,8 @@ class Segmentation(MaskNames):
     head: str = field(default="decoder", init=False)
     default_metrics: tuple[str, ...] = field(default=("miou", "pixel_accuracy"), init=False)
     exact: bool = field(default=False, init=False)
+    weights: tuple[float, ...] = ()
+    """Of the places of each class in the loss; empty: one each."""
 
     # -------------------------------------------------------------------------------------------------------- raw labels
 
@@ -189,7 +191,16 @@ class Segmentation(MaskNames):
         said = _at_size(precise(outputs), targets.shape[1:])
         truth, known = targets.long(), targets != VOID
         every = functional.cross_entropy(said, truth, ignore_index=VOID, reduction="none", label_smoothing=smoothing)
+        if self.weights:
+            every = every * every.new_tensor((*self.weights, *[0.0] * (VOID + 1 - self.outputs)))[truth]
         return (every * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+
+    def balanced(self, targets: Targets) -> "Segmentation":
+        """The task in whose loss every class that is there has the same sum of weights, whose mean over known places is one."""
+        counts = np.bincount(targets.numpy().ravel(), minlength=VOID + 1)[: self.outputs].astype(np.float64)
+        there = counts > 0
+        weights = np.divide(counts.sum(), there.sum() * counts, out=np.zeros(self.outputs), where=there)
+        return replace(self, weights=tuple(weights.tolist()))
 
     def output_hessian(
         self, outputs: Float[Tensor, "batch classes rows columns"], targets: Integer[Tensor, "batch height width"]

@@ -46,7 +46,7 @@ def ramp(state: TrainState, phase: Phase) -> Ramp:
     losses: list[float] = []
     for rate, batch in zip(rates, _batches(state, phase), strict=False):
         set_rates(course.optimizer, rate / phase.lr)
-        loss = step(model, course.optimizer, batch, state.task, phase, course.adapters)
+        loss = step(model, course.optimizer, batch, state.objective, phase, course.adapters)
         if loss is None:
             raise HeadstartError(
                 f"memory does not suffice for a step of {len(batch.ids)} images in pieces of {phase.piece}. Give a smaller batch_size or size."

@@ -105,7 +105,7 @@ def _until_changed(state: TrainState, clock: Clock, pacing: Pacing) -> Generator
     phase, place = course.phase, course.place
     first, started = place.step, time.perf_counter()
     fitting = Fitting(state, asked=started)
-    for event in loop.run(state.model, course, _feed(state, phase), state.task, pacing):
+    for event in loop.run(state.model, course, _feed(state, phase), state.objective, pacing):
         if isinstance(event, MemoryShort | Diverged):
             return event.mended(state)
         if isinstance(event, Cooling):

@@ -64,8 +64,9 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
 def _train_loss(state: TrainState, features: Features) -> float:
     """Mean training objective of the head on the features of the training images, as the task counts it."""
     train = state.parts["train"]
-    losses = state.task.loss(_from_features(state, features, "train").mean, train.targets).double()
-    weights = np.ones(len(train)) if state.settings.balance == "none" else balance.weights(train.groups)
+    losses = state.objective.loss(_from_features(state, features, "train").mean, train.targets).double()
+    even = state.settings.balance == "none" or train.groups is None
+    weights = np.ones(len(train)) if even else balance.weights(train.groups)
     return float((losses * torch.from_numpy(weights)).mean())
 
 
@@ -95,9 +96,11 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     """The `SolvedHead` on the features of the training images, or of these of them."""
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
-    # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
-    weights = None if state.settings.balance == "none" else balance.weights(train.groups)[chosen]
     given, known = solvable(state).as_rows(rows, train.targets.numpy()[chosen])
+    # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
+    weights = None
+    if state.settings.balance != "none":
+        weights = balance.weights(known) if train.groups is None else balance.weights(train.groups)[chosen]
     return solver_of(state)(given, known, weights=weights)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Outputs, Phase, Row, Settings, Task
+from headstart.data.balance import RULES
 from headstart.data.batches import Examples, by_length, in_order, stored
 from headstart.evaluate import predict
 from headstart.evaluate.evaluate import evaluate
@@ -52,6 +54,12 @@ class TrainState:
     """Copies of the model's state by epoch: of the best row and of the last."""
     answering: dict[int, Task] = field(default_factory=dict)
     """The task with what it chose on the validation images of the same rows: who answers questions of the user."""
+
+    @cached_property
+    def objective(self) -> Task:
+        """The task as its loss counts in training."""
+        weighs = RULES[self.settings.balance].weighs
+        return self.task.balanced(self.parts["train"].targets) if weighs else self.task
 
     @property
     def next_epoch(self) -> int:
