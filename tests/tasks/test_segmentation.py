@@ -68,7 +68,7 @@ def test_a_prediction_is_at_the_size_of_its_image_and_in_the_numbers_of_the_user
             np.unique(large.mask)
         )
     painted = large.painted(np.full((40, 60, 3), 90, np.uint8), torch.zeros(4, 6, dtype=torch.uint8))
-    assert painted.shape == (40, 120, 3) and (painted[:, :60] == painted[0, 0]).all()
+    assert painted.shape == (80, 60, 3) and (painted[:40] == painted[0, 0]).all()
     failed = TASK.failed("b", "cannot be read")
     assert failed.saved(tmp_path) is failed and failed.row()["mask"] is None
 

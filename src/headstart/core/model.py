@@ -76,7 +76,7 @@ class Spread(Prediction, Protocol):
         """The same, with what does not fit in a row in a file there, which the row names."""
         ...
 
-    def painted(self, pixels: UInt8[Any, "height width 3"], target: Any) -> UInt8[Any, "height wider 3"]:
+    def painted(self, pixels: UInt8[Any, "any_height any_width 3"], target: Any) -> UInt8[Any, "taller width 3"]:
         """A picture of the example with what is known and what is said laid over it."""
         ...
 

@@ -44,7 +44,15 @@ def show_masks(dataset: Dataset, count: int = 2 * SHEET_COLUMNS) -> Image.Image:
         except DataError:
             continue
         shown.append(record)
-    return sheet(pictures, shown)
+    return _above(sheet(pictures, shown), _masks.key([name for name in dataset.legend.values() if name is not None]))
+
+
+def _above(page: Image.Image, below: Image.Image) -> Image.Image:
+    """One picture above another."""
+    both = Image.new("RGB", (max(page.width, below.width), page.height + below.height), "white")
+    both.paste(page, (0, 0))
+    both.paste(below, (0, page.height))
+    return both
 
 
 def png(picture: Image.Image) -> bytes:

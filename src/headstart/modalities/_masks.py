@@ -2,11 +2,12 @@
 
 import colorsys
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from headstart.errors import DataError
 from headstart.modalities._decode import read_bytes, size_of
@@ -64,6 +65,19 @@ def colours(count: int) -> UInt8[np.ndarray, "count 3"]:
         for place in range(count)
     ]
     return (255 * np.array(told).reshape(-1, 3)).round().astype(np.uint8)
+
+
+def key(names: Sequence[str], side: int = 14, columns: int = 6, cell: int = 166) -> Image.Image:
+    """A picture that tells the colour of each class."""
+    page = Image.new("RGB", (columns * cell, (side + 8) * -(-len(names) // columns) + 8), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    for place, (name, colour) in enumerate(zip(names, colours(len(names)).tolist(), strict=True)):
+        left, top = place % columns * cell + 6, place // columns * (side + 8)
+        pen.rectangle((left, top, left + side, top + side), fill=tuple(colour))
+        pen.text(
+            (left + side + 6, top), "".join(each if each.isprintable() else "?" for each in name)[:20], fill="black", font=font
+        )
+    return page
 
 
 def painted(

@@ -99,14 +99,14 @@ class SegmentationPrediction:
 
     def painted(
         self, pixels: UInt8[np.ndarray, "any_height any_width 3"], target: Integer[Tensor, "rows columns"] | None
-    ) -> UInt8[np.ndarray, "height wider 3"]:
-        """The picture with what is known laid over it, then the same with what is said."""
+    ) -> UInt8[np.ndarray, "taller width 3"]:
+        """The picture with what is known laid over it, and below it the same with what is said."""
         count = len(self.classes)
         if self.height:  # as the model sees it, it has lost its proportions
             pixels = np.asarray(Image.fromarray(pixels).resize((self.width, self.height)))
         said = [] if self.logits is None else [_masks.painted(pixels, self.places, count)]
         known = [] if target is None else [_masks.painted(pixels, target.numpy(), count)]
-        return np.concatenate([*known, *said] or [pixels], 1)
+        return np.concatenate([*known, *said] or [pixels])
 
     def _enlarged(self) -> Float[Tensor, "classes height width"]:
         assert self.logits is not None, "an image that could not be read has no places"
