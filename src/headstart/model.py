@@ -295,8 +295,8 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
         prefix = f"{bundle.config['pretrained_cfg']['classifier']}."
     of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
     of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
-    wanted = ours.get("modality", {}).get("name", spec.modality)
-    body = _dressed(_rebuilt(ours, spec, of_body, module, bundle.files), wanted, spec.size)
+    inputs = {"name": spec.modality, "size": spec.size} | ours.get("modality", {})
+    body = _dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"])
     model = build(body, head["outputs"], head["kind"])
     model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()

@@ -178,3 +178,21 @@ def test_maps_of_many_images_are_not_kept(monkeypatch: pytest.MonkeyPatch, capsy
     learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
     assert [row["stage"] for row in learn.history] == ["head"]
     assert "trained by gradient steps and not solved" in "".join(capsys.readouterr())
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_the_layers_go_on_to_another_task_and_come_from_one() -> None:
+    """A chain over tasks: classes of images, then of places, then of images again, each time with the weights of the last."""
+    images = [np.array(Image.open(file)) for file in sorted((masked_folder(Path("d"), 16) / "images").iterdir())]
+    labelled = hs.from_arrays(images, ["a", "b"] * 8, valid=0.25)
+    first = hs.Learner(labelled, backbone="tiny", batch_size=4, keep="last").fine_tune(1)
+    places = hs.Learner(hs.mask_folder("d", classes=["ground", "red", "blue"]), backbone=first.run.path, batch_size=4).fine_tune(
+        0
+    )
+    last = hs.Learner(labelled, backbone=places.run.path, batch_size=4).fine_tune(0)
+    assert (first.modality.size, places.modality.size, last.modality.size) == (32, 64, 32)
+    assert last.model.backbone.spec.levels == () and places.model.backbone.spec.levels
+    for one, two, three in zip(*(each.model.backbone.state_dict().values() for each in (first, places, last)), strict=True):
+        assert torch.equal(one, two) and torch.equal(two, three)
+    again = hs.load(places.run.bundle)
+    assert again.modality == places.modality and again.predict(images[0]).row() == places.predict(images[0]).row()

@@ -31,16 +31,15 @@ class Maps(Wrapped):
     """One image says as much as many: its places are what is learned from (docs/log.md)."""
 
     def __init__(self, inner: Wrapped, size: int | None = None) -> None:
-        side = inner.spec.size if inner.spec.fixed_size else size or STEP * math.ceil(LARGER * inner.spec.size / STEP)
-        inner.spec = replace(inner.spec, size=side)
+        taken = inner.spec.size if inner.spec.fixed_size else size or STEP * math.ceil(LARGER * inner.spec.size / STEP)
         super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)
         self._inner = (inner,)  # in a tuple, or its weights would be counted twice
-        self._watched = _last_of_each_size(inner)
+        self._watched = _last_of_each_size(inner, taken)
         with torch.no_grad(), as_eval(inner.net), one_thread():
-            example = next(inner.parameters(), torch.zeros(())).new_zeros(1, 3, side, side)
+            example = next(inner.parameters(), torch.zeros(())).new_zeros(1, 3, taken, taken)
             levels = tuple((each.shape[1], each.shape[2]) for each in self._seen(example))
         width = sum(channels * side**2 for channels, side in levels)
-        self.spec = replace(inner.spec, modality="scene", levels=levels, width=width)
+        self.spec = replace(inner.spec, size=taken, modality="scene", levels=levels, width=width)
 
     @property
     def whole(self) -> Wrapped:
@@ -72,10 +71,9 @@ class Maps(Wrapped):
         return [_channels_first(each) for each in maps]
 
 
-def _last_of_each_size(inner: Wrapped) -> list[nn.Module]:
+def _last_of_each_size(inner: Wrapped, size: int) -> list[nn.Module]:
     """The stages whose output is the last of its size, finest first; none where depth does not change the size."""
     stages = [stage for name, stage in inner.stages() if stage is inner.net.get_submodule(name)]
-    size = inner.spec.size
     example = next(inner.parameters(), torch.zeros(())).new_zeros(1, 3, size, size)
     sides: list[tuple[int, nn.Module]] = []
 

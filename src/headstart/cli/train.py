@@ -46,7 +46,7 @@ def _option(panel: str, words: str, setting: str = "", metavar: str | None = Non
 
 
 def train(
-    path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or a .csv or .tsv (image,label).")],
+    path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or with images/ and masks/; or a .csv or .tsv (image,label).")],
     epochs: Annotated[
         int | None, _option(COURSE, "Complete passes with all layers learning. 0, or nothing: the head alone.")
     ] = None,

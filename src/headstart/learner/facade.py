@@ -40,7 +40,7 @@ class Learner:
         data: a `Dataset`, or a path that `image_folder` or `image_csv` can open.
         settings: all settings at once; single ones can be given by name: `size=160, batch_size=16`.
         backbone: a name, a path, a finished run, or your own `nn.Module`.
-        task: what the labels are for: "single_label", "multi_label", "regression"; by default the labels tell.
+        task: what the labels are for: "single_label", "multi_label", "regression", "segmentation"; by default the labels tell.
         metrics: names, or functions of what the task says (probs [batch, classes], for classes) and targets [batch].
         labels: label files (path,label,action,part,reason) to apply to the data, one after another.
         from_run: a finished run or bundle whose weights, backbone and head, the training starts from, in a run of its own.

@@ -2,123 +2,28 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from headstart import metrics
-from headstart.core import MaskFile, Outputs, Row
+from headstart.core import MaskFile, Outputs
 from headstart.errors import DataError
 from headstart.metrics import Measured, measured, places
 from headstart.modalities import _masks
-from headstart.tasks._arrays import knows_spread, machine_row, precise
+from headstart.tasks._arrays import knows_spread, precise
 from headstart.tasks._mask_names import VOID, MaskNames
 from headstart.tasks._softmax import averaged, probabilities, uncertainty
+from headstart.tasks._spread import SegmentationPrediction, at_size, told
 
 Rule = Callable[[Outputs, Any], Measured]
 Targets = Integer[Tensor, "batch rows columns"]
 AT_ONCE = 4
 """Images whose places are looked at together: of large ones there is not room for many."""
-TOLD = 3
-"""Classes that are named in a text, the largest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationPrediction:
-    """What is told of one image: the class of each of its pixels. `error` says why there is nothing.
-
-    `logits` [classes, rows, columns] are what the model said; `height` and `width` are those of the image.
-    """
-
-    id: str
-    logits: Float[Tensor, "classes rows columns"] | None = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    numbers: tuple[int, ...] = field(repr=False)
-    height: int = 0
-    width: int = 0
-    file: str | None = None
-    total: float | None = None
-    aleatoric: float | None = None
-    epistemic: float | None = None
-    answer: None = None
-    promised: bool | None = None
-    ood: float | None = None
-    error: str | None = None
-
-    @property
-    def values(self) -> Float[np.ndarray, "classes height width"] | None:
-        """The probability of each class at each pixel."""
-        return None if self.logits is None else self._enlarged().softmax(0).numpy()
-
-    @property
-    def places(self) -> Integer[np.ndarray, "height width"]:
-        """The place in `classes` of the class of each pixel."""
-        return self._enlarged().argmax(0).numpy()
-
-    @property
-    def mask(self) -> UInt8[np.ndarray, "height width"]:
-        """The number of the class of each pixel, as in the masks that were learned from."""
-        return np.array(self.numbers, np.uint8)[self.places]
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The share of the image that each class covers; empty if it could not be read."""
-        if self.logits is None:
-            return {}
-        counts = np.bincount(self.places.ravel(), minlength=len(self.classes))
-        return dict(zip(self.classes, (counts / counts.sum()).tolist(), strict=True))
-
-    @property
-    def text(self) -> str:
-        """The classes that cover most of it."""
-        return "" if self.logits is None else _told(self.shares)
-
-    @property
-    def probability(self) -> float | None:
-        """None: each place has its own."""
-        return None
-
-    def at(self, height: int, width: int) -> "SegmentationPrediction":
-        """The same for an image of this size."""
-        return replace(self, height=height, width=width)
-
-    def saved(self, folder: Path) -> "SegmentationPrediction":
-        """The same, with its mask in a PNG file there: the numbers of the classes, shown in colours by a palette."""
-        if self.logits is None:
-            return self
-        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.id.lstrip("./\\"))
-        file = folder / f"{plain[-100:].rsplit('.', 1)[0] or 'image'}.png"
-        _masks.write(file, self.mask, {number: place for place, number in enumerate(self.numbers)})
-        return replace(self, file=str(file))
-
-    def painted(
-        self, pixels: UInt8[np.ndarray, "any_height any_width 3"], target: Integer[Tensor, "rows columns"] | None
-    ) -> UInt8[np.ndarray, "taller width 3"]:
-        """The picture with what is known laid over it, and below it the same with what is said."""
-        count = len(self.classes)
-        if self.height:  # as the model sees it, it has lost its proportions
-            pixels = np.asarray(Image.fromarray(pixels).resize((self.width, self.height)))
-        said = [] if self.logits is None else [_masks.painted(pixels, self.places, count)]
-        known = [] if target is None else [_masks.painted(pixels, target.numpy(), count)]
-        return np.concatenate([*known, *said] or [pixels])
-
-    def _enlarged(self) -> Float[Tensor, "classes height width"]:
-        assert self.logits is not None, "an image that could not be read has no places"
-        size = (self.height, self.width) if self.height else self.logits.shape[1:]
-        return _at_size(precise(self.logits)[None], size)[0]
-
-    def row(self) -> Row:
-        """The machine-readable contract of `predict --json`; `mask` is the file that `saved` wrote."""
-        return machine_row(self, mask=self.file, shares=None if self.logits is None else self.shares)
-
-    def __repr__(self) -> str:
-        return f"Prediction({self.error if self.logits is None else self.text}{f' -> {self.file}' if self.file else ''})"
 
 
 @dataclass(frozen=True)
@@ -159,7 +64,7 @@ class Segmentation(MaskNames):
 
     def texts(self, targets: Targets) -> list[str]:
         """The classes that cover most of each image."""
-        return [_told(self._shares(target)) for target in targets.numpy()]
+        return [told(self._shares(target)) for target in targets.numpy()]
 
     def _shares(self, target: Integer[np.ndarray, "rows columns"]) -> dict[str, float]:
         counts = np.bincount(target[target != VOID].ravel(), minlength=self.outputs)
@@ -188,7 +93,7 @@ class Segmentation(MaskNames):
         return torch.cat([self._losses(said, truth, smoothing) for said, truth in pairs] or [outputs.new_zeros(0)])
 
     def _losses(self, outputs: Tensor, targets: Targets, smoothing: float) -> Float[Tensor, " batch"]:
-        said = _at_size(precise(outputs), targets.shape[1:])
+        said = at_size(precise(outputs), targets.shape[1:])
         truth, known = targets.long(), targets != VOID
         every = functional.cross_entropy(said, truth, ignore_index=VOID, reduction="none", label_smoothing=smoothing)
         if self.weights:
@@ -284,12 +189,12 @@ class Segmentation(MaskNames):
         for first in range(0, len(mean), AT_ONCE):
             part = slice(first, first + AT_ONCE)
             if not knows_spread(outputs):
-                yield _at_size(precise(mean[part]), targets.shape[1:]).double().softmax(1).numpy()
+                yield at_size(precise(mean[part]), targets.shape[1:]).double().softmax(1).numpy()
                 continue
             cov = None if outputs.cov is None else outputs.cov[part]
             samples = None if outputs.samples is None else outputs.samples[:, part]
             probs = _to_grid(torch.from_numpy(probabilities(_by_place(Outputs(mean[part], cov, samples)))), mean[part].shape)
-            yield _at_size(probs, targets.shape[1:]).numpy()
+            yield at_size(probs, targets.shape[1:]).numpy()
 
     def _confusion(self, outputs: Outputs, targets: Targets) -> Int[np.ndarray, "batch classes classes"]:
         count, found = self.outputs, []
@@ -308,17 +213,6 @@ class Segmentation(MaskNames):
         """`iou.NAME` of each class, with 95 % intervals."""
         found = places.by_class(self._confusion(outputs, targets))
         return {f"iou.{name}": one for name, one in zip(self.classes, found, strict=True)}
-
-
-def _told(shares: dict[str, float]) -> str:
-    largest = sorted(shares.items(), key=lambda item: -item[1])[:TOLD]
-    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in largest if share >= 0.005) or "nothing that is known"
-
-
-def _at_size(
-    said: Float[Tensor, "batch classes rows columns"], size: Sequence[int]
-) -> Float[Tensor, "batch classes height width"]:
-    return said if said.shape[2:] == torch.Size(size) else functional.interpolate(said, size=tuple(size), mode="bilinear")
 
 
 def _by_place(outputs: Outputs) -> Outputs:
