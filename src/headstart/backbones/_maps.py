@@ -30,6 +30,12 @@ class Maps(Wrapped):
     batch_size = 8
     """One image says as much as many: its places are what is learned from (docs/log.md)."""
 
+    augment = "light"
+    """A head that is not solved has much to learn from images that vary (docs/log.md)."""
+
+    lr_mult = 10.0
+    """Early layers matter more here: places are told apart by what these see."""
+
     def __init__(self, inner: Wrapped, size: int | None = None) -> None:
         taken = inner.spec.size if inner.spec.fixed_size else size or STEP * math.ceil(LARGER * inner.spec.size / STEP)
         super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)

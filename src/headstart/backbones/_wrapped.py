@@ -26,6 +26,10 @@ class Wrapped(nn.Module):
 
     batch_size = 32
     """Examples of a step, where nobody says."""
+    augment = "flip"
+    """How training images vary, where nobody says."""
+    lr_mult = 100.0
+    """How much faster the last layers learn than the first, where nobody says."""
     smoothing = 0.0
     """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
     ema: float | None = None

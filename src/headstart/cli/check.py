@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 
 
 def check(
-    path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or with images/ and masks/; or a .csv or .tsv (image,label).")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with one subfolder per class, or with images/ and masks/; or a .csv or .tsv (image,label)."
+        ),
+    ],
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the sample sheet goes: a .png.", show_default="check-<data>.png")
     ] = None,

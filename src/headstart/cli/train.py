@@ -46,7 +46,12 @@ def _option(panel: str, words: str, setting: str = "", metavar: str | None = Non
 
 
 def train(
-    path: Annotated[str, typer.Argument(help="A folder with one subfolder per class, or with images/ and masks/; or a .csv or .tsv (image,label).")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with one subfolder per class, or with images/ and masks/; or a .csv or .tsv (image,label)."
+        ),
+    ],
     epochs: Annotated[
         int | None, _option(COURSE, "Complete passes with all layers learning. 0, or nothing: the head alone.")
     ] = None,
@@ -61,7 +66,10 @@ def train(
     ] = "solve",
     freeze_epochs: Annotated[int, _option(COURSE, "Epochs of the head alone, with --head train.")] = 1,
     base_lr: Annotated[float | None, _option(COURSE, "Peak learning rate; chosen for you if not given.")] = None,
-    lr_mult: Annotated[float, _option(COURSE, "How many times faster the last layers learn than the first.")] = 100.0,
+    lr_mult: Annotated[
+        float | None,
+        _option(COURSE, "How many times faster the last layers learn than the first.", default="100; 10 for masks"),
+    ] = None,
     norms: Annotated[
         str | None,
         _option(
@@ -123,8 +131,14 @@ def train(
         int, _option(COURSE, "Freeze the backbone and learn changes of this rank (8) to its layers. 0: all weights learn.")
     ] = 0,
     augment: Annotated[
-        str, _option(COURSE, "How training images vary. dihedral: also turned and upside down.", "augment")
-    ] = "flip",
+        str | None,
+        _option(
+            COURSE,
+            "How training images vary. dihedral: also turned and upside down.",
+            "augment",
+            default="flip; light for masks",
+        ),
+    ] = None,
     train_size: Annotated[
         int | None,
         _option(

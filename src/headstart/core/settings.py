@@ -11,7 +11,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
         "head": ("solve", "train"),
         "norms": ("frozen", "adapt", "train", None),
         "keep": ("best", "last"),
-        "augment": ("none", "flip", "dihedral", "light", "strong"),
+        "augment": ("none", "flip", "dihedral", "light", "strong", None),
         "interrupt": ("save", "anneal"),
         "balance": ("none", "weights", "sample"),
     }
@@ -30,7 +30,8 @@ class Settings:
     head: Literal["solve", "train"] = "solve"
     freeze_epochs: int = 1
     base_lr: float | None = None
-    lr_mult: float = 100.0
+    lr_mult: float | None = None
+    """How much faster the head learns than the first layer. None: 100, and 10 where the class of every place of an image is learned."""
     norms: Literal["frozen", "adapt", "train"] | None = None
     """None: frozen for a pretrained backbone, train from scratch."""
     keep: Literal["best", "last"] = "best"
@@ -68,7 +69,8 @@ class Settings:
     """Side in pixels of the images that all layers learn from until the learning rate falls; None: `size`, as in the descent."""
     batch_size: int | None = None
     """None: 32, and 8 where the class of every place of an image is learned."""
-    augment: Literal["none", "flip", "dihedral", "light", "strong"] = "flip"
+    augment: Literal["none", "flip", "dihedral", "light", "strong"] | None = None
+    """None: flip, and light where the class of every place of an image is learned."""
     seed: int = 0
     device: str = "auto"
     checkpoint_seconds: float = 30.0
@@ -94,7 +96,11 @@ class Settings:
         check(self.minutes is None or self.epochs is None, "minutes", "left out where epochs are given: one of the two")
         check(self.freeze_epochs >= 1, "freeze_epochs", "at least 1")
         check(self.base_lr is None or self.base_lr > 0, "base_lr", "a positive learning rate")
-        check(self.lr_mult >= 1, "lr_mult", "at least 1 (how much faster the head learns than the first layer)")
+        check(
+            self.lr_mult is None or self.lr_mult >= 1,
+            "lr_mult",
+            "at least 1 (how much faster the head learns than the first layer)",
+        )
         check(self.size is None or 16 <= self.size <= 4096, "size", "from 16 to 4096 pixels")
         check(self.train_size is None or 16 <= self.train_size <= 4096, "train_size", "from 16 to 4096 pixels")
         check(self.label_smoothing is None or 0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")

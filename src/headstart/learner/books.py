@@ -187,6 +187,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
             rows=state.rows,
             kept=state.kept()["epoch"],
             batch_size=phases.batch_size(state),
+            augment=settings.augment or state.model.backbone.augment,
             split_rule=begun.split.rule,
             quarantined=len(begun.audit.quarantine),
             base_model=base_model(state.model),

@@ -194,7 +194,8 @@ class Learner:
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        seen, modality = self.modality.viewed(self.model, self.task, self.settings.augment, tta)
+        augment = self.settings.augment or self.model.backbone.augment
+        seen, modality = self.modality.viewed(self.model, self.task, augment, tta)
         return predict(seen, self.task, inputs, modality, self.settings.batch_size or self.model.backbone.batch_size)
 
     def evaluate(

@@ -41,6 +41,7 @@ class CardFacts:
     kept: int
     """Epoch of the row whose weights are in the bundle."""
     batch_size: int = 32
+    augment: str = "flip"
     split_rule: str = ""
     quarantined: int = 0
     """Files that could not be read and were left out."""

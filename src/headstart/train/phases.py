@@ -46,7 +46,7 @@ def step_two(state: TrainState, epochs: int | None) -> Phase:
     phase = replace(
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
-        layer_decay=settings.lr_mult ** (-1 / max(1, stages - 2)),
+        layer_decay=(settings.lr_mult or state.model.backbone.lr_mult) ** (-1 / max(1, stages - 2)),
         head_lr_scale=(getattr(state.model.head, "solved_rate", SOLVED_HEAD_SHARE) if solved else 1.0)
         / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and blends else 0.0,
@@ -77,7 +77,7 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         norms=norms,
         piece=_piece(state, norms),
         after_row=state.next_epoch - 1 if state.rows else -1,
-        augment=settings.augment,
+        augment=settings.augment or state.model.backbone.augment,
         train_size=_train_size(state),
         batch_size=batch_size(state),
         label_smoothing=settings.label_smoothing or 0.0,

@@ -113,7 +113,9 @@ class TrainState:
     def outputs(self, part: str, tta: int = 1) -> Outputs:
         """What the model says of every example of a part, in order, in float32; of `tta` views of each, averaged."""
         examples = self.parts[part]
-        seen, modality = examples.store.modality.viewed(self.model, self.task, self.settings.augment, tta)
+        seen, modality = examples.store.modality.viewed(
+            self.model, self.task, self.settings.augment or self.model.backbone.augment, tta
+        )
         order = by_length(examples.store.lengths(examples.indices), len(examples))
         said = predict.outputs(seen, stored(examples.at(order), modality=modality), modality)
         return in_order(said, order)
