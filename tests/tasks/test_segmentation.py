@@ -196,3 +196,16 @@ def test_the_layers_go_on_to_another_task_and_come_from_one() -> None:
         assert torch.equal(one, two) and torch.equal(two, three)
     again = hs.load(places.run.bundle)
     assert again.modality == places.modality and again.predict(images[0]).row() == places.predict(images[0]).row()
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_more_reads_other_masks_as_the_run_read_its_own() -> None:
+    """The names of the classes, and the number of which nobody knows, are those of the run."""
+    data = hs.mask_folder(masked_folder(Path("d"), 16), classes=["ground", "red", "blue"], void=7)
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
+    masked_folder(Path("e"), 20)
+    on = hs.load(learn.run.path, data="e")
+    assert on.data.legend == data.legend and len(on.data.records) == 20
+    on.fine_tune(1)
+    assert on.task == learn.task and on.run.path != learn.run.path
+    assert set(learn.run.split().valid) <= set(on.run.split().valid)

@@ -10,6 +10,8 @@ from headstart.errors import BadSetting, DataError
 from headstart.modalities._scan import clean, quoted
 
 AnyPath = str | os.PathLike[str]
+FOLDERS = frozenset({"image_folder", "mask_folder"})
+"""Kinds of data whose path is a folder."""
 
 
 def absolute(path: AnyPath) -> Path:
@@ -55,11 +57,7 @@ def outside(data: Dataset, path: AnyPath) -> Path:
         BadSetting: it lies inside. For a table any place will do, because only the files that it lists are read.
     """
     whole = absolute(path)
-    if (
-        data.root is not None
-        and data.origin.get("kind") == "image_folder"
-        and whole.resolve().is_relative_to(Path(data.root).resolve())
-    ):
+    if data.root is not None and data.origin.get("kind") in FOLDERS and whole.resolve().is_relative_to(Path(data.root).resolve()):
         raise BadSetting(
             f"{quoted(clean(str(path)))} lies inside the folder of images {quoted(clean(data.root))}, "
             "which is never written to. Name a place outside it."

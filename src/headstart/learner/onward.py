@@ -18,6 +18,7 @@ from headstart import model as models
 from headstart.core import Dataset, Settings, Task
 from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
+from headstart.data._paths import FOLDERS
 from headstart.data.earlier import Earlier
 from headstart.errors import BadSetting, DataError
 from headstart.evaluate import changes
@@ -114,7 +115,7 @@ def opened(data: Data, run: Run | None) -> Dataset:
     if isinstance(data, Dataset):
         return data
     origin = {} if run is None else run.plan().data.get("origin", {})
-    if (origin.get("kind") == "image_folder") != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
+    if (origin.get("kind") in FOLDERS) != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
         shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
         return sources.open_path(data, **shares)
     try:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from headstart.core import Dataset, Event, Note, Observer
-from headstart.data._paths import outside
+from headstart.data._paths import FOLDERS, outside
 from headstart.engine import device as engine
 from headstart.learner.books import Books, first_plan
 from headstart.learner.presses import counted
@@ -135,7 +135,7 @@ def made_run(session: Session) -> Run:
 
 def place_of_runs(data: Dataset) -> Path | None:
     """The folder around the data when one works inside it, which is never written to; else None: here."""
-    root = Path(data.root).absolute() if data.root and data.origin.get("kind") == "image_folder" else None
+    root = Path(data.root).absolute() if data.root and data.origin.get("kind") in FOLDERS else None
     return None if root is None or root not in (Path.cwd(), *Path.cwd().parents) else root.parent
 
 
