@@ -142,3 +142,50 @@ def test_a_sheet_shows_the_masks() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 6), classes=["ground", "red", "blue"])
     sheet = data.show()
     assert sheet.size[0] > 200 and len(np.unique(np.array(sheet).reshape(-1, 3), axis=0)) > 50
+
+
+def test_names_that_several_share_are_left_out_and_said() -> None:
+    for name in ("x.jpg", "x_l.jpg", "twice.jpg", "twice.png", "a.jpg", "b.jpg"):
+        put(f"d/images/{name}", 0, "RGB")
+    for name in ("x.png", "twice.png", "a_mask.png", "b.png"):
+        put(f"d/masks/{name}")
+    data = hs.mask_folder("d", classes=["ground", "road"])
+    assert {record.id: str(record.target) for record in data.records} == {
+        "images/a.jpg": "masks/a_mask.png",
+        "images/b.jpg": "masks/b.png",
+        "images/x.jpg": "masks/x.png",
+    }
+    assert any("1 name of several images or masks" in note and "twice.jpg" in note for note in data.notes)
+    assert any("x_l.jpg" in note for note in data.notes)
+
+
+def test_what_lies_outside_the_parts_is_left_out_and_said() -> None:
+    for part in ("train", "valid", "test", "extra"):
+        put(f"d/{part}/images/{part}.jpg", 0, "RGB")
+        put(f"d/{part}/masks/{part}.png")
+    data = hs.mask_folder("d", classes=["ground", "road"])
+    assert {record.id: record.part for record in data.records} == {
+        f"{part}/images/{part}.jpg": part for part in ("train", "valid", "test")
+    }
+    assert any("1 image in none of the folders train, valid, test" in note and "extra" in note for note in data.notes)
+
+
+def test_masks_without_numbers_are_a_lesson() -> None:
+    for number in range(3):
+        put(f"d/images/{number}.jpg", 0, "RGB")
+        put(f"d/masks/{number}.png", 0, "RGB")
+    with pytest.raises(DataError, match=r"a picture in colours \(mode RGB\)"):
+        hs.mask_folder("d")
+    Path("latin.txt").write_bytes("stra\xdfe\nhaus\n".encode("latin-1"))
+    with pytest.raises(DataError, match="cannot be read as UTF-8"):
+        hs.mask_folder("d", classes="latin.txt")
+    Path("gap.txt").write_text("ground\n\nroad\n", encoding="utf-8")
+    assert hs.mask_folder("d", classes="gap.txt").legend == {0: "ground", 2: "road"}
+
+
+def test_other_names_for_the_numbers_are_refused() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    task, _ = tasks.choose(data)
+    tasks.met(hs.mask_folder("d"), task)
+    with pytest.raises(DataError, match="the number 0 is blue, and this model learned it as ground"):
+        tasks.met(hs.mask_folder("d", classes=["blue", "ground", "red"]), task)

@@ -1,5 +1,6 @@
 """What is said of places: void counts nothing, grids may differ, masks come back at the size of the image, planted boxes are found."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 import headstart as hs
 from drawn import masked_folder
 from headstart.core import Outputs, Spread
-from headstart.errors import BadSetting, DataError
+from headstart.errors import BadSetting, DataError, StoreError
+from headstart.heads import decoder
 from headstart.modalities import scene
 from headstart.modalities.image import PRESETS, draw
 from headstart.tasks.segmentation import VOID, Segmentation
@@ -61,7 +63,14 @@ def test_a_prediction_is_at_the_size_of_its_image_and_in_the_numbers_of_the_user
     assert large.values.shape == (3, 40, 60) and np.allclose(large.values.sum(0), 1)
     assert sum(large.shares.values()) == pytest.approx(1)
     kept = large.saved(tmp_path)
-    assert kept.row()["mask"] == str(tmp_path / "photos_a_b.png") and kept.file in repr(kept)
+    assert kept.row()["mask"] == str(tmp_path / "photos" / "a b.jpg.png") and kept.file in repr(kept)
+    others = [
+        replace(large, id=id).saved(tmp_path).file for id in ("photos/a b.png", "photos_a b.jpg", "../photos/a b.jpg", "/x:y")
+    ]
+    assert len({kept.file, *others}) == 5 and all(Path(file).is_relative_to(tmp_path) and ".." not in file for file in others)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        large.saved(tmp_path / "file")
     with Image.open(kept.file) as image:
         np.testing.assert_array_equal(np.array(image), large.mask)
         assert image.mode == "P" and len(np.unique(np.array(image.convert("RGB")).reshape(-1, 3), axis=0)) == len(
@@ -177,7 +186,9 @@ def test_maps_of_many_images_are_not_kept(monkeypatch: pytest.MonkeyPatch, capsy
     data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
     learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
     assert [row["stage"] for row in learn.history] == ["head"]
-    assert "trained by gradient steps and not solved" in "".join(capsys.readouterr())
+    told = "".join(capsys.readouterr())
+    assert told.count("trained by gradient steps and not solved") == 1 and "solved to convergence" not in told
+    assert learn._session.ready().features is None
 
 
 @pytest.mark.usefixtures("plain_training")
@@ -209,3 +220,31 @@ def test_more_reads_other_masks_as_the_run_read_its_own() -> None:
     on.fine_tune(1)
     assert on.task == learn.task and on.run.path != learn.run.path
     assert set(learn.run.split().valid) <= set(on.run.split().valid)
+
+
+def test_the_solved_places_are_those_that_are_known() -> None:
+    head = decoder.make(4 * 16 + 2 * 4, 3, 0, ((4, 4), (2, 2)))
+    rows = np.random.default_rng(0).standard_normal((5, 72)).astype(np.float32)
+    targets = np.full((5, 8, 8), VOID, np.uint8)
+    targets[1, 2, 3], targets[4, 7, 7] = 1, 2
+    given, known = head.as_rows(rows, targets)
+    assert known.tolist() == [1, 2] and given.shape == (2, 6)
+    with torch.no_grad():
+        said = head._linear(head._maps(torch.from_numpy(rows)))
+        by_place = torch.from_numpy(given) @ head.linear.weight.T + head.linear.bias
+    at_corner = said[4, :, 3, 3]  # of the middle of the outermost place, beyond which nothing is interpolated
+    assert torch.allclose(by_place[1], at_corner, atol=1e-5)
+    with pytest.raises(DataError, match="no place"):
+        head.as_rows(rows, np.full((5, 8, 8), VOID, np.uint8))
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_weights_come_and_go_with_their_setting() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 12), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(1)
+    state = learn._session.ready().state
+    assert state.objective is state.task
+    learn.fine_tune(1, balance="weights")
+    assert len(state.objective.weights) == 3 and state.task.weights == ()
+    learn.fine_tune(1, balance="none")
+    assert state.objective is state.task

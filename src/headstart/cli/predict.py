@@ -28,7 +28,7 @@ def predict(
     ] = None,
     masks: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where masks go, for a model that tells the class of every place.")
-    ] = Path("masks"),
+    ] = Path("predicted_masks"),
 ) -> None:
     """Say what images show, what texts say, what numbers mean.
 
@@ -40,10 +40,13 @@ def predict(
     rows: list[Row] = []
     n_read = n_seen = 0
     with results_on_stdout(json) as stdout:
+        from headstart.data._paths import outside
         from headstart.learner import load
 
-        for prediction in load(run).predictions(inputs, tta):
-            prediction = prediction.saved(masks) if isinstance(prediction, Spread) else prediction
+        learner = load(run)
+        place = outside(learner.data, masks)
+        for prediction in learner.predictions(inputs, tta):
+            prediction = prediction.saved(place) if isinstance(prediction, Spread) else prediction
             row = prediction.row()
             n_seen += 1
             n_read += row.get("error") is None

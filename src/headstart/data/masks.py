@@ -31,7 +31,11 @@ NOBODY_KNOWS = frozenset({"void", "ignore", "ignored", "unlabelled", "unlabeled"
 LOOKED_AT = 64
 """Masks that are opened to find the numbers in them, where nobody names the classes."""
 WHITE = 255
+MOSTLY = 0.9
+"""Of the images of a folder that have a mask, for it to be taken for one of images with masks."""
 Key = tuple[str, ...]
+File = tuple[str, str]
+Pair = tuple[str, str, MaskFile, Part | None]
 
 
 def mask_folder(
@@ -84,69 +88,110 @@ def mask_folder(
 
 def are_masks(images: Sequence[tuple[str, str]]) -> bool:
     """Whether most of the images of a folder, which are (id, path), come with a mask in a folder called so."""
-    found, masks = _keys(images)
-    return bool(masks) and len(found.keys() & masks.keys()) >= 0.9 * max(1, len(found))
+    found, masks = _told_apart(images)
+    return bool(masks) and len(_matched(found, masks)[0]) >= MOSTLY * max(1, len(found))
 
 
 # ------------------------------------------------------------------------------------------------------------------- pairs
 
 
-def _paired(root: Path, beside: Path | None) -> tuple[list[tuple[str, str, MaskFile, Part | None]], list[str]]:
+def _paired(root: Path, beside: Path | None) -> tuple[list[Pair], list[str]]:
     """(id, path, mask, part) of each image that has a mask, and sentences on what was left out."""
     found = scan(str(root))
     if beside is None:
-        images, masks = _keys(found.images)
+        images, masks = _told_apart(found.images)
     else:
         inside = f"{beside.relative_to(root).as_posix()}/" if beside.is_relative_to(root) and beside != root else None
-        images = {_key(each[0]): each for each in found.images if inside is None or not each[0].startswith(inside)}
-        masks = {_key(each[0]): each for each in scan(str(beside)).images}
-        if not images.keys() & masks.keys():  # images/train/x.jpg beside masks/x.png: the names alone tell
-            images, masks = ({key[-1:]: each for key, each in side.items()} for side in (images, masks))
-    both = [key for key in images if key in masks]
+        images = [each for each in found.images if inside is None or not each[0].startswith(inside)]
+        masks = scan(str(beside)).images
+    both, left_images, left_masks, alike = _matched(images, masks)
+    if not both and beside is not None:  # images/train/x.jpg beside masks/x.png: the names alone tell
+        both, left_images, left_masks, alike = _matched(images, masks, names_alone=True)
     if not both:
         raise _no_pairs(root, images, masks)
-    pairs: list[tuple[str, str, MaskFile, Part | None]] = []
-    for key in sorted(both, key=lambda each: images[each][0]):
-        (identifier, source), (name, file) = images[key], masks[key]
-        pairs.append((identifier, source, MaskFile(name, file, source), _part(identifier)))
-    divided = {part for _, _, _, part in pairs}
-    if None in divided or len(divided) < 2:
-        pairs = [(identifier, source, mask, None) for identifier, source, mask, _ in pairs]
-    notes = []
-    for without, what in (
-        (images.keys() - masks.keys(), "image without a mask"),
-        (masks.keys() - images.keys(), "mask without an image"),
-    ):
-        if without:
-            first = quoted(min((images if "image w" in what else masks)[key][0] for key in without))
-            notes.append(f"Left out {counted(len(without), what, what.replace(' with', 's with', 1))} (first: {first}).")
+    pairs: list[Pair] = [
+        (identifier, source, MaskFile(name, file, source), _part(identifier))
+        for (identifier, source), (name, file) in sorted(both, key=lambda pair: pair[0][0])
+    ]
+    pairs, notes = _divided(pairs)
+    notes += alike
+    if left_images:
+        notes.append(f"Left out {counted(len(left_images), 'image')} without a mask (first: {quoted(min(left_images)[0])}).")
+    if left_masks:
+        notes.append(f"Left out {counted(len(left_masks), 'mask')} without an image (first: {quoted(min(left_masks)[0])}).")
     return pairs, notes
 
 
-def _keys(files: Sequence[tuple[str, str]]) -> tuple[dict[Key, tuple[str, str]], dict[Key, tuple[str, str]]]:
-    """The images and the masks among files, each by what its name and folders have in common with its partner's."""
-    images: dict[Key, tuple[str, str]] = {}
-    masks: dict[Key, tuple[str, str]] = {}
-    for identifier, source in files:
-        is_mask = any(MASKS.search(folder) for folder in PurePosixPath(identifier).parts[:-1])
-        (masks if is_mask else images)[_key(identifier)] = (identifier, source)
-    return images, masks
+def _matched(
+    images: Sequence[File], masks: Sequence[File], names_alone: bool = False
+) -> tuple[list[tuple[File, File]], list[File], list[File], list[str]]:
+    """Images with their masks, images and masks without a partner, and a sentence on those that share a name.
+
+    A mask may have something behind the name of its image (a_mask.png for a.jpg), where no image has that name as it is.
+    """
+    of_images, of_masks = (_by_key(files, names_alone) for files in (images, masks))
+    for key in [key for key in of_masks if key not in of_images]:
+        plain = (*key[:-1], ENDINGS.sub("", key[-1]))
+        if plain != key and plain in of_images:
+            of_masks.setdefault(plain, []).extend(of_masks.pop(key))
+    shared = [key for key in of_images if key in of_masks]
+    unclear = [key for key in shared if len(of_images[key]) > 1 or len(of_masks[key]) > 1]
+    clear = [key for key in shared if key not in set(unclear)]
+    told = []
+    if unclear:
+        first = [name for name, _ in (*of_images[unclear[0]], *of_masks[unclear[0]])]
+        told = [
+            f"Left out {counted(len(unclear), 'name')} of several images or masks, of which nobody can tell which belong together "
+            f"(first: {', '.join(map(quoted, first[:4]))})."
+        ]
+    lone_images = [file for key, files in of_images.items() if key not in of_masks for file in files]
+    lone_masks = [file for key, files in of_masks.items() if key not in of_images for file in files]
+    return [(of_images[key][0], of_masks[key][0]) for key in clear], lone_images, lone_masks, told
+
+
+def _by_key(files: Sequence[File], names_alone: bool) -> dict[Key, list[File]]:
+    found: dict[Key, list[File]] = defaultdict(list)
+    for file in files:
+        key = _key(file[0])
+        found[key[-1:] if names_alone else key].append(file)
+    return dict(found)
+
+
+def _told_apart(files: Sequence[File]) -> tuple[list[File], list[File]]:
+    """The images and the masks among files: a mask lies in a folder called so."""
+    masks = [any(MASKS.search(folder) for folder in PurePosixPath(identifier).parts[:-1]) for identifier, _ in files]
+    images = [file for file, is_mask in zip(files, masks, strict=True) if not is_mask]
+    return images, [file for file, is_mask in zip(files, masks, strict=True) if is_mask]
+
+
+def _divided(pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
+    """The pairs with their parts where the folders divide them (train and another one), those in none left out; else without parts."""
+    parts = {part for *_, part in pairs}
+    if "train" not in parts or len(parts - {None}) < 2:
+        return [(*pair[:3], None) for pair in pairs], []
+    outside = [pair[0] for pair in pairs if pair[3] is None]
+    told = (
+        f"Left out {counted(len(outside), 'image')} in none of the folders train, valid, test (first: {quoted(outside[0])})."
+        if outside
+        else ""
+    )
+    return [pair for pair in pairs if pair[3] is not None], [told] if told else []
 
 
 def _key(identifier: str) -> Key:
     """The folders without what tells images from masks, and the name without its ending."""
     path = PurePosixPath(identifier)
     folders = (IMAGES.sub("", MASKS.sub("", folder)).rstrip("_- ") for folder in path.parts[:-1])
-    return (*(folder for folder in folders if folder), ENDINGS.sub("", path.stem))
+    return (*(folder for folder in folders if folder), path.stem)
 
 
 def _part(identifier: str) -> Part | None:
     return next((part for folder in PurePosixPath(identifier).parts[:-1] if (part := part_of(folder))), None)
 
 
-def _no_pairs(root: Path, images: Mapping[Key, tuple[str, str]], masks: Mapping[Key, tuple[str, str]]) -> DataError:
-    some = ", ".join(quoted(name) for name, _ in [*images.values()][:2]) or "none"
-    marks = ", ".join(quoted(name) for name, _ in [*masks.values()][:2]) or "none"
+def _no_pairs(root: Path, images: Sequence[File], masks: Sequence[File]) -> DataError:
+    some = ", ".join(quoted(name) for name, _ in images[:2]) or "none"
+    marks = ", ".join(quoted(name) for name, _ in masks[:2]) or "none"
     return DataError(
         f"no image in {quoted(fspath(root))} has a mask of the same name (images: {some}; masks: {marks}). Put images into images/ and "
         "masks into masks/, a.jpg beside a.png, or say where the masks are: masks=FOLDER (--masks FOLDER)."
@@ -190,22 +235,27 @@ def _named(root: Path, classes: Classes | None) -> tuple[dict[int, str], list[st
 
 def _lines(file: Path) -> dict[int, str]:
     """A name for each line from 0, or for the number that the line begins with."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    numbered = [re.fullmatch(r"(\d+)[\s,:;]+(.+)", line) for line in lines]
-    if lines and all(numbered):
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{quoted(str(file))} cannot be read as UTF-8 text ({error}). Save it as UTF-8.") from None
+    numbered = [re.fullmatch(r"(\d+)[\s,:;]+(.+)", line) for line in lines if line]
+    if numbered and all(numbered):
         return {int(found.group(1)): found.group(2) for found in numbered if found}
-    return dict(enumerate(lines))
+    return {number: line for number, line in enumerate(lines) if line}
 
 
 def _from_masks(masks: Sequence[MaskFile]) -> tuple[dict[int, str], list[str]]:
     """The numbers in some masks, as the names of classes."""
-    found: dict[int, int] = defaultdict(int)
+    found: set[int] = set()
+    faults: list[DataError] = []
     for mask in masks[:: max(1, len(masks) // LOOKED_AT)]:
         try:
-            for number in np.unique(_masks.read(mask.path, mask)).tolist():
-                found[number] += 1
-        except DataError:
-            continue
+            found |= set(np.unique(_masks.read(mask.path, mask)).tolist())
+        except DataError as error:
+            faults.append(error)
+    if not found - {WHITE}:
+        raise faults[0] if faults else DataError("the masks hold nothing but 255, which stands for what nobody knows.")
     if set(found) == {0, WHITE}:
         return {0: "background", WHITE: "foreground"}, ["The masks are black and white: white is taken for the class foreground."]
     numbers = sorted(number for number in found if number != WHITE)

@@ -36,11 +36,18 @@ def show_masks(dataset: Dataset, count: int = 2 * SHEET_COLUMNS) -> Image.Image:
     table = np.full(1 << 16, len(classes), np.int64)
     table[classes] = np.arange(len(classes))
     drawn = sorted(dataset.records, key=lambda record: derive(dataset.seed, "sheet", record.id))
-    for record in drawn[:count]:
-        assert isinstance(record.target, MaskFile) and isinstance(record.source, str), "masks and their images are files"
+    for record in drawn:
+        if len(shown) == count:
+            break
+        if not isinstance(record.target, MaskFile) or not isinstance(record.source, str):
+            continue
         try:
             pixels = image.decode(record.source).pixels
-            pictures.append(_masks.painted(pixels, table[_masks.read(record.target.path, record.target)], len(classes)))
+            pictures.append(
+                _masks.painted(
+                    pixels, table[np.clip(_masks.read(record.target.path, record.target), 0, len(table) - 1)], len(classes)
+                )
+            )
         except DataError:
             continue
         shown.append(record)

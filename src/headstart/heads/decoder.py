@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headstart.errors import BadSetting
+from headstart.errors import BadSetting, DataError
 from headstart.seeds import derive, numpy_generator
 
 MAPS = True
@@ -67,23 +67,30 @@ class Decoder(nn.Module):
     def as_rows(
         self, rows: Float[np.ndarray, "batch features"], targets: "np.ndarray"
     ) -> tuple[Float[np.ndarray, "places channels"], np.ndarray]:
-        """What the linear part is given at some places of the images, drawn at random, and what is known of these."""
-        count = len(rows)
-        chosen = np.linspace(0, count - 1, min(count, PIXELS)).round().astype(int)
-        each = max(1, PIXELS // max(1, len(chosen)))
-        drawn = numpy_generator(0, "places", count).random((len(chosen), each, 2))
+        """What the linear part is given at some of the places that are known, drawn at random in each image, and what these are.
+
+        Raises:
+            DataError: where no place is known.
+        """
+        told = [place for place in range(len(rows)) if (targets[place] < self.linear.out_features).any()]
+        if not told:
+            raise DataError(
+                "the masks tell of no place what it is, so nothing can be learned. Look at them, and at the numbers that are void."
+            )
+        chosen = [told[place] for place in np.linspace(0, len(told) - 1, min(len(told), PIXELS)).round().astype(int)]
+        each, (height, width) = max(1, PIXELS // len(chosen)), targets.shape[1:]
         found, known = [], []
-        for place, points in zip(chosen.tolist(), drawn, strict=True):
-            grid = torch.from_numpy((2 * points - 1).astype(np.float32))[None, None]
+        for place in chosen:
+            lines, columns = np.nonzero(targets[place] < self.linear.out_features)
+            drawn = numpy_generator(0, "places", place).choice(len(lines), min(each, len(lines)), replace=False)
+            lines, columns = lines[drawn], columns[drawn]
+            points = np.stack([(2 * columns + 1) / width - 1, (2 * lines + 1) / height - 1], 1)
+            grid = torch.from_numpy(points.astype(np.float32))[None, None]
             maps = self._maps(torch.from_numpy(rows[place : place + 1]))
             seen = [functional.grid_sample(one, grid, "bilinear", "border", align_corners=False) for one in maps]
             found.append(torch.cat(seen, 1)[0, :, 0].T.numpy())
-            height, width = targets.shape[1:]
-            column, line = (np.minimum((points[:, at] * side).astype(int), side - 1) for at, side in ((0, width), (1, height)))
-            known.append(targets[place, line, column])
-        rows, truth = np.concatenate(found), np.concatenate(known)
-        told = truth < self.linear.out_features  # the rest is what nobody knows
-        return rows[told], truth[told].astype(np.int64)
+            known.append(targets[place, lines, columns])
+        return np.concatenate(found), np.concatenate(known).astype(np.int64)
 
     def _maps(self, rows: Float[Tensor, "batch features"]) -> list[Tensor]:
         parts = rows.split([channels * side**2 for channels, side in self.levels], 1)

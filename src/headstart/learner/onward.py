@@ -197,7 +197,9 @@ def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset
 def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
     """The settings with the model that the start has, and what had to be changed for it."""
     taken = start.settings
-    if settings.backbone not in (Settings().backbone, taken.backbone) or (taken.pretrained and not settings.pretrained):
+    if settings.backbone not in (Settings().backbone, taken.backbone, models.located(taken.backbone)) or (
+        taken.pretrained and not settings.pretrained
+    ):
         raise BadSetting(
             f"the model comes from {start.path} (backbone {taken.backbone}), so neither another backbone ({settings.backbone}) nor "
             "random weights can be asked for. Leave one of the two out."

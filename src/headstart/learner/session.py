@@ -197,9 +197,13 @@ class Session:
 
         Beware: the books must see an event before the first step, or it is no news to them.
         """
-        begun = self.begun or (yield from self.continued(with_features))
-        if with_features and begun.features is None:
-            begun = replace(begun, features=(yield from engine_features(begun.store, begun.state.model, begun.state.device)))
+        if self.begun is None:
+            begun = yield from self.continued(with_features)
+        else:
+            begun = self.begun
+            if with_features and begun.features is None:
+                found = yield from engine_features(begun.store, begun.state.model, begun.state.device)
+                begun = replace(begun, features=found)
         self.begun = begun
         yield Note(sizes_in_words(begun.split, begun.store.modality.words.items))
         if sentence := classes_in_words(begun.state):

@@ -15,7 +15,7 @@ from headstart.metrics.measured import Measured, bootstrapped, require_some
 Confusion = Integer[np.ndarray, "batch classes classes"]
 
 
-def miou(confusion: Confusion, targets: object = None) -> Measured:
+def miou(confusion: Confusion) -> Measured:
     """Mean over the classes of the shared part of what is one and what is said to be one (Jaccard index), all images together.
 
     Classes that neither are there nor are named are left out. The definition of scikit-learn's `jaccard_score(average="macro")`.
@@ -23,12 +23,12 @@ def miou(confusion: Confusion, targets: object = None) -> Measured:
     return _measured(confusion, lambda total: _mean(_iou(total)), "miou")
 
 
-def pixel_accuracy(confusion: Confusion, targets: object = None) -> Measured:
+def pixel_accuracy(confusion: Confusion) -> Measured:
     """Share of the places whose class is the one that is named."""
     return _measured(confusion, lambda total: float(np.trace(total) / total.sum()) if total.sum() else float("nan"), "places")
 
 
-def dice(confusion: Confusion, targets: object = None) -> Measured:
+def dice(confusion: Confusion) -> Measured:
     """Mean over the classes of the F1 score of their places (Dice 1945), all images together."""
     return _measured(confusion, lambda total: _mean(_dice(total)), "dice")
 

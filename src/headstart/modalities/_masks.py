@@ -9,12 +9,10 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from headstart.errors import DataError
-from headstart.modalities._decode import read_bytes, size_of
+from headstart.errors import DataError, StoreError
+from headstart.modalities._decode import read_bytes
 from headstart.modalities._signatures import shown
 
-SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".webp"})
-"""Formats that keep numbers as they are."""
 NUMBERS = frozenset({"1", "L", "P", "I", "I;16", "I;16B"})
 """Modes of images that hold one number for each pixel."""
 GOLDEN = 0.61803398875
@@ -41,11 +39,6 @@ def read(path: str, name: str = "") -> Integer[np.ndarray, "height width"]:
     except Exception as error:  # Pillow's readers raise nearly every built-in error on damaged files
         raise DataError(f"the mask {name} cannot be read as an image ({error}). Copy it again, or leave it out.") from error
     return found.astype(np.uint8) if found.dtype == bool else found
-
-
-def size(path: str) -> tuple[int, int] | None:
-    """(height, width) from the head of the file; None where that cannot be told."""
-    return size_of(path)
 
 
 def nearest(mask: Integer[np.ndarray, "height width"], rows: int, columns: int) -> Integer[np.ndarray, "rows columns"]:
@@ -100,5 +93,10 @@ def write(path: Path, numbers: UInt8[np.ndarray, "height width"], classes: dict[
     for number, place in classes.items():
         palette[number] = every[place]
     image.putpalette(palette.tobytes())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    except OSError as error:
+        raise StoreError(
+            f"the mask {path} cannot be written: {error.strerror or error}. Name another folder for masks."
+        ) from None

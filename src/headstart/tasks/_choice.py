@@ -74,6 +74,8 @@ def met(dataset: Dataset, task: Labels) -> Dataset:
     Raises:
         DataError: for other label columns than those that the task is about.
     """
+    if isinstance(task, MaskNames):
+        task.require_legend(dataset)
     dataset = _in_order(dataset, task.names)
     records = tuple(
         replace(record, target=None) if record.target is not None and not task.tells(record.target) else record

@@ -117,6 +117,16 @@ class MaskNames:
         """Whether it is a mask."""
         return isinstance(label, MaskFile)
 
+    def require_legend(self, dataset: Dataset) -> None:
+        """Raises `DataError` where the data has another name for a number; that a number is called by itself is none."""
+        own = dict(zip(self.numbers, self.classes, strict=True))
+        for number, name in dataset.legend.items():
+            if name is not None and name != str(number) and own.get(number, name) != name:
+                raise DataError(
+                    f"in the masks of {dataset.name} the number {number} is {name}, and this model learned it as {own[number]}. Give the "
+                    f"classes in its order: {', '.join(self.classes[:12])}."
+                )
+
     def faults(self, raw: Sequence[Any]) -> dict[int, str]:
         """Masks that cannot be read, are of another size than their image, or hold numbers that stand for nothing."""
         found = {place: self._fault(label) for place, label in enumerate(raw) if isinstance(label, MaskFile)}
@@ -158,7 +168,7 @@ class MaskNames:
 def _grid(files: Sequence[MaskFile]) -> tuple[int, int]:
     """The usual rows and columns of some of the masks, made smaller where they are many."""
     some = files[:: max(1, len(files) // LOOKED_AT)]
-    sizes = [size for each in some if (size := _masks.size(each.path)) is not None]
+    sizes = [size for each in some if (size := size_of(each.path)) is not None]
     if not sizes:
         return (256, 256)
     rows, columns = (round(median(size[at] for size in sizes)) for at in (0, 1))

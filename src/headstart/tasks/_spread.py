@@ -1,8 +1,9 @@
 """What is told of every place of an image."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -79,11 +80,16 @@ class SegmentationPrediction:
         return replace(self, height=height, width=width)
 
     def saved(self, folder: Path) -> "SegmentationPrediction":
-        """The same, with its mask in a PNG file there: the numbers of the classes, shown in colours by a palette."""
+        """The same, with its mask in a PNG file there: the numbers of the classes, shown in colours by a palette.
+
+        `photos/1.jpg` becomes `photos/1.jpg.png` in the folder.
+
+        Raises:
+            StoreError: where it cannot be written.
+        """
         if self.logits is None:
             return self
-        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in self.id.lstrip("./\\"))
-        file = folder / f"{plain[-100:].rsplit('.', 1)[0] or 'image'}.png"
+        file = folder / f"{_inside(self.id)}.png"
         _masks.write(file, self.mask, {number: place for place, number in enumerate(self.numbers)})
         return replace(self, file=str(file))
 
@@ -109,6 +115,15 @@ class SegmentationPrediction:
 
     def __repr__(self) -> str:
         return f"Prediction({self.error if self.logits is None else self.text}{f' -> {self.file}' if self.file else ''})"
+
+
+def _inside(id: str) -> PurePosixPath:
+    """The path of an example inside a folder of one's own, so that no two examples share a file."""
+    words = (
+        "".join(letter if letter.isalnum() or letter in "-_. " else "_" for letter in part) for part in re.split(r"[/\\]+", id)
+    )
+    kept = ["__" if word == ".." else word for word in words if word not in ("", ".")]
+    return PurePosixPath(*(kept or ["image"]))
 
 
 def told(shares: dict[str, float]) -> str:

@@ -59,7 +59,6 @@ def begin(
     make_split(
         dataset if earlier is None else earlier.placed(dataset, {}), store.ids, {}, task
     )  # what cannot be divided is told before anything is read
-    with_features = with_features and (yield from _fit_in_memory(store, model))
     early = with_features and not model.backbone.settles
     features = (yield from engine_features(store, model, device)) if early else None
     for index in range(len(store)):
@@ -115,8 +114,10 @@ def classes_in_words(state: TrainState) -> str | None:
     )
 
 
-def engine_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features]:
-    """From the cache, or by one pass of the fastest engine that agrees with torch."""
+def engine_features(store: Store, model: Model, device: torch.device) -> Generator[Progress | Note, None, Features | None]:
+    """From the cache, or by one pass of the fastest engine that agrees with torch; None where they would not fit into memory."""
+    if not (yield from _fit_in_memory(store, model)):
+        return None
     file = cached.cache_file(store, cached.digest(model.backbone.state_dict()))
     kept = cached.stored(file, len(store))
     if kept is not None:

@@ -116,7 +116,7 @@ def too_short(state: TrainState, phase: Phase, clock: Clock, to_come: int = 0) -
 def epoch_seconds(state: TrainState, phase: Phase) -> float:
     """About how long an epoch of the phase takes here with the validation after it."""
     batches = training_batches(state.parts["train"], phase, state.settings.seed, 1, 0, state.device)
-    chosen = precision.choose(deepcopy(state.model), state.task, batches, phase, state.device)
+    chosen = precision.choose(deepcopy(state.model), state.objective, batches, phase, state.device)
     share = len(state.parts["valid"]) / 3 / len(state.parts["train"])  # a forward is about a third of a step
     return training_seconds(state, replace(phase, precision=chosen)) * (1 + share)
 
@@ -131,7 +131,7 @@ def training_seconds(state: TrainState, phase: Phase) -> float:
         seconds = []
         for _ in range(2):
             started = time.perf_counter()
-            step(model, course.optimizer, seen(batch, phase, progress), state.task, phase, course.adapters)
+            step(model, course.optimizer, seen(batch, phase, progress), state.objective, phase, course.adapters)
             seconds.append(time.perf_counter() - started)
         per_batch += share * min(seconds)
     return per_batch / len(batch.ids) * len(train)

@@ -40,7 +40,7 @@ def ramp(state: TrainState, phase: Phase) -> Ramp:
     rates before it have done.
     """
     model = deepcopy(state.model)
-    phase = replace(phase, precision=precision.choose(model, state.task, _batches(state, phase), phase, state.device))
+    phase = replace(phase, precision=precision.choose(model, state.objective, _batches(state, phase), phase, state.device))
     course = courses.start(model, phase, state.settings.seed)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (place / (STEPS - 1)) for place in range(STEPS)]
     losses: list[float] = []

@@ -54,11 +54,11 @@ def run_phase(state: TrainState, phase: Phase, clock: Clock) -> Iterator[Event]:
     batches = _feed(state, phase)
     yield Progress("choosing the precision", 0, 1)
     phase = replace(
-        phase, precision=precision.choose(state.model, state.task, batches(phase.first_epoch, 0), phase, state.device)
+        phase, precision=precision.choose(state.model, state.objective, batches(phase.first_epoch, 0), phase, state.device)
     )
     yield Progress("choosing the precision", 1, 1)
     if phase.seconds is not None and trunk is None and phase.name == "all":
-        phase, words = without_idle_stages(state.model, state.task, phase, batches(phase.first_epoch, 0))
+        phase, words = without_idle_stages(state.model, state.objective, phase, batches(phase.first_epoch, 0))
         yield from () if words is None else (Note(words),)
         if (sentence := too_short(state, phase, clock)) is not None:
             yield Note(sentence)

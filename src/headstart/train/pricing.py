@@ -111,7 +111,7 @@ def prices(start: Start, name: str, first_stage: int, already: float, by_clock: 
     trunk = state.trunk if state.trunk is not None and phases.alike(state.trunk.phase, phase) else None
     if by_clock and trunk is None and phase.name == "all":
         phase, _ = without_idle_stages(
-            state.model, state.task, phase, training_batches(state.parts["train"], phase, settings.seed, 1, 0, state.device)
+            state.model, state.objective, phase, training_batches(state.parts["train"], phase, settings.seed, 1, 0, state.device)
         )
     found = Prices(
         before=tuple(before),
@@ -212,7 +212,7 @@ def _precision(state: TrainState, phase: Phase) -> tuple[str, float]:
     """The precision that the phase would be trained in, and the seconds it takes to find out."""
     batches = training_batches(state.parts["train"], phase, state.settings.seed, 1, 0, state.device)
     started = time.perf_counter()
-    chosen = precision.choose(deepcopy(state.model), state.task, batches, phase, state.device, remember=False)
+    chosen = precision.choose(deepcopy(state.model), state.objective, batches, phase, state.device, remember=False)
     return chosen, time.perf_counter() - started
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,14 +51,19 @@ class TrainState:
     """The loss of each validation image in the first row, with which those of later rows are compared."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
+    balanced: Task | None = None
+    """The task with the weights of its classes among the training examples, once it was asked for."""
     answering: dict[int, Task] = field(default_factory=dict)
     """The task with what it chose on the validation images of the same rows: who answers questions of the user."""
 
-    @cached_property
+    @property
     def objective(self) -> Task:
         """The task as its loss counts in training."""
-        weighs = RULES[self.settings.balance].weighs
-        return self.task.balanced(self.parts["train"].targets) if weighs else self.task
+        if not RULES[self.settings.balance].weighs:
+            return self.task
+        if self.balanced is None:
+            self.balanced = self.task.balanced(self.parts["train"].targets)
+        return self.balanced
 
     @property
     def next_epoch(self) -> int:
