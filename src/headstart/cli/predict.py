@@ -44,9 +44,9 @@ def predict(
         from headstart.learner import load
 
         learner = load(run)
-        place = outside(learner.data, masks)
         for prediction in learner.predictions(inputs, tta):
-            prediction = prediction.saved(place) if isinstance(prediction, Spread) else prediction
+            if isinstance(prediction, Spread):
+                prediction = prediction.saved(outside(learner.data, masks))
             row = prediction.row()
             n_seen += 1
             n_read += row.get("error") is None
