@@ -109,7 +109,10 @@ def make_data(here: Path) -> None:
         films.append(f"{text},{text},{'good' if number % 2 else 'bad'}")
         area, rooms, built = 50 + 7 * number, "" if number == 5 else 1 + number % 5, 1950 + 3 * (number * 7 % 23)
         houses.append(f"{area},{rooms},{built},{2.4 * area + 0.1 * built - 150 + number % 4:.1f}")
-    masked_folder(here / "streets", 12)
+    streets = masked_folder(here / "streets", 12)
+    Image.open(streets / "images" / "001.png").save(streets / "images" / "1.jpg", quality=95)
+    (streets / "images" / "001.png").unlink()
+    (streets / "masks" / "001.png").rename(streets / "masks" / "1.png")
     found = {
         "images": [{"id": number, "file_name": f"cat/{number}.jpg"} for number in range(1, 5)],
         "annotations": [{"image_id": number, "category_id": number % 2} for number in range(1, 5)],

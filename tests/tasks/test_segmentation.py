@@ -79,6 +79,7 @@ def test_a_prediction_is_at_the_size_of_its_image_and_in_the_numbers_of_the_user
     painted = large.painted(np.full((40, 60, 3), 90, np.uint8), torch.zeros(4, 6, dtype=torch.uint8))
     assert painted.shape == (80, 60, 3) and (painted[:40] == painted[0, 0]).all()
     failed = TASK.failed("b", "cannot be read")
+    assert failed.mask is None and failed.places is None and failed.values is None and failed.shares == {}
     assert failed.saved(tmp_path) is failed and failed.row()["mask"] is None
 
 

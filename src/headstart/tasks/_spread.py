@@ -48,21 +48,21 @@ class SegmentationPrediction:
         return None if self.logits is None else self._enlarged().softmax(0).numpy()
 
     @property
-    def places(self) -> Integer[np.ndarray, "height width"]:
-        """The place in `classes` of the class of each pixel."""
-        return self._enlarged().argmax(0).numpy()
+    def places(self) -> Integer[np.ndarray, "height width"] | None:
+        """The place in `classes` of the class of each pixel; None if it could not be read."""
+        return None if self.logits is None else self._enlarged().argmax(0).numpy()
 
     @property
-    def mask(self) -> UInt8[np.ndarray, "height width"]:
-        """The number of the class of each pixel, as in the masks that were learned from."""
-        return np.array(self.numbers, np.uint8)[self.places]
+    def mask(self) -> UInt8[np.ndarray, "height width"] | None:
+        """The number of the class of each pixel, as in the masks that were learned from; None if it could not be read."""
+        return None if (places := self.places) is None else np.array(self.numbers, np.uint8)[places]
 
     @property
     def shares(self) -> dict[str, float]:
         """The share of the image that each class covers; empty if it could not be read."""
-        if self.logits is None:
+        if (places := self.places) is None:
             return {}
-        counts = np.bincount(self.places.ravel(), minlength=len(self.classes))
+        counts = np.bincount(places.ravel(), minlength=len(self.classes))
         return dict(zip(self.classes, (counts / counts.sum()).tolist(), strict=True))
 
     @property
@@ -87,10 +87,10 @@ class SegmentationPrediction:
         Raises:
             StoreError: where it cannot be written.
         """
-        if self.logits is None:
+        if (mask := self.mask) is None:
             return self
         file = folder / f"{_inside(self.id)}.png"
-        _masks.write(file, self.mask, {number: place for place, number in enumerate(self.numbers)})
+        _masks.write(file, mask, {number: place for place, number in enumerate(self.numbers)})
         return replace(self, file=str(file))
 
     def painted(
@@ -100,7 +100,7 @@ class SegmentationPrediction:
         count = len(self.classes)
         if self.height:  # as the model sees it, it has lost its proportions
             pixels = np.asarray(Image.fromarray(pixels).resize((self.width, self.height)))
-        said = [] if self.logits is None else [_masks.painted(pixels, self.places, count)]
+        said = [] if (places := self.places) is None else [_masks.painted(pixels, places, count)]
         known = [] if target is None else [_masks.painted(pixels, target.numpy(), count)]
         return np.concatenate([*known, *said] or [pixels])
 
