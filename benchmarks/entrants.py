@@ -8,6 +8,7 @@ import math
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 from harness import ROOT, Table, last_json, measure
 from sets import Divided
 
+SCRIPTS = ROOT / "benchmarks/peers"
 PEERS = {
-    name: ROOT / "benchmarks/peers" / script
+    name: SCRIPTS / script
     for name, script in (("fastai", "fastai_fine_tune.py"), ("bare", "bare_loop.py"), ("trainer", "hf_trainer.py"))
 }
 MINUTES = {"fastai": 30.0, "bare": 3.0, "trainer": 30.0}
 """What each peer is given for the table of quality, where nothing else is asked."""
-OURS = ROOT / "benchmarks/peers/headstart_run.py"
+OURS = SCRIPTS / "headstart_run.py"
 
 
 def headstart(split: Divided, *options: str, settings: list[str]) -> dict[str, Any]:
@@ -35,6 +37,21 @@ def headstart(split: Divided, *options: str, settings: list[str]) -> dict[str, A
     if "solved" in said:
         said["solved"] = flat(said["solved"])
     return {**found, **flat(said), "sizes": split.sizes}
+
+
+def script_of_ours(script: str, first: Path, second: Path, seed: int, options: Sequence[str]) -> dict[str, Any]:
+    """What a script of ours under peers/ tells: a process with a cache and a run folder of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        command = [sys.executable, str(SCRIPTS / script), str(first), str(second), f"{place}/run", "--seed", str(seed), *options]
+        found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
+    return {**last_json(found.pop("printed")), **found}
+
+
+def script_of_peer(script: str, python: str, *arguments: object) -> dict[str, Any]:
+    """What the script of a peer tells."""
+    with tempfile.TemporaryDirectory() as place:
+        found = measure([python, str(SCRIPTS / script), *map(str, arguments)], cwd=Path(place))
+    return {**last_json(found.pop("printed")), **found}
 
 
 def ours_environment(cache: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ but the last judgement, at their full size: mIoU over 11 classes, the NLL of a p
 """
 
 import hashlib
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from entrants import ours_environment
-from harness import ROOT, Table, last_json, measure
+from entrants import script_of_ours, script_of_peer
+from harness import Table
 from paired import markdown, paired_t
 
 Row = dict[str, Any]
@@ -53,25 +52,17 @@ def rows(table: Table, folder: Path, peer_python: str, only: Sequence[str], seed
 
 
 def _ours(data: Path, test: Path, seed: int, options: Sequence[str]) -> Row:
-    with tempfile.TemporaryDirectory() as place:
-        script = str(ROOT / "benchmarks/peers/headstart_masks.py")
-        command = [sys.executable, script, str(data), str(test), f"{place}/run", "--seed", str(seed), *options]
-        found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
-    return _judged(found)
+    return _judged(script_of_ours("headstart_masks.py", data, test, seed, options))
 
 
 def _fastai(data: Path, test: Path, python: str) -> Row:
-    with tempfile.TemporaryDirectory() as place:
-        script = str(ROOT / "benchmarks/peers/fastai_masks.py")
-        found = measure([python, script, str(data), str(test), f"{PEER_MINUTES:g}"], cwd=Path(place))
-    return _judged(found)
+    return _judged(script_of_peer("fastai_masks.py", python, data, test, f"{PEER_MINUTES:g}"))
 
 
-def _judged(found: Row) -> Row:
-    told = last_json(found.pop("printed"))
+def _judged(told: Row) -> Row:
     every = _tables(told)
     figures = {"miou": miou(every.sum(0)), "pixel_accuracy": float(np.trace(every.sum(0)) / every.sum())}
-    return {**told, **found, "test": {**figures, "nll": float(np.mean(told["losses"])), "n": len(every)}}
+    return {**told, "test": {**figures, "nll": float(np.mean(told["losses"])), "n": len(every)}}
 
 
 def _tables(row: Row) -> np.ndarray:

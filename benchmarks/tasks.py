@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 import scenes
-from entrants import ours_environment
-from harness import RESULTS, ROOT, Table, last_json, measure, stoppable
+from entrants import script_of_ours, script_of_peer
+from harness import RESULTS, Table, stoppable
 from paired import compared, markdown, paired_t
 
 Row = dict[str, Any]
+TEXT = "headstart_text.py"
 SHARE = 0.2
 """Of train.tsv that chooses the row."""
 
@@ -60,35 +61,21 @@ def _write(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> No
         csv.writer(file).writerows([head, *rows])
 
 
-def ours(table: Path, test: Path, seed: int, options: Sequence[str]) -> Row:
-    """A process of headstart with a cache of its own."""
-    with tempfile.TemporaryDirectory() as place:
-        script = ROOT / "benchmarks/peers/headstart_text.py"
-        command = [sys.executable, str(script), str(table), str(test), f"{place}/run", "--seed", str(seed), *options]
-        found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
-    return {**last_json(found.pop("printed")), **found}
-
-
-def theirs(python: str, table: Path, test: Path, minutes: float, seed: int) -> Row:
-    """A process of the peer."""
-    with tempfile.TemporaryDirectory() as place:
-        script = ROOT / "benchmarks/peers/hf_text.py"
-        found = measure([python, str(script), str(table), str(test), f"{minutes:g}", "--seed", str(seed)], cwd=Path(place))
-    return {**last_json(found.pop("printed")), **found}
-
-
 def text_rows(table: Table, asked: argparse.Namespace, seed: int) -> None:
     """Whatever is missing of the texts and one seed."""
     with tempfile.TemporaryDirectory() as place:
         train, test, digest = prepared(asked.sst2, Path(place), seed)
         once = partial(table.tried, case="sst2", repeat=seed, split=digest)
         if "head" in asked.only:
-            once("headstart head", run=partial(ours, train, test, seed, []))
+            once("headstart head", run=partial(script_of_ours, TEXT, train, test, seed, []))
         if "headstart" in asked.only:
             options = ["--minutes", f"{asked.minutes:g}"]
-            once(f"headstart {asked.minutes:g} min", run=partial(ours, train, test, seed, options))
+            once(f"headstart {asked.minutes:g} min", run=partial(script_of_ours, TEXT, train, test, seed, options))
         if "peer" in asked.only:
-            once(f"trainer {asked.minutes:g} min", run=partial(theirs, asked.peer_python, train, test, asked.minutes, seed))
+            once(
+                f"trainer {asked.minutes:g} min",
+                run=partial(script_of_peer, "hf_text.py", asked.peer_python, train, test, asked.minutes, "--seed", seed),
+            )
 
 
 # ------------------------------------------------------------------------------------------------------- tables of images
@@ -175,41 +162,23 @@ def image_rows(table: Table, name: str, asked: argparse.Namespace, seed: int) ->
             once(f"fastai {job.peer_minutes:g} min", run=partial(_fastai, job, file, folder, asked.peer_python))
 
 
-def _ours(job: Job, file: Path, folder: Path, seed: int, options: Sequence[str]) -> Row:
-    with tempfile.TemporaryDirectory() as place:
-        script = str(ROOT / "benchmarks/peers/headstart_table.py")
-        command = [
-            sys.executable,
-            script,
-            str(file),
-            str(folder),
-            f"{place}/run",
-            "--task",
-            job.task,
-            "--seed",
-            str(seed),
-            *options,
-        ]
-        found = measure(command, ours_environment(Path(place) / "cache"), Path(place))
-    return _judged(job, file, found)
+def _ours(job: Job, file: Path, folder: Path, seed: int, options: list[str]) -> Row:
+    return _judged(job, file, script_of_ours("headstart_table.py", file, folder, seed, ["--task", job.task, *options]))
 
 
 def _fastai(job: Job, file: Path, folder: Path, python: str) -> Row:
-    with tempfile.TemporaryDirectory() as place:
-        script = str(ROOT / "benchmarks/peers/fastai_table.py")
-        command = [python, script, str(file), str(folder), f"{job.peer_minutes:g}", "--task", job.task]
-        found = measure(command, cwd=Path(place))
-    return _judged(job, file, found)
+    return _judged(
+        job, file, script_of_peer("fastai_table.py", python, file, folder, f"{job.peer_minutes:g}", "--task", job.task)
+    )
 
 
-def _judged(job: Job, file: Path, found: Row) -> Row:
+def _judged(job: Job, file: Path, told: Row) -> Row:
     """The row with its figures on the test part, by one rule for every entrant."""
-    told = last_json(found.pop("printed"))
     with file.open(newline="", encoding="utf-8") as opened:
         test = [row for row in csv.DictReader(opened) if row["part"] == "test"]
     truth = np.array([[float(row[name]) for name in told["names"]] for row in test])
     judged = job.judged(truth, np.array(told.pop("said")))
-    return {**told, **found, **judged}
+    return {**told, **judged}
 
 
 # ---------------------------------------------------------------------------------------------------------------- report

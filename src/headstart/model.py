@@ -29,7 +29,8 @@ class Model(nn.Module):
     def __init__(self, backbone: Wrapped, head: nn.Module, head_kind: str = "linear") -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = head
+        self.head: Any = head
+        """A file of `heads/` has made it (`heads._head.Head`)."""
         self.head_kind = head_kind
 
     def features(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch features"]:

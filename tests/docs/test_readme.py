@@ -107,13 +107,13 @@ def test_the_glossary_explains_the_course_in_a_sentence_or_two():
 def test_numbers_in_the_glossary_are_true():
     import math
 
-    from headstart.backbones._wrapped import Wrapped
+    from headstart.core import Defaults
     from headstart.model import build_backbone
 
     text = (ROOT / "docs" / "guide" / "glossary.md").read_text(encoding="utf-8")
     spec = build_backbone("small", pretrained=False).spec
     assert f"{spec.width:,} of them" in text and f"{spec.parameters / 1e6:.1f} million" in text
-    assert f"{Wrapped.batch_size} unless you say otherwise" in text
+    assert f"{Defaults().batch_size} unless you say otherwise" in text
     assert f"guessing between two classes is {math.log(2):.3f}" in text
 
 

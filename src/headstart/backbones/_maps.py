@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headstart.backbones._wrapped import Stage, Wrapped, as_eval, one_thread
-from headstart.core import Dataset, Modality
+from headstart.core import Dataset, Defaults, Modality
 from headstart.errors import BadSetting
 from headstart.hooks import captured
 from headstart.modalities import scene
@@ -27,23 +27,18 @@ STEP = 32
 class Maps(Wrapped):
     """The maps of the stages of another backbone, the last of each size; its weights are that backbone's own."""
 
-    batch_size = 8
-    """One image says as much as many: its places are what is learned from (docs/log.md)."""
-
-    augment = "light"
-    """A head that is not solved has much to learn from images that vary (docs/log.md)."""
-
-    lr_mult = 10.0
-    """Early layers matter more here: places are told apart by what these see."""
+    defaults = Defaults(batch_size=8, augment="light", lr_mult=10.0)
+    """One image says as much as many, the part of the head that is not solved has much to learn, and places are told apart by what early
+    layers see (docs/log.md)."""
 
     def __init__(self, inner: Wrapped, size: int | None = None) -> None:
         taken = inner.spec.size if inner.spec.fixed_size else size or STEP * math.ceil(LARGER * inner.spec.size / STEP)
         super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)
         self._inner = (inner,)  # in a tuple, or its weights would be counted twice
-        self._watched = _last_of_each_size(inner, taken)
         with torch.no_grad(), as_eval(inner.net), one_thread():
             example = next(inner.parameters(), torch.zeros(())).new_zeros(1, 3, taken, taken)
-            levels = tuple((each.shape[1], each.shape[2]) for each in self._seen(example))
+            self._watched, maps = _last_of_each_size(inner, example)
+        levels = tuple((each.shape[1], each.shape[2]) for each in maps)
         width = sum(channels * side**2 for channels, side in levels)
         self.spec = replace(inner.spec, size=taken, modality="scene", levels=levels, width=width)
 
@@ -77,25 +72,20 @@ class Maps(Wrapped):
         return [_channels_first(each) for each in maps]
 
 
-def _last_of_each_size(inner: Wrapped, size: int) -> list[nn.Module]:
-    """The stages whose output is the last of its size, finest first; none where depth does not change the size."""
+def _last_of_each_size(inner: Wrapped, example: Float[Tensor, "one 3 height width"]) -> tuple[list[nn.Module], list[Tensor]]:
+    """The stages whose output is the last of its size, finest first, and what they give; where depth does not change the size no stage
+    and the last map."""
     stages = [stage for name, stage in inner.stages() if stage is inner.net.get_submodule(name)]
-    example = next(inner.parameters(), torch.zeros(())).new_zeros(1, 3, size, size)
-    sides: list[tuple[int, nn.Module]] = []
-
-    def note(stage: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and (seen := _channels_first(output)).shape[2] == seen.shape[3]:
-            sides.append((seen.shape[2], stage))
-
-    handles = [stage.register_forward_hook(note) for stage in stages]
-    try:
-        with torch.no_grad(), as_eval(inner.net), one_thread():
-            inner.net(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    last = {side: stage for side, stage in sides if side <= size // FINEST}
-    return [last[side] for side in sorted(last, reverse=True)]
+    with captured(stages) as given:
+        inner.net(example)
+    last: dict[int, tuple[nn.Module, Tensor]] = {}
+    for stage, output in zip(stages, given, strict=True):
+        if isinstance(output, Tensor) and output.ndim == 4:
+            maps = _channels_first(output)
+            if maps.shape[2] == maps.shape[3] <= example.shape[2] // FINEST:
+                last[maps.shape[2]] = (stage, maps)
+    found = [last[side] for side in sorted(last, reverse=True)]
+    return [stage for stage, _ in found], [maps for _, maps in found] or [_grid(inner.maps(example))]
 
 
 def _channels_first(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from headstart import plugins
-from headstart.core import BackboneSpec, Dataset, Modality
+from headstart.core import BackboneSpec, Dataset, Defaults, Modality
 from headstart.errors import BadSetting, WeightsUnavailable
 from headstart.modalities import image
 from headstart.seeds import derive
@@ -24,16 +24,8 @@ class Wrapped(nn.Module):
     `order` names the modules of each stage; without it, a forward of one image tells.
     """
 
-    batch_size = 32
-    """Examples of a step, where nobody says."""
-    augment = "flip"
-    """How training images vary, where nobody says."""
-    lr_mult = 100.0
-    """How much faster the last layers learn than the first, where nobody says."""
-    smoothing = 0.0
-    """The label smoothing that its fine-tuning after a solved head gains by, where none is asked for."""
-    ema: float | None = None
-    """The decay of the average of its weights that its fine-tuning after a solved head gains by, where none is asked for."""
+    defaults = Defaults()
+    """What it is trained with, where nobody says."""
     settles = False
     """Whether it must be shown the training examples, by `settle`, before it can give features."""
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.backbones._wrapped import Wrapped, fitting, seeded
-from headstart.core import BackboneSpec, Dataset, Modality
+from headstart.core import BackboneSpec, Dataset, Defaults, Modality
 from headstart.errors import BadSetting, WeightsUnavailable
 from headstart.modalities.text import Texts
 
@@ -32,11 +32,9 @@ TOKENIZER = "tokenizer.json"
 class Encoder(Wrapped):
     """A text encoder: the mean of its last states over the tokens of each text."""
 
-    smoothing = 0.1
-    """Texts cannot be mixed, and without either the head becomes too sure within three epochs (docs/log.md)."""
-
-    ema = 0.998
-    """Without it the loss rises again after a few epochs, which the clock may leave many of (docs/log.md)."""
+    defaults = Defaults(label_smoothing=0.1, ema=0.998)
+    """Texts cannot be mixed, and without smoothing the head becomes too sure within three epochs; without the average the loss rises
+    again after a few epochs, of which the clock may leave many (docs/log.md)."""
 
     def __init__(self, net: "MeanOfTokens", spec: BackboneSpec, tokenizer: str, config: Mapping[str, Any]) -> None:
         super().__init__(net, spec, "from_transformers", order=stages_of(net))

@@ -10,7 +10,7 @@ from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, No
 from headstart.core.modality import InputWords, Modality, Named
 from headstart.core.model import Backbone, BackboneSpec, Outputs, Prediction, Predictive, Spread
 from headstart.core.plan import Phase, Plan
-from headstart.core.settings import CHOICES, Settings
+from headstart.core.settings import CHOICES, Defaults, Settings
 from headstart.core.task import Task, TaskWords
 from headstart.core.words import FORMAT, Label, MaskFile, Part, Row
 
@@ -22,6 +22,7 @@ __all__ = [
     "Changed",
     "Cooling",
     "Dataset",
+    "Defaults",
     "EpochDone",
     "Event",
     "Events",

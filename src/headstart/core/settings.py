@@ -1,7 +1,7 @@
 """The one list of settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -130,3 +130,20 @@ class Settings:
         judged = ("train_loss", "valid_loss", *(self.metrics or ()))
         known = self.metrics is None or self.monitor in judged  # else asked again once the task has chosen
         check(known, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a kind of backbone is trained with where the settings of the same names are None."""
+
+    batch_size: int = 32
+    augment: str = "flip"
+    lr_mult: float = 100.0
+    label_smoothing: float = 0.0
+    """This and the next after a solved head alone."""
+    ema: float = 0.0
+
+    def under(self, settings: Settings) -> "Defaults":
+        """The same with what the settings say."""
+        said = {field.name: getattr(settings, field.name) for field in fields(self)}
+        return replace(self, **{name: value for name, value in said.items() if value is not None})

@@ -46,7 +46,13 @@ def image_folder(
         BadSetting: a share outside its range, or a wrong regular expression.
     """
     check_shares(valid, test)
-    found = _scan_folder(path)
+    return _of_folder(path, _scan_folder(path), valid, test, seed, label, group_by)
+
+
+def _of_folder(
+    path: AnyPath, found: Scan, valid: float, test: float, seed: int, label: NameRule | None, group_by: NameRule | None
+) -> Dataset:
+    """What `image_folder` gives for a folder that was listed already."""
     layout = read_layout(found.images)
     classes, notes = _classes_and_notes(layout, label, found, fspath(path).rstrip("/\\") or ".")
     groups = by_rule(group_by, "group_by", layout.images) if group_by is not None else [None] * len(classes)
@@ -180,10 +186,13 @@ def open_path(
         for setting, value in (("folder", folder), *columns):
             if value is not None:
                 raise BadSetting(f"{setting}={value!r} is for tables, but {name} is a folder.")
-        asked = mask_folder is not None or classes is not None or void is not None
-        if asked or (label is None and masks.are_masks(scan(str(root)).images)):
+        if mask_folder is not None or classes is not None or void is not None:
             return masks.mask_folder(path, mask_folder, classes, void, valid, test, seed, group_by)
-        return image_folder(path, valid, test, seed, label, group_by)
+        check_shares(valid, test)
+        found = _scan_folder(path)
+        if label is None and masks.are_masks(found.images):
+            return masks.of_folder(found, None, None, None, valid, test, seed, group_by)
+        return _of_folder(path, found, valid, test, seed, label, group_by)
     if not root.exists():
         raise not_there(path)
     suffix = root.suffix.lower()

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from headstart.errors import BadSetting, DataError
+from headstart.heads._head import Head
 from headstart.seeds import derive, numpy_generator
 
-MAPS = True
-"""That it wants maps, not one row of features for the whole image."""
 CHANNELS = 64
 GROUPS = 8
 PIXELS = 16_384
@@ -25,13 +24,13 @@ PIXELS = 16_384
 Levels = Sequence[tuple[int, int]]
 
 
-class Decoder(nn.Module):
+class Decoder(Head, nn.Module):
     """`outputs` numbers for every place of the finest map."""
 
     solved_rate = 5.0
-    """Its rate after its linear part was solved, relative to that of the backbone's last stage: the rest is new."""
+    """The rest is new."""
     solved_once = True
-    """What refines the linear part is not seen where that is solved: only the first time, when there is nothing else yet."""
+    """What refines the linear part is no part of the problem that is solved."""
 
     def __init__(self, levels: Levels, outputs: int) -> None:
         super().__init__()

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from headstart.heads._head import Head
 from headstart.seeds import derive
 
 LARGEST_HIDDEN = 512
+
+
+class Mlp(Head, nn.Sequential):
+    """The layers, one after another."""
 
 
 def make(features: int, outputs: int, seed: int, levels: Sequence[tuple[int, int]] = ()) -> nn.Module:
@@ -16,7 +21,7 @@ def make(features: int, outputs: int, seed: int, levels: Sequence[tuple[int, int
     hidden = min(LARGEST_HIDDEN, features)
     with torch.device("meta"):
         first, last = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
-    head = nn.Sequential(nn.LayerNorm(features), first.to_empty(device="cpu"), nn.GELU(), last.to_empty(device="cpu"))
+    head = Mlp(nn.LayerNorm(features), first.to_empty(device="cpu"), nn.GELU(), last.to_empty(device="cpu"))
     generator = torch.Generator().manual_seed(derive(seed, "head", "mlp"))
     for layer in head:
         if isinstance(layer, nn.Linear):

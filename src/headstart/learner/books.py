@@ -19,7 +19,7 @@ from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run, versions
-from headstart.train import checkpoint, phases
+from headstart.train import checkpoint
 from headstart.train.average import holding
 from headstart.train.begin import Begun
 from headstart.train.course import Course, Snapshot
@@ -186,8 +186,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
             settings=settings,
             rows=state.rows,
             kept=state.kept()["epoch"],
-            batch_size=phases.batch_size(state),
-            augment=settings.augment or state.model.backbone.augment,
+            defaults=state.defaults,
             split_rule=begun.split.rule,
             quarantined=len(begun.audit.quarantine),
             base_model=base_model(state.model),

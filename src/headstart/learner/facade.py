@@ -194,9 +194,9 @@ class Learner:
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        augment = self.settings.augment or self.model.backbone.augment
-        seen, modality = self.modality.viewed(self.model, self.task, augment, tta)
-        return predict(seen, self.task, inputs, modality, self.settings.batch_size or self.model.backbone.batch_size)
+        chosen = self.model.backbone.defaults.under(self.settings)
+        seen, modality = self.modality.viewed(self.model, self.task, chosen.augment, tta)
+        return predict(seen, self.task, inputs, modality, chosen.batch_size)
 
     def evaluate(
         self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1

@@ -206,7 +206,7 @@ def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
         )
     kind = start.model.head_kind
     told, head = [], settings.head
-    if not hasattr(start.model.head, "solvable") and head == "solve":
+    if start.model.head.solvable is None and head == "solve":
         head = "train"
         told = [f"The head of that model is of the kind {kind}, which cannot be solved: it is trained by gradient steps."]
     fixed = {"backbone": taken.backbone, "pretrained": taken.pretrained, "head_kind": kind, "head": head}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from headstart.core import BackboneSpec, InputWords, Row, Settings, TaskWords
+from headstart.core import BackboneSpec, Defaults, InputWords, Row, Settings, TaskWords
 from headstart.train.observers.rows import cells, columns, duration, interval, measured, metric_names, number
 
 HUB_LICENCES = frozenset(
@@ -40,8 +40,8 @@ class CardFacts:
     rows: Sequence[Row]
     kept: int
     """Epoch of the row whose weights are in the bundle."""
-    batch_size: int = 32
-    augment: str = "flip"
+    defaults: Defaults = field(default_factory=Defaults)
+    """What was trained with."""
     split_rule: str = ""
     quarantined: int = 0
     """Files that could not be read and were left out."""

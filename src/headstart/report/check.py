@@ -1,7 +1,7 @@
 """A data set looked at before training: what was found in its files, whether it could be trained on, a sheet of samples."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,10 +52,7 @@ def check(
         found = _audited(dataset, reports, store, asked, on_progress)
         require_usable(dataset, found)
         usable = found.usable()
-        some = chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
-        pictures = store.pictures(some)
-        picture = sheet(pictures, [dataset.records[index] for index in some]) if pictures else None
-        picture = dataset.show() if dataset.legend else picture
+        picture = dataset.show() if dataset.legend else _sheet(dataset, store, usable)
     finally:
         store.close()
     if folder is not None:
@@ -64,6 +61,13 @@ def check(
             atomic.write_bytes(folder / "sheet.png", png(picture))
     lines = (*dataset.notes, *store.notes, *found.summary(), *(_unfit(dataset, found, asked) or unfit)[:1])
     return Checked(dataset, found, picture, asked.words.learned, lines)
+
+
+def _sheet(dataset: Dataset, store: Store, usable: Collection[str]) -> Image.Image | None:
+    """Some images of every class as they are stored; None where examples are no pictures."""
+    some = chosen([index for index, name in enumerate(store.ids) if name in usable], dataset.records, dataset.seed)
+    pictures = store.pictures(some)
+    return sheet(pictures, [dataset.records[index] for index in some]) if pictures else None
 
 
 @dataclass(frozen=True)

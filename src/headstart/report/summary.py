@@ -42,7 +42,7 @@ class Summary:
 def of(model: Model, settings: Settings, frozen: bool) -> Summary:
     """The summary of a model as `fine_tune` would train it, or with its body frozen."""
     *body, (head, last) = model.stages()
-    decay = (settings.lr_mult or model.backbone.lr_mult) ** (-1 / max(1, len(body) - 1))
+    decay = model.backbone.defaults.under(settings).lr_mult ** (-1 / max(1, len(body) - 1))
     lines = [
         Line(name, count(stage), learning(stage, settings.adapters, frozen), decay ** (len(body) - 1 - place))
         for place, (name, stage) in enumerate(body)

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from headstart.core import Dataset, Settings, TaskWords
 from headstart.errors import DataError
 from headstart.tasks._states import require_different, require_no_loss, require_state
-from headstart.tasks._whole import OfTheWhole
+from headstart.tasks._whole import OfTheWhole, OneLikelihood
 
 T = TypeVar("T", bound="ClassNames")
 
 
 @dataclass(frozen=True)
-class ClassNames(OfTheWhole):
+class ClassNames(OneLikelihood, OfTheWhole):
     """The classes that labels name."""
 
     classes: tuple[str, ...]
@@ -77,10 +77,6 @@ class ClassNames(OfTheWhole):
             BadSetting: for `loss`.
         """
         require_no_loss(settings, "classes")
-
-    def under(self: T, loss: str | None) -> T:
-        """Itself: there is one likelihood, which `accept` sees to."""
-        return self
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]:
         """Examples of each class, also of those that have none."""

@@ -9,13 +9,13 @@ from headstart.core import Dataset, Label, Settings, TaskWords
 from headstart.errors import BadSetting, DataError
 from headstart.modalities import _cells
 from headstart.tasks._states import require_different, require_no_loss, require_state
-from headstart.tasks._whole import OfTheWhole
+from headstart.tasks._whole import OfTheWhole, OneLikelihood
 
 T = TypeVar("T", bound="LabelNames")
 
 
 @dataclass(frozen=True)
-class LabelNames(OfTheWhole):
+class LabelNames(OneLikelihood, OfTheWhole):
     """The names of the labels, and how raw labels tell them.
 
     `cells` tells that tuples hold a cell of a table for each label, which says yes, no or nothing; otherwise they hold names, as a
@@ -88,10 +88,6 @@ class LabelNames(OfTheWhole):
             raise BadSetting(
                 "balance evens out the sizes of classes, and here an example has any number of labels. Leave it at none."
             )
-
-    def under(self: T, loss: str | None) -> T:
-        """Itself: there is one likelihood, which `accept` sees to."""
-        return self
 
     def counts(self, raw: Sequence[Label]) -> dict[str, int]:
         """Examples that have each label, also of labels that none has; a cell that is no flag counts for nothing."""

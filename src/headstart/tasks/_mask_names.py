@@ -12,6 +12,7 @@ from headstart.errors import BadSetting, DataError
 from headstart.modalities import _masks
 from headstart.modalities._decode import size_of
 from headstart.tasks._states import require_different, require_no_loss, require_state
+from headstart.tasks._whole import OneLikelihood
 
 T = TypeVar("T", bound="MaskNames")
 MOST_SIDE = 512
@@ -23,7 +24,7 @@ VOID = 255
 
 
 @dataclass(frozen=True)
-class MaskNames:
+class MaskNames(OneLikelihood):
     """The classes, and the number that stands for each in masks; `void` are numbers that stand for none.
 
     Masks are compared at `grid` (rows, columns), whatever the size of an image.
@@ -104,10 +105,6 @@ class MaskNames:
         require_no_loss(settings, "places")
         if settings.head_kind not in (None, "decoder"):
             raise BadSetting(f"places of images need head_kind=decoder, got {settings.head_kind!r}. Leave it out.")
-
-    def under(self: T, loss: str | None) -> T:
-        """Itself: there is one likelihood, which `accept` sees to."""
-        return self
 
     def counts(self, raw: Sequence[Any]) -> dict[str, int]:
         """Empty: an image has many classes, and masks are not opened to be counted."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,7 +21,7 @@ TOLD = 3
 """Classes that are named in a text, the largest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SegmentationPrediction:
     """What is told of one image: the class of each of its pixels. `error` says why there is nothing.
 
@@ -45,12 +46,23 @@ class SegmentationPrediction:
     @property
     def values(self) -> Float[np.ndarray, "classes height width"] | None:
         """The probability of each class at each pixel."""
-        return None if self.logits is None else self._enlarged().softmax(0).numpy()
+        return None if self.logits is None else at_size(precise(self.logits)[None], self._size)[0].softmax(0).numpy()
 
-    @property
-    def places(self) -> Integer[np.ndarray, "height width"] | None:
-        """The place in `classes` of the class of each pixel; None if it could not be read."""
-        return None if self.logits is None else self._enlarged().argmax(0).numpy()
+    @cached_property
+    def places(self) -> UInt8[np.ndarray, "height width"] | None:
+        """The place in `classes` of the class of each pixel; None if it could not be read.
+
+        A class at a time: of a large photograph the probabilities of all classes together would fill the memory.
+        """
+        if self.logits is None:
+            return None
+        best, found = None, torch.zeros(self._size, dtype=torch.uint8)
+        for place, logits in enumerate(precise(self.logits)):
+            said = at_size(logits[None, None], self._size)[0, 0]
+            if best is not None:
+                found[said > best] = place
+            best = said if best is None else torch.maximum(best, said)
+        return found.numpy()
 
     @property
     def mask(self) -> UInt8[np.ndarray, "height width"] | None:
@@ -91,7 +103,9 @@ class SegmentationPrediction:
             return self
         file = folder / f"{_inside(self.id)}.png"
         _masks.write(file, mask, {number: place for place, number in enumerate(self.numbers)})
-        return replace(self, file=str(file))
+        kept = replace(self, file=str(file))
+        kept.__dict__["places"] = self.places  # the same image: it need not be looked at again
+        return kept
 
     def painted(
         self, pixels: UInt8[np.ndarray, "any_height any_width 3"], target: Integer[Tensor, "rows columns"] | None
@@ -104,10 +118,13 @@ class SegmentationPrediction:
         known = [] if target is None else [_masks.painted(pixels, target.numpy(), count)]
         return np.concatenate([*known, *said] or [pixels])
 
-    def _enlarged(self) -> Float[Tensor, "classes height width"]:
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Of the image; of what the model said where that is not known."""
+        if self.height:
+            return self.height, self.width
         assert self.logits is not None, "an image that could not be read has no places"
-        size = (self.height, self.width) if self.height else self.logits.shape[1:]
-        return at_size(precise(self.logits)[None], size)[0]
+        return self.logits.shape[1], self.logits.shape[2]
 
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`; `mask` is the file that `saved` wrote."""

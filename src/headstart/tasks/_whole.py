@@ -1,9 +1,20 @@
-"""What tasks share that say one thing of an example as a whole."""
+"""What tasks share that have one likelihood, and those that say one thing of an example as a whole."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+One = TypeVar("One", bound="OneLikelihood")
 T = TypeVar("T", bound="OfTheWhole")
+
+
+class OneLikelihood:
+    """The part of a task that has no choice of losses."""
+
+    __slots__ = ()
+
+    def under(self: One, loss: str | None) -> One:
+        """Itself: there is one likelihood, which `accept` sees to."""
+        return self
 
 
 class OfTheWhole:

@@ -14,8 +14,6 @@ SOLVED_LR, TRAINED_LR, SCRATCH_LR = 3e-4, 1e-3, 2e-3
 """Peak rates of the last stage: after a solved head (docs/log.md), after a trained one, from scratch."""
 SOLVED_MIXUP = 0.4
 """A solved head has left little loss on the images as they are: mixed ones give the backbone something to learn from."""
-SOLVED_HEAD_SHARE = 0.2
-"""A solved head needs no large steps: its rate relative to that of the last stage."""
 PIECE = 16
 """Images that go through the model at once where norms are frozen (docs/decisions/0005)."""
 ADAPTED_RATE = 10.0
@@ -40,18 +38,17 @@ def head_alone(state: TrainState) -> Phase:
 
 def step_two(state: TrainState, epochs: int | None) -> Phase:
     """Every stage, later ones faster, for `epochs` complete passes or until the clock's deadline; starts gently."""
-    settings = state.settings
+    settings, chosen = state.settings, state.defaults
     solved = settings.head == "solve"
     stages, blends = len(state.model.stages()), state.parts["train"].store.modality.blends
     phase = replace(
         base_phase(state, "all", epochs),
         lr=settings.base_lr or (SOLVED_LR if solved else TRAINED_LR) * (ADAPTED_RATE if settings.adapters else 1.0),
-        layer_decay=(settings.lr_mult or state.model.backbone.lr_mult) ** (-1 / max(1, stages - 2)),
-        head_lr_scale=(getattr(state.model.head, "solved_rate", SOLVED_HEAD_SHARE) if solved else 1.0)
-        / (ADAPTED_RATE if settings.adapters else 1.0),
+        layer_decay=chosen.lr_mult ** (-1 / max(1, stages - 2)),
+        head_lr_scale=(state.model.head.solved_rate if solved else 1.0) / (ADAPTED_RATE if settings.adapters else 1.0),
         mixup=settings.mixup if settings.mixup is not None else SOLVED_MIXUP if solved and blends else 0.0,
-        label_smoothing=_smoothing(state) if solved else settings.label_smoothing or 0.0,
-        ema=_ema(state) if solved else settings.ema or None,
+        label_smoothing=chosen.label_smoothing if solved else settings.label_smoothing or 0.0,
+        ema=(chosen.ema if solved else settings.ema) or None,
         first_stage=state.first_stage,
     )
     # a phase that is prolonged leaves out the stages that it has left out so far
@@ -77,9 +74,9 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         norms=norms,
         piece=_piece(state, norms),
         after_row=state.next_epoch - 1 if state.rows else -1,
-        augment=settings.augment or state.model.backbone.augment,
+        augment=state.defaults.augment,
         train_size=_train_size(state),
-        batch_size=batch_size(state),
+        batch_size=state.defaults.batch_size,
         label_smoothing=settings.label_smoothing or 0.0,
         weight_decay=settings.weight_decay,
         clip=settings.clip,
@@ -91,23 +88,6 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         first_epoch=state.next_epoch,
         seconds=None if epochs else 0.0,
     )
-
-
-def batch_size(state: TrainState) -> int:
-    """Examples of a step: as the settings say, else as suits this kind of backbone."""
-    return state.settings.batch_size or state.model.backbone.batch_size
-
-
-def _smoothing(state: TrainState) -> float:
-    """As the settings say, else what does this kind of backbone good."""
-    asked = state.settings.label_smoothing
-    return state.model.backbone.smoothing if asked is None else asked
-
-
-def _ema(state: TrainState) -> float | None:
-    """The same of the average of the weights."""
-    asked = state.settings.ema
-    return (state.model.backbone.ema if asked is None else asked) or None
 
 
 def _train_size(state: TrainState) -> int:
@@ -137,7 +117,7 @@ def _piece(state: TrainState, norms: str) -> int:
         return PIECE if norms == "frozen" else batch_size
 
     short = [phase.piece for phase in state.phases if phase.piece < whole(phase.norms, phase.batch_size)]
-    return min([whole(norms, batch_size(state)), *short])
+    return min([whole(norms, state.defaults.batch_size), *short])
 
 
 def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
@@ -147,7 +127,7 @@ def norms_of(settings: Settings) -> Literal["frozen", "adapt", "train"]:
 
 def require_pairs(state: TrainState) -> None:
     """Raises `BadSetting` where a batch of one image would reach norms that look at the other images of their batch."""
-    settings, count, size = state.settings, len(state.parts["train"]), batch_size(state)
+    settings, count, size = state.settings, len(state.parts["train"]), state.defaults.batch_size
     if norms_of(settings) == "frozen" or not learns_statistics(state.model):
         return
     if (smallest := count // -(-count // size)) < 2:

@@ -29,7 +29,7 @@ from headstart.train.budget import CLOSING_SECONDS, Clock
 from headstart.train.features import Features
 from headstart.train.forecast import ELSEWHERE, Facts, Line, Prices
 from headstart.train.sensitivity import without_idle_stages
-from headstart.train.solved import HELD, solvable, solve_head, solver_of
+from headstart.train.solved import HELD, solve_head, solver_of
 from headstart.train.state import TrainState
 
 SAMPLE = 64
@@ -202,7 +202,7 @@ def _head(state: TrainState) -> Line:
     shape = (len(targets), width)
     rows = numpy_generator(state.settings.seed, "a forecast of the head").standard_normal(shape, np.float32)
     started = time.perf_counter()
-    solver_of(state)(*solvable(state).as_rows(rows, targets))
+    solver_of(state)(*state.model.head.as_rows(rows, targets))
     seconds = (time.perf_counter() - started) * len(state.parts["train"]) / len(targets)
     state.spent["solving"] = seconds
     return Line("head", seconds, "timed on random numbers")

@@ -47,7 +47,7 @@ def shares_of_gain(model: Model, task: Task, phase: Phase, batches: Iterator[Bat
     gains = torch.zeros(len(rates), dtype=torch.float64)
     for name, total in sums.items():
         gains[depths[name]] += rates[depths[name]] * total.abs().sum().double().cpu()
-    if getattr(model.head, "solved_once", False):  # a part of it is new, and gains the most whatever the body does
+    if model.head.solved_once:  # a part of it is new, and gains the most whatever the body does
         gains[-1] = 0.0
     return (gains / gains.sum()).tolist() if gains.sum() > 0 else None
 

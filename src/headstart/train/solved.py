@@ -96,7 +96,7 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     """The `SolvedHead` on the features of the training images, or of these of them."""
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
-    given, known = solvable(state).as_rows(rows, train.targets.numpy()[chosen])
+    given, known = state.model.head.as_rows(rows, train.targets.numpy()[chosen])
     # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
     weights = None
     if state.settings.balance != "none":
@@ -104,26 +104,21 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     return solver_of(state)(given, known, weights=weights)
 
 
-def solvable(state: TrainState) -> Any:
-    """The head, of which a linear part can be solved: it tells which (`solvable`) and on what (`as_rows`), and hears when it was."""
-    return state.model.head
-
-
 def solver_of(state: TrainState) -> Callable[..., Any]:
     """Makes the `SolvedHead` of the task from features and targets, and weights where they have some."""
     from headstart.train.head_solve import Linear  # scipy takes half a second to import, and only this needs it
 
-    kept = weights_of(solvable(state).solvable)
+    kept = weights_of(state.model.head.solvable)
     linear = Linear(kept["weight"].numpy(), kept["bias"].numpy())
     return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
 
 def _put_head(state: TrainState, solved: Any) -> None:
-    linear = solvable(state).solvable
+    linear = state.model.head.solvable
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(solved.weight))
         linear.bias.copy_(torch.from_numpy(solved.bias))
-    solvable(state).solved()
+    state.model.head.solved()
 
 
 def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:

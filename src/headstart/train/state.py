@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headstart.core import Outputs, Phase, Row, Settings, Task
+from headstart.core import Defaults, Outputs, Phase, Row, Settings, Task
 from headstart.data.balance import RULES
 from headstart.data.batches import Examples, by_length, in_order, stored
 from headstart.evaluate import predict
@@ -57,6 +57,11 @@ class TrainState:
     """The task with what it chose on the validation images of the same rows: who answers questions of the user."""
 
     @property
+    def defaults(self) -> Defaults:
+        """What the settings say, and where they say nothing what suits the backbone."""
+        return self.model.backbone.defaults.under(self.settings)
+
+    @property
     def objective(self) -> Task:
         """The task as its loss counts in training."""
         if not RULES[self.settings.balance].weighs:
@@ -76,7 +81,7 @@ class TrainState:
 
     def solves_again(self, phase: Phase) -> bool:
         """Whether the head is solved once more at the end of the phase."""
-        return phase.name == "all" and self.settings.head == "solve" and not getattr(self.model.head, "solved_once", False)
+        return phase.name == "all" and self.settings.head == "solve" and not self.model.head.solved_once
 
     def becomes(self, phase: Phase) -> None:
         """From its place on the course goes on as `phase` says, which takes the place of its phase everywhere."""
@@ -117,9 +122,7 @@ class TrainState:
     def outputs(self, part: str, tta: int = 1) -> Outputs:
         """What the model says of every example of a part, in order, in float32; of `tta` views of each, averaged."""
         examples = self.parts[part]
-        seen, modality = examples.store.modality.viewed(
-            self.model, self.task, self.settings.augment or self.model.backbone.augment, tta
-        )
+        seen, modality = examples.store.modality.viewed(self.model, self.task, self.defaults.augment, tta)
         order = by_length(examples.store.lengths(examples.indices), len(examples))
         said = predict.outputs(seen, stored(examples.at(order), modality=modality), modality)
         return in_order(said, order)
