@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.core import Dataset, Record, Split
-from headstart.data.split import _units, check_shares, make_split
+from headstart.data._draw import units_of
+from headstart.data.split import check_shares, make_split
 from headstart.errors import BadSetting, DataError
 
 
@@ -182,7 +183,7 @@ def test_large_groups_are_placed_before_small_ones():
 
 def test_a_group_and_a_key_of_the_same_name_are_two_things():
     records = [Record("a", "", "a", group="x"), Record("b", "", "a"), Record("c", "", "a", group="x"), Record("d", "", "a")]
-    assert sorted("".join(record.id for record in unit) for unit in _units(records, {"b": "x", "d": "x"})) == ["ac", "bd"]
+    assert sorted("".join(record.id for record in unit) for unit in units_of(records, {"b": "x", "d": "x"})) == ["ac", "bd"]
 
 
 def test_the_order_of_records_does_not_matter_to_groups():

@@ -121,7 +121,7 @@ def test_planted_boxes_are_found_and_training_finds_them_better() -> None:
     assert rows.mean() > 0.9
 
 
-def test_a_constant_model_is_as_good_as_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constant_model_is_as_good_as_the_shares() -> None:
     """Without anything to see the solved head says the share of each class, whose entropy is the loss."""
     targets = torch.from_numpy(np.random.default_rng(0).choice(3, (20, 8, 8), p=[0.7, 0.2, 0.1]).astype(np.uint8))
     shares = np.bincount(targets.flatten().numpy(), minlength=3) / targets.numel()
@@ -249,3 +249,22 @@ def test_weights_come_and_go_with_their_setting() -> None:
     assert len(state.objective.weights) == 3 and state.task.weights == ()
     learn.fine_tune(1, balance="none")
     assert state.objective is state.task
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_masks_are_learned_with_defaults_of_their_own() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 12), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny").fine_tune(1)
+    phase = learn.run.plan().phases[-1]
+    stages = len(learn.model.stages())
+    assert (phase.batch_size, phase.augment, phase.mixup) == (8, "light", 0.0)
+    assert phase.layer_decay == pytest.approx(10.0 ** (-1 / (stages - 2))) and phase.head_lr_scale == 5.0
+    asked = hs.Learner(data, backbone="tiny", batch_size=3, augment="none", lr_mult=50.0).fine_tune(1).run.plan().phases[-1]
+    assert (asked.batch_size, asked.augment) == (3, "none") and asked.layer_decay == pytest.approx(50.0 ** (-1 / (stages - 2)))
+
+
+def test_the_class_of_each_pixel_is_the_most_probable_one() -> None:
+    (said,) = TASK.predict(Outputs(logits(1)), ["a"])
+    for each in (said, said.at(17, 23)):
+        np.testing.assert_array_equal(each.places, each.values.argmax(0))
+        assert each.places.dtype == np.uint8

@@ -48,6 +48,16 @@ def test_a_stage_gains_its_rate_times_its_gradient() -> None:
     assert sum(shares) == pytest.approx(1.0)
 
 
+def test_a_head_of_which_a_part_is_new_says_nothing_of_the_body() -> None:
+    """What a decoder gains is large whatever the body does; the shares are those of the body alone."""
+    model = models.build(models.build_backbone("tiny"), 2)
+    whole = sensitivity.shares_of_gain(model, TASK, PHASE, iter(batches()))
+    model.head.solved_once = True
+    body = sensitivity.shares_of_gain(model, TASK, PHASE, iter(batches()))
+    assert whole is not None and body is not None and whole[-1] > 0.01 and body[-1] == 0.0
+    assert body[:-1] == pytest.approx([share / sum(whole[:-1]) for share in whole[:-1]], rel=1e-4)
+
+
 @pytest.mark.parametrize("norms", ["frozen", "adapt", "train"])
 def test_the_model_is_left_as_it_was(norms: Any) -> None:
     model = models.build(models.build_backbone("tiny"), 2)

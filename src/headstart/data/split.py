@@ -1,19 +1,16 @@
 """Which records train, which choose and which judge: a pure function of the records, what is tied together, and the seed."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 from headstart.core import Dataset, Part, Record, Split
+from headstart.data._draw import DRAWN, Draw, cannot_divide, count_of, units_of
 from headstart.data.labels import from_names_advice
 from headstart.errors import BadSetting, DataError
 from headstart.modalities._scan import counted, quoted
-from headstart.seeds import derive
 
-_Placed = list[tuple[list[Record], Part]]
-_DRAWN: tuple[Part, ...] = ("valid", "test")
 _STRICTEST: tuple[Part, ...] = ("test", "valid", "train")
 
 
@@ -61,9 +58,9 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
     settled = _settled(dataset.placed, records, tied)
     parts: dict[str, Part] = {record.id: settled.get(record.id) or record.part or "train" for record in records}
     given: set[Part] = {record.part for record in records if record.part}
-    given |= {record.part for record in labelled if record.part in _DRAWN}
+    given |= {record.part for record in labelled if record.part in DRAWN}
     shares = {"valid": dataset.valid, "test": dataset.test}
-    draw: dict[Part, float] = {part: shares[part] for part in _DRAWN if part not in given and shares[part] > 0}
+    draw: dict[Part, float] = {part: shares[part] for part in DRAWN if part not in given and shares[part] > 0}
     pool = [record for record in records if parts[record.id] == "train"]
 
     _check_enough(dataset, labelled, records, pool, task.divides)
@@ -74,11 +71,11 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
             f"none of the images given for validation in {quoted(dataset.name)} can be read. Mend or remove that part."
         )
     free = [record for record in pool if record.id not in settled]
-    units = _units(free, tied)
+    units = units_of(free, tied)
     if draw and free:
-        parts |= _Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset)
+        parts |= Draw(free, units, draw, dataset.seed, strata, task.divides, "valid" in settled.values()).run(dataset)
     elif "valid" in draw and "valid" not in parts.values():
-        raise _cannot_divide(dataset, _count(pool, strata), len(_units(pool, tied)), task.divides)
+        raise cannot_divide(dataset, count_of(pool, strata), len(units_of(pool, tied)), task.divides)
     return Split(
         train=tuple(record.id for record in records if parts[record.id] == "train"),
         valid=tuple(record.id for record in records if parts[record.id] == "valid"),
@@ -93,138 +90,13 @@ def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mappin
     if not placed:
         return {}
     found: dict[str, Part] = {}
-    for unit in _units(records, tied):
+    for unit in units_of(records, tied):
         there: list[Part] = [placed[record.id] for record in unit if record.id in placed]
         if there:
             part = min(there, key=_STRICTEST.index)
             for record in unit:
                 found[record.id] = part
     return {**found, **{name: placed[name] for name in found if name in placed}}
-
-
-# ------------------------------------------------------------------------------------------------------ what ties records
-
-
-def _units(records: Sequence[Record], tied: Mapping[str, str]) -> list[list[Record]]:
-    """The records in lists that must stay together: connected by a shared group or a shared key of `tied` (union-find)."""
-    parent = list(range(len(records)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first: dict[tuple[str, str], int] = {}
-    for index, record in enumerate(records):
-        for kind, key in (("group", record.group), ("tied", tied.get(record.id))):
-            if key is not None:
-                parent[root(index)] = root(first.setdefault((kind, key), index))
-    units: dict[int, list[Record]] = defaultdict(list)
-    for index, record in enumerate(records):
-        units[root(index)].append(record)
-    return list(units.values())
-
-
-# --------------------------------------------------------------------------------------------------------- the random draw
-
-
-@dataclass
-class _Draw:
-    """One stratified draw of whole units."""
-
-    pool: Sequence[Record]
-    units: Sequence[list[Record]]
-    shares: Mapping[Part, float]
-    seed: int
-    strata: Mapping[str, str]
-    must_train: bool
-    """Whether each stratum must be in train."""
-    judged: bool = False
-    """Whether images that are not drawn validate already."""
-    taken: dict[Part, Counter[str]] = field(default_factory=dict)
-
-    def run(self, dataset: Dataset) -> dict[str, Part]:
-        """The part of every record of the pool."""
-        sizes = _count(self.pool, self.strata)
-        targets = _targets(sizes, self.shares, int(self.must_train))
-        self.taken = {part: Counter() for part in targets}
-        ordered = sorted(self.units, key=lambda unit: derive(self.seed, "split", min(record.id for record in unit)))
-        # Large units first (in coarse steps, so that the seed still decides), single images last: they fill what is missing.
-        bundles = sorted((unit for unit in ordered if len(unit) > 1), key=lambda unit: -len(unit).bit_length())
-        placed: _Placed = [(unit, self._place(self._best(unit, targets), unit)) for unit in bundles]
-        for unit in ordered:
-            if len(unit) == 1:
-                label = self.strata[unit[0].id]
-                open_parts: list[Part] = [part for part in self.shares if self.taken[part][label] < targets[part][label]]
-                placed.append((unit, self._place(open_parts[0] if open_parts else "train", unit)))
-        if self.must_train:
-            self._every_class_trains(placed)
-        self._something_validates(placed, dataset)
-        return {record.id: part for unit, part in placed for record in unit}
-
-    def _place(self, part: Part, unit: list[Record]) -> Part:
-        self.taken[part].update(_count(unit, self.strata))
-        return part
-
-    def _best(self, unit: list[Record], targets: Mapping[Part, Mapping[str, int]]) -> Part:
-        """The part whose squared distance from its target, relative to that target, grows least."""
-
-        def growth(part: Part) -> float:
-            taken, target = self.taken[part], targets[part]
-            return sum(
-                n * (n + 2 * (taken[label] - target[label])) / max(target[label], 0.5)
-                for label, n in _count(unit, self.strata).items()
-            )
-
-        return min(("train", *self.shares), key=growth)
-
-    def _every_class_trains(self, placed: _Placed) -> None:
-        for label in sorted(_count(self.pool, self.strata)):
-            if not self.taken["train"][label]:
-                holders = [index for index, (unit, _) in enumerate(placed) if label in _count(unit, self.strata)]
-                self._move(placed, min(holders, key=lambda index: len(placed[index][0])), "train")
-
-    def _something_validates(self, placed: _Placed, dataset: Dataset) -> None:
-        if self.judged or "valid" not in self.shares or self.taken["valid"].total():
-            return
-        for index in sorted(range(len(placed)), key=lambda index: len(placed[index][0])):
-            unit, part = placed[index]
-            left = self.taken["train"].total() > len(unit)
-            if self.must_train:
-                left = all(self.taken["train"][label] > n for label, n in _count(unit, self.strata).items())
-            if part == "test" or left:
-                self._move(placed, index, "valid")
-                return
-        raise _cannot_divide(dataset, _count(self.pool, self.strata), len(self.units), self.must_train)
-
-    def _move(self, placed: _Placed, index: int, part: Part) -> None:
-        unit, before = placed[index]
-        self.taken[before] -= _count(unit, self.strata)
-        placed[index] = (unit, self._place(part, unit))
-
-
-def _count(records: Iterable[Record], strata: Mapping[str, str]) -> Counter[str]:
-    return Counter(strata[record.id] for record in records)
-
-
-def _targets(sizes: Mapping[str, int], shares: Mapping[Part, float], least: int) -> dict[Part, dict[str, int]]:
-    """How many of each stratum each part should get: rounded so that the parts' totals are right and train has `least` of each."""
-    left = dict(sizes)
-    targets: dict[Part, dict[str, int]] = {}
-    for part, share in shares.items():
-        exact = {label: share * size for label, size in sizes.items()}
-        targets[part] = {label: min(int(number), left[label] - least) for label, number in exact.items()}
-        missing = max(1, round(sum(exact.values()))) - sum(targets[part].values())
-        by_remainder = sorted(exact, key=lambda label: (int(exact[label]) - exact[label], -sizes[label], label))
-        for label in by_remainder:
-            if missing > 0 and targets[part][label] < left[label] - least:
-                targets[part][label] += 1
-                missing -= 1
-        for label, number in targets[part].items():
-            left[label] -= number
-    targets["train"] = left
-    return targets
 
 
 # ------------------------------------------------------------------------------------------------------- words for people
@@ -262,7 +134,7 @@ def _check_classes(
     item = dataset.item
     part_of = {**{record.id: record.part for record in labelled}, **dataset.placed}
     readable = {strata[record.id] for record in pool}
-    there = _count((record for record in labelled if part_of[record.id] in (None, "train")), strata)
+    there = count_of((record for record in labelled if part_of[record.id] in (None, "train")), strata)
     lost = sorted(label for label in there if label not in readable)
     if lost:
         what = f"class {quoted(lost[0])} has" if len(lost) == 1 else f"{len(lost)} classes (first: {quoted(lost[0])}) have"
@@ -272,7 +144,7 @@ def _check_classes(
         strata[record.id]: part_of[record.id] or "valid" for record in reversed(records) if strata[record.id] not in readable
     }
     if absent:
-        raise _never_trained(dataset, _count(records, strata), absent, sorted(readable))
+        raise _never_trained(dataset, count_of(records, strata), absent, sorted(readable))
     if len(readable) == 1:
         raise _one_class(dataset, labelled, str(next(iter(readable))))
 
@@ -304,20 +176,6 @@ def _one_class(dataset: Dataset, labelled: Sequence[Record], label: str) -> Data
     )
 
 
-def _cannot_divide(dataset: Dataset, counts: Counter[str], n_units: int, of_classes: bool) -> DataError:
-    item = dataset.item
-    if of_classes and max(counts.values()) == 1:
-        cause = f"each of the {len(counts)} classes has one {item} only"
-        advice = f"Bring at least two {item}s of a class (better: dozens of each)"
-        if len(counts) > 20:
-            advice += ". If labels are free text or measurements, they are no classes: choose another label column"
-    else:
-        cause = f"its {counted(counts.total(), item)} form {counted(n_units, 'group')} of related {item}s or duplicates"
-        advice = f"Bring {item}s of more groups, or a coarser division into groups, or give the division yourself"
-    trained = ", and every class must be trained" if of_classes else ""
-    return DataError(f"{quoted(dataset.name)} cannot be divided into training and validation: {cause}{trained}. {advice}.")
-
-
 def _rule(
     records: Sequence[Record],
     parts: Mapping[str, Part],
@@ -332,7 +190,7 @@ def _rule(
     """How the split came about, in words. `classes` are those of each record, none where nothing is told apart."""
     words = [f"{counted(len(settled), item)} placed beforehand"] if settled else []
     if given:
-        words.append("given: " + ", ".join(part for part in ("train", *_DRAWN) if part in given))
+        words.append("given: " + ", ".join(part for part in ("train", *DRAWN) if part in given))
     if draw:
         drawn = " and ".join(f"{share:.0%} {part}" for part, share in draw.items())
         source = "the others" if settled else "train" if given else "all"
