@@ -16,6 +16,7 @@ from headstart.core import Event, Note, RowDone, StepDone
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
 from headstart.learner.onward import start_of
 from headstart.store.runs import Run
+from written import numbers
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
@@ -367,3 +368,32 @@ def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path
     copy = Path(shutil.copytree(learn.run.bundle, learn.run.path / "copy"))
     assert start_of(copy).run is None
     assert hs.load(copy, observer=Watcher()).task.names == learn.task.names
+
+
+def test_what_is_judged_is_read_as_the_run_has_read_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the rule for labels where it fits, and else as if there were none."""
+    for number in range(12):
+        kind = "disc" if number % 2 else "square"
+        for file in (tmp_path / "flat" / f"{kind}_{number}.png", tmp_path / "folders" / kind / f"{number}.png"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shape_image(kind, number).save(file)
+    data = hs.image_folder(tmp_path / "flat", label=r"^(\w+?)_", seed=1)
+    learn = hs.Learner(data, backbone="tiny", observer=Watcher()).fine_tune(0)
+    for place in ("flat", "folders"):
+        measured = hs.load(learn.run.path).evaluate(tmp_path / place)
+        assert measured["error_rate"].n == 12
+        assert main(["evaluate", str(learn.run.path), str(tmp_path / place), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["error_rate"]["value"] == pytest.approx(measured["error_rate"].value)
+    assert main(["evaluate", str(learn.run.path), str(tmp_path / "flat"), "--label", "(nothing)"]) == 1
+    with pytest.raises(DataError, match="there is no file or folder"):
+        learn.evaluate(tmp_path / "falt")
+
+
+def test_a_table_that_is_judged_has_the_columns_of_the_run(tmp_path: Path) -> None:
+    rows, targets = numbers(60)
+    for name in ("one", "two"):
+        lines = [",".join(map(repr, (*row.tolist(), y, -y))) for row, y in zip(rows, targets.tolist(), strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,c,d,wanted,label", *lines]))
+    data = hs.array_csv(tmp_path / "one.csv", label_column="wanted", input_columns=["a", "b", "c", "d"])
+    learn = hs.Learner(data, observer=Watcher()).fine_tune(0)
+    assert learn.evaluate(tmp_path / "two.csv")["rmse"].value < 1

@@ -57,6 +57,20 @@ def test_masks_may_lie_elsewhere() -> None:
     assert [record.target for record in hs.mask_folder("photos", "flat", classes=["x", "y"]).records] == ["a.png"]
 
 
+def test_masks_elsewhere_move_with_their_images() -> None:
+    """Those of the first images are never taken for those of others, though they have the same names."""
+    for place in ("first", "second"):
+        put(f"{place}/photos/a.jpg", 0, "RGB")
+        put(f"{place}/drawn/a.png", 1)
+    first = hs.mask_folder("first/photos", masks="first/drawn", classes=["ground", "road"])
+    for names in (("first/photos", "first/drawn"), ("second/photos", "second/drawn")):
+        (record,) = from_origin(first.origin, path=names[0]).records
+        assert isinstance(record.target, MaskFile) and Path(record.target.path) == Path(names[1], "a.png").absolute()
+    put("third/photos/a.jpg", 0, "RGB")
+    with pytest.raises(DataError, match="mask"):
+        from_origin(first.origin, path="third/photos")
+
+
 def test_parts_are_those_of_the_folders() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 8, parts=True))
     assert [record.part for record in data.records].count("valid") == 2

@@ -10,12 +10,14 @@ from PIL import Image
 
 import headstart as hs
 from drawn import masked_folder
+from headstart.cli.main import main
 from headstart.core import Outputs, Spread
 from headstart.errors import BadSetting, DataError, StoreError
 from headstart.heads import decoder
 from headstart.modalities import scene
 from headstart.modalities.image import PRESETS, draw
 from headstart.tasks.segmentation import VOID, Segmentation
+from headstart.train.solved import put_head
 
 TASK = Segmentation(("ground", "red", "blue"), (0, 10, 20), (30,), (4, 6))
 
@@ -223,6 +225,18 @@ def test_more_reads_other_masks_as_the_run_read_its_own() -> None:
     assert set(learn.run.split().valid) <= set(on.run.split().valid)
 
 
+@pytest.mark.usefixtures("plain_training")
+def test_predicted_masks_never_lie_among_the_drawn_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    run = str(hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0).run.path)
+    drawn = {file: file.read_bytes() for file in Path("d").rglob("*.png")}
+    assert main(["predict", run, "d/images/001.png", "--masks", "d/masks"]) == 2
+    assert "lies inside the folder of images" in capsys.readouterr().err
+    assert main(["predict", run, "d/images/001.png"]) == 0
+    assert [file.suffix for file in Path("predicted_masks").rglob("*") if file.is_file()] == [".png"]
+    assert drawn == {file: file.read_bytes() for file in Path("d").rglob("*.png")}
+
+
 def test_the_solved_places_are_those_that_are_known() -> None:
     head = decoder.make(4 * 16 + 2 * 4, 3, 0, ((4, 4), (2, 2)))
     rows = np.random.default_rng(0).standard_normal((5, 72)).astype(np.float32)
@@ -230,6 +244,13 @@ def test_the_solved_places_are_those_that_are_known() -> None:
     targets[1, 2, 3], targets[4, 7, 7] = 1, 2
     given, known = head.as_rows(rows, targets)
     assert known.tolist() == [1, 2] and given.shape == (2, 6)
+    fine, coarse = rows[1, :64].reshape(4, 4, 4), rows[1, 64:].reshape(2, 2, 2)
+    # the middle of place (2, 3) of 8 x 8 is (0.75, 1.25) of the places of a map of 4 x 4, and (0.125, 0.375) of one of 2 x 2
+    by_hand = [
+        np.einsum("r,crw,w->c", down, part, along)
+        for down, part, along in (((0.25, 0.75), fine[:, :2, 1:3], (0.75, 0.25)), ((0.875, 0.125), coarse, (0.625, 0.375)))
+    ]
+    assert np.allclose(given[0], np.concatenate(by_hand), atol=1e-6)
     with torch.no_grad():
         said = head._linear(head._maps(torch.from_numpy(rows)))
         by_place = torch.from_numpy(given) @ head.linear.weight.T + head.linear.bias
@@ -237,6 +258,17 @@ def test_the_solved_places_are_those_that_are_known() -> None:
     assert torch.allclose(by_place[1], at_corner, atol=1e-5)
     with pytest.raises(DataError, match="no place"):
         head.as_rows(rows, np.full((5, 8, 8), VOID, np.uint8))
+
+
+def test_a_decoder_that_is_solved_says_what_its_linear_part_says() -> None:
+    """Also one that was trained before: what refined its old linear part would spoil the new one."""
+    head = decoder.make(4 * 16, 3, 0, ((4, 4),))
+    rows = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        head.last.weight.fill_(0.1)
+        put_head(head, np.ones((3, 4)), np.arange(3.0))
+        linear = rows.unflatten(1, (4, 4, 4)).sum(1, keepdim=True) + torch.arange(3.0)[:, None, None]
+        assert torch.allclose(head(rows), linear, atol=1e-5)
 
 
 @pytest.mark.usefixtures("plain_training")

@@ -7,6 +7,7 @@ import typer
 
 from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Masks, TextColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
+from headstart.core import Dataset
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
 
@@ -30,7 +31,7 @@ def evaluate(
     masks: Masks = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout: {metric: {value, low, high, n}}.")] = False,
 ) -> None:
-    """Measure a model on labelled images, with 95 % intervals.
+    """Measure a model on labelled examples, with 95 % intervals. They are read as the run has read its own, unless an option says more.
 
     headstart evaluate last photos/test
     """
@@ -38,12 +39,12 @@ def evaluate(
         from headstart.learner import load
 
         learner = load(run)
-        data = None
-        if path is not None:
+        data: Dataset | str | None = path
+        asked = (folder, image_column, listed(label_column) or None)
+        if path is not None and any(option is not None for option in (*asked, label, text_column, masks)):
             from headstart.data.sources import open_path
 
-            columns = listed(label_column) or None
-            data = open_path(path, folder, image_column, columns, label=label, text_column=text_column, mask_folder=masks)
+            data = open_path(path, *asked, label=label, text_column=text_column, mask_folder=masks)
         measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
     if json:
         write_line(stdout, to_line(measured))

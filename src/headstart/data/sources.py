@@ -254,6 +254,8 @@ def from_origin(
         raise DataError(f"what is known of this data set ({kind}) records no path. Give path=...")
     rules = {"group_by": group_by, "label": label} if "label" in own else {"group_by": group_by}
     settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
+    if path is not None and settings.get("masks"):
+        settings["masks"] = masks.moved(settings["masks"], settings["path"], path)
     settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
     dataset = open_again(**settings)
     for fixed in applied:

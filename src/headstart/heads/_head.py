@@ -15,3 +15,6 @@ class Head:
     def solvable(self) -> nn.Linear | None:
         """The linear part that can be solved."""
         return None
+
+    def solved(self) -> None:
+        """Told when the linear part has been solved: whatever else there is says nothing from now on, until it is trained."""

@@ -23,9 +23,6 @@ class Linear(Head, nn.Linear):
         """All of it."""
         return self
 
-    def solved(self) -> None:
-        """Nothing: there is nothing else."""
-
     def as_rows(
         self, rows: Float[np.ndarray, "batch features"], targets: np.ndarray
     ) -> tuple[Float[np.ndarray, "batch features"], np.ndarray]:

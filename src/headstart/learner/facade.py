@@ -203,11 +203,12 @@ class Learner:
     ) -> dict[str, Measured]:
         """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own.
 
+        A path is read as the run has read its own data (columns, label rule, names of classes), where it can be read so.
         `per_class` adds the figures of each class, such as `recall.cat`; `tta` is the number of views of each image.
         """
         with engine.tuned_run(self._session.device):
             if data is not None:
-                dataset = tasks.met(sources.open_path(data) if isinstance(data, str | Path) else data, self.task)
+                dataset = tasks.met(onward.to_judge(data, self._session.run), self.task)
                 kind = (self.modality, self._session.metrics, self._session.device, self.settings)
                 return evaluated(dataset, self.model, self.task, *kind, per_class, tta)
             state = self._session.ready().state

@@ -20,7 +20,7 @@ from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
 from headstart.data._paths import FOLDERS
 from headstart.data.earlier import Earlier
-from headstart.errors import BadSetting, DataError
+from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.evaluate import changes
 from headstart.modalities._scan import counted, quoted
 from headstart.model import Model
@@ -125,6 +125,14 @@ def opened(data: Data, run: Run | None) -> Dataset:
             raise
         plain = sources.from_origin({name: value for name, value in origin.items() if name != "fixes"}, path=data)
         return replace(plain, notes=(*plain.notes, f"The label file of the run does not fit these images any more: {error}"))
+
+
+def to_judge(data: Data, run: Run | None) -> Dataset:
+    """The data given; a path is read as the run read its own where that can be, and else as if there were no run."""
+    try:
+        return opened(data, run)
+    except (DataError, BadSetting, UnknownName):
+        return sources.open_path(data) if isinstance(data, str | Path) else data
 
 
 def is_other(dataset: Dataset, run: Run | None, task: Task) -> bool:

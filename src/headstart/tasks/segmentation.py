@@ -98,7 +98,7 @@ class Segmentation(MaskNames):
         every = functional.cross_entropy(said, truth, ignore_index=VOID, reduction="none", label_smoothing=smoothing)
         if self.weights:
             every = every * every.new_tensor((*self.weights, *[0.0] * (VOID + 1 - self.outputs)))[truth]
-        return (every * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+        return every.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
 
     def balanced(self, targets: Targets) -> "Segmentation":
         """The task in whose loss every class that is there has the same sum of weights, whose mean over known places is one."""

@@ -16,6 +16,7 @@ from headstart.data import balance
 from headstart.data.batches import Examples, stored
 from headstart.engine.frozen import torch_features
 from headstart.evaluate import predict
+from headstart.heads._head import Head
 from headstart.seeds import numpy_generator
 from headstart.train.budget import Clock
 from headstart.train.course import weights_of
@@ -87,7 +88,7 @@ def _solve(state: TrainState, features: Features) -> Any:
     train = state.parts["train"]
     started = time.perf_counter()
     solved = _solved(state, features.rows[train.indices])
-    _put_head(state, solved)
+    put_head(state.model.head, solved.weight, solved.bias)
     state.spent["solving"] = time.perf_counter() - started
     return solved
 
@@ -113,12 +114,14 @@ def solver_of(state: TrainState) -> Callable[..., Any]:
     return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
 
-def _put_head(state: TrainState, solved: Any) -> None:
-    linear = state.model.head.solvable
+def put_head(head: Head, weight: Float[np.ndarray, "outputs features"], bias: Float[np.ndarray, " outputs"]) -> None:
+    """Makes the head say what the solved linear part says."""
+    linear = head.solvable
+    assert linear is not None, "only a head with a linear part is solved"
     with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(solved.weight))
-        linear.bias.copy_(torch.from_numpy(solved.bias))
-    state.model.head.solved()
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
+    head.solved()
 
 
 def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:
@@ -140,7 +143,7 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
     losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (trained, again)]
     better = losses[1] < losses[0]
     if better:
-        _put_head(state, solved)
+        put_head(state.model.head, solved.weight, solved.bias)
     items = state.parts["train"].store.modality.words.items
     some = "" if len(reached) == len(state.parts["train"]) else f" of {len(reached):,} training {items}, for lack of time,"
     yield Note(
