@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.core import Dataset, Record
+from headstart.core import Dataset, MaskFile, Record
 from headstart.data._fingerprint import SIDE
 from headstart.data._groups import Union
 from headstart.data.audit import Audit, FileReport, audit, require_usable
@@ -56,6 +56,13 @@ def found(reports, classes=("a", "b"), **options) -> Audit:
     pictures = [print_of(LOOKS[r.id]) if r.status == "ok" else np.zeros((SIDE, SIDE), np.uint8) for r in reports]
     seen = np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE), np.uint8)
     return audit(dataset(reports, **options), reports, seen, Classes(classes))
+
+
+def test_masks_of_copies_are_no_contradiction_though_their_files_have_other_names():
+    reports = [report("a", 1, "d1"), report("b", 1, "d1")]
+    labels = {name: MaskFile(f"{name}.png", f"/m/{name}.png", name) for name in "ab"}
+    told = found(reports, labels=labels)
+    assert told.exact == (("a", "b"),) and told.conflicts == ()
 
 
 def test_exact_copies_conflicts_and_the_key_they_share():

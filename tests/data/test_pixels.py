@@ -19,6 +19,7 @@ from headstart.data.stores import _filling, _shelf, pixels
 from headstart.errors import DataError, HeadstartError
 from headstart.modalities import image
 from headstart.modalities.image import Images
+from headstart.modalities.scene import Scenes
 from headstart.store import cache
 
 GEOMETRY = Images(size=28, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -102,6 +103,16 @@ def test_changed_files_and_geometries_are_decoded_again(tmp_path):
     assert store.decoded == 3
     assert np.array_equal(store.pixels(0), image.read(noise(99), GEOMETRY).pixels)
     store.close()
+
+
+def test_a_picture_that_is_cut_and_a_scene_that_is_squeezed_are_not_the_same_pixels(tmp_path):
+    data = make(tmp_path / "in")
+    whole = Scenes(size=32, short=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+    for geometry in (GEOMETRY, whole):
+        store, _ = pixels.build(data, geometry)
+        assert store.decoded == 12
+        assert np.array_equal(store.pixels(1), image.read(data.records[1].source, geometry).pixels)
+        store.close()
 
 
 def test_a_file_that_appears_later_is_seen(tmp_path):
