@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 import headstart as hs
 from drawn import shape_image
 from headstart.cli.main import main
-from headstart.core import Event, Note, RowDone, StepDone
+from headstart.core import Event, Note, RowDone, Settings, StepDone
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
-from headstart.learner.onward import start_of
+from headstart.learner.onward import adopted, start_of
 from headstart.store.runs import Run
+from headstart.train.settings import changed
 from written import numbers
 
 Make = Callable[..., Path]
@@ -387,6 +389,21 @@ def test_what_is_judged_is_read_as_the_run_has_read_its_own(tmp_path: Path, caps
     assert main(["evaluate", str(learn.run.path), str(tmp_path / "flat"), "--label", "(nothing)"]) == 1
     with pytest.raises(DataError, match="there is no file or folder"):
         learn.evaluate(tmp_path / "falt")
+
+
+def test_the_backbone_of_the_start_may_be_named_again_as_it_was_named_then(
+    make_shapes: Make, tmp_path: Path, monkeypatch
+) -> None:
+    """Also where an earlier version has kept the name of a folder as it was given, from where the user was."""
+    monkeypatch.chdir(tmp_path)
+    body = trained(make_shapes(8), 0).save("body")
+    learn = hs.Learner(hs.image_folder(make_shapes(8)), backbone=str(body), observer=Watcher()).fine_tune(0)
+    start = start_of(learn.run.path)
+    for kept in (start, replace(start, settings=replace(start.settings, backbone="body"))):
+        _, settings, _ = adopted(learn.data, changed(Settings(), {"backbone": "body"}), kept)
+        assert settings.backbone == str(tmp_path / "body")
+        with pytest.raises(BadSetting, match="neither another backbone"):
+            adopted(learn.data, Settings(backbone="tiny"), kept)
 
 
 def test_a_table_that_is_judged_has_the_columns_of_the_run(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from headstart.evaluate.predict import outputs, predict
 from headstart.modalities import _views as views
 from headstart.modalities import image
 from headstart.modalities.image import Images
+from headstart.tasks.segmentation import Segmentation
 from headstart.tasks.single_label import SingleLabel, probabilities
 
 TASK = SingleLabel(("a", "b", "c"))
@@ -102,6 +103,44 @@ def test_an_image_that_is_its_own_mirror_image_is_seen_alike(model: models.Model
     two = views.of(reader, TASK, Images(32, 40, HALF, HALF), "flip", 2)
     outputs(two, [image.centre(mirror, two.geometry.size)[None].copy()], two.geometry)
     assert torch.equal(reader.seen[0], reader.seen[1])
+
+
+class Places:
+    """A Predictive that says of each place what its pixels are, plus something that hangs on where it lies in what is shown."""
+
+    def __init__(self, slope: float = 0.0) -> None:
+        self.slope = slope
+
+    def outputs(self, inputs: torch.Tensor) -> Outputs:
+        side = inputs.shape[-1]
+        said = inputs.double() + self.slope * torch.arange(side)[:, None] ** 2 + self.slope * torch.arange(side)
+        return Outputs(said, torch.diag_embed(said.movedim(1, -1)), torch.stack([said, -said]))
+
+
+@pytest.mark.parametrize("symmetry", range(8))
+def test_what_is_said_of_places_is_turned_back(symmetry: int) -> None:
+    shown = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    plain = Places().outputs(shown)
+    found = views.turned_back(Places().outputs(views.seen(shown, 6, views.View(symmetry=symmetry))), symmetry)
+    for one, other in ((found.mean, plain.mean), (found.cov, plain.cov), (found.samples, plain.samples)):
+        assert torch.equal(one, other)
+    whole = Outputs(shown[:, :, 0, 0])
+    assert views.turned_back(whole, symmetry) is whole
+
+
+def test_views_of_places_are_averaged_in_probabilities() -> None:
+    task = Segmentation(("a", "b", "c"), (0, 1, 2), (), (6, 6))
+    shown = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    model = Places(0.1)
+    said = views.of_places(model, task, "light", 2).outputs(shown)
+    mirrored = torch.as_tensor(model.outputs(shown.flip(3)).mean).softmax(1).flip(3)
+    by_hand = (torch.as_tensor(model.outputs(shown).mean).softmax(1) + mirrored) / 2
+    assert torch.allclose(torch.as_tensor(said.mean).softmax(1), by_hand)
+    assert torch.equal(views.of_places(model, task, "light", 1).outputs(shown).mean, model.outputs(shown).mean)
+    assert views.of_places(model, task, "dihedral", 8).symmetries == tuple(range(8))
+    for augment, count in (("light", 3), ("none", 2), ("dihedral", 9)):
+        with pytest.raises(BadSetting, match=r"tta must be a whole number of views .*mirrored as in training"):
+            views.of_places(model, task, augment, count)
 
 
 def test_draws_of_a_posterior_are_averaged_one_by_one() -> None:

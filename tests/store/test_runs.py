@@ -167,3 +167,16 @@ def test_a_plan_of_the_first_versions_which_knew_images_only_is_read() -> None:
     assert name == "image" and run.plan() == plan()
     file.write_text(json.dumps(written | {"geometry": None}))
     assert run.plan().modality == {}
+
+
+def test_a_plan_from_before_texts_were_averaged_asks_for_no_average() -> None:
+    run = Run.create(plan(), None, "cats")
+    file = run.path / "plan.json"
+    written = json.loads(file.read_text())
+    assert written["settings"]["ema"] is None and run.plan().settings.ema is None
+    del written["settings"]["loss"]
+    file.write_text(json.dumps(written))
+    assert run.plan().settings.ema == 0.0
+    written["settings"]["ema"] = 0.9
+    file.write_text(json.dumps(written))
+    assert run.plan().settings.ema == 0.9

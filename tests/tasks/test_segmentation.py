@@ -226,14 +226,31 @@ def test_more_reads_other_masks_as_the_run_read_its_own() -> None:
 
 
 @pytest.mark.usefixtures("plain_training")
+def test_masks_of_an_image_and_its_mirror_image_are_mirrored_where_both_are_looked_at() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
+    image = np.array(Image.open("d/images/003.png"))
+    pair = (image, image[:, ::-1].copy())
+    one, other = (learn.predict(each, tta=2).values for each in pair)
+    np.testing.assert_allclose(one, other[..., ::-1], atol=1e-4)
+    one, other = (learn.predict(each).values for each in pair)
+    assert np.abs(one - other[..., ::-1]).max() > 0.01
+    assert learn.evaluate(tta=2)["miou"].n == learn.evaluate()["miou"].n
+
+
+@pytest.mark.usefixtures("plain_training")
 def test_predicted_masks_never_lie_among_the_drawn_ones(capsys: pytest.CaptureFixture[str]) -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
     run = str(hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0).run.path)
     drawn = {file: file.read_bytes() for file in Path("d").rglob("*.png")}
     assert main(["predict", run, "d/images/001.png", "--masks", "d/masks"]) == 2
     assert "lies inside the folder of images" in capsys.readouterr().err
-    assert main(["predict", run, "d/images/001.png"]) == 0
-    assert [file.suffix for file in Path("predicted_masks").rglob("*") if file.is_file()] == [".png"]
+    with Image.open("d/images/001.png") as image:
+        image.resize((50, 70)).save("other.png")
+    assert main(["predict", run, "other.png"]) == 0
+    (file,) = (file for file in Path("predicted_masks").rglob("*") if file.is_file())
+    with Image.open(file) as mask:
+        assert mask.size == (50, 70)
     assert drawn == {file: file.read_bytes() for file in Path("d").rglob("*.png")}
 
 
@@ -281,6 +298,24 @@ def test_weights_come_and_go_with_their_setting() -> None:
     assert len(state.objective.weights) == 3 and state.task.weights == ()
     learn.fine_tune(1, balance="none")
     assert state.objective is state.task
+    losses = [
+        hs.Learner(data, backbone="tiny", batch_size=4, balance=balance).fit(1).history[0]["train_loss"]
+        for balance in ("none", "weights", "none")
+    ]
+    assert losses[0] == losses[2] != losses[1]
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_other_images_are_judged_but_for_those_whose_mask_does_not_fit() -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
+    masked_folder(Path("e"), 6)
+    Image.new("L", (9, 9)).save("e/masks/003.png")
+    assert learn.evaluate("e")["miou"].n == 5
+    for file in Path("e/masks").iterdir():
+        Image.new("L", (9, 9)).save(file)
+    with pytest.raises(DataError, match=r"none of the 6 labels of e can be used. The first: .*9 x 9 pixels"):
+        learn.evaluate("e")
 
 
 @pytest.mark.usefixtures("plain_training")

@@ -55,6 +55,35 @@ class Views:
         return self.task.averaged([self.model.outputs(seen(wide, self.size, view)) for view in self.views])
 
 
+@dataclass(frozen=True)
+class Turned:
+    """A `Predictive` that looks at all of each square image in several of its symmetries; what is said of places is turned back."""
+
+    model: Predictive
+    task: Averages
+    symmetries: tuple[int, ...]
+
+    def outputs(self, inputs: Any) -> Outputs:
+        """What the model says of all views of each image [batch, 3, side, side] together."""
+        views = ((seen(inputs, inputs.shape[2], View(symmetry=symmetry)), symmetry) for symmetry in self.symmetries)
+        return self.task.averaged([turned_back(self.model.outputs(view), symmetry) for view, symmetry in views])
+
+
+def turned_back(outputs: Outputs, symmetry: int) -> Outputs:
+    """The outputs for a view as they lie over the image itself, where they are of places; of the whole image they stay."""
+    if outputs.mean.ndim == 2:
+        return outputs
+
+    def back(values: Any, rows: int, columns: int) -> Any:
+        axes = [axis for axis, bit in ((columns, 1), (rows, 2)) if symmetry & bit]
+        values = values.flip(axes) if axes else values
+        return values.transpose(rows, columns) if symmetry & 4 else values
+
+    cov = None if outputs.cov is None else back(outputs.cov, 1, 2)
+    samples = None if outputs.samples is None else back(outputs.samples, 3, 4)
+    return Outputs(back(outputs.mean, 2, 3), cov, samples)
+
+
 def seen(wide: Any, size: int, view: View) -> Any:
     """The view [batch, 3, size, size] of images that are larger."""
     import torch
@@ -75,14 +104,13 @@ def of(model: Predictive, task: Averages, geometry: Geometry, augment: str, coun
     Raises:
         BadSetting: when there are not so many views.
     """
-    rule = find_preset(augment)
-    symmetries = tuple(range(8)) if rule.dihedral else (0, 1) if rule.flip else (0,)
+    symmetries = symmetries_of(augment)
     most = len(symmetries) * (1 + len(CORNERS))
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
-        raise BadSetting(
-            f"tta must be a whole number of views from 1 (the image as it is) to {most}, got {count!r}. "
-            f'With augment="{augment}" there are {len(symmetries)} of the centre and {most - len(symmetries)} moved ones.'
-        )
+    check(
+        count,
+        most,
+        f'With augment="{augment}" there are {len(symmetries)} of the centre and {most - len(symmetries)} moved ones.',
+    )
     if count == 1:
         return Views(model, task, geometry, geometry.size, (View(),))
     margin = (geometry.short - geometry.size) // 2
@@ -95,3 +123,27 @@ def of(model: Predictive, task: Averages, geometry: Geometry, augment: str, coun
     every = chain((View(symmetry=symmetry) for symmetry in symmetries), moved)
     wide = replace(geometry, size=geometry.size + 2 * margin)  # as much on each side, so that its centre is the plain view
     return Views(model, task, wide, geometry.size, tuple(view for view, _ in zip(every, range(count), strict=False)))
+
+
+def of_places(model: Predictive, task: Averages, augment: str, count: int) -> Turned:
+    """The model looking at all of each image and its mirror images, where the training images were mirrored too.
+
+    Raises:
+        BadSetting: when there are not so many views.
+    """
+    symmetries = symmetries_of(augment)
+    few = f'With augment="{augment}" there are {len(symmetries)}: all of the image, as it is and mirrored as in training.'
+    check(count, len(symmetries), few)
+    return Turned(model, task, symmetries[:count])
+
+
+def symmetries_of(augment: str) -> tuple[int, ...]:
+    """The symmetries of the square (see `View`) that training images were shown in."""
+    rule = find_preset(augment)
+    return tuple(range(8)) if rule.dihedral else (0, 1) if rule.flip else (0,)
+
+
+def check(count: int, most: int, there: str) -> None:
+    """Raises `BadSetting` for a number of views that there are not."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
+        raise BadSetting(f"tta must be a whole number of views from 1 (the image as it is) to {most}, got {count!r}. {there}")

@@ -9,9 +9,8 @@ from jaxtyping import Shaped
 
 from headstart.core import BackboneSpec, InputWords, Predictive, Settings
 from headstart.errors import BadSetting
-from headstart.modalities import _augment, image
+from headstart.modalities import _augment, _views, image
 from headstart.modalities._geometry import Whole, known
-from headstart.modalities._single import one_view
 
 FINER = 2
 """Pixels of the input for one place of the targets in training."""
@@ -46,9 +45,8 @@ class Scenes(Whole, image.Images):
         return image.size_of(source)
 
     def viewed(self, model: Predictive, task: Any, augment: str, count: int) -> "tuple[Predictive, Scenes]":
-        """The model as it is: what several views say of a place is not put together yet."""
-        one_view(model, self, count)
-        return model, self
+        """The model looking at `count` views of each: as it is, and mirrored as in training (see `_views`)."""
+        return _views.of_places(model, task, augment, count), self
 
     def accept(self, settings: Settings) -> None:
         """Everything but what mixes images or makes them smaller.
