@@ -36,7 +36,7 @@ def untouched_randomness() -> Iterator[None]:
 
 @pytest.fixture
 def plain_training(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No curve and no probing of the precision, which take as long as a tiny training, but where a test is marked as `whole`.
+    """No curve, no probing of the precision, few places to solve a decoder on: they take as long as a tiny training. Not for `whole`.
 
     The probe is a matter of time: trainings with caches of their own may come to other precisions, and are not equal then.
     """
@@ -44,6 +44,7 @@ def plain_training(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         return
     monkeypatch.setattr("headstart.report.curve.save", lambda *_: None)
     monkeypatch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+    monkeypatch.setattr("headstart.heads.decoder.PIXELS", 1024)
 
 
 @pytest.fixture(scope="session")
