@@ -323,6 +323,7 @@ def test_masks_are_learned_with_defaults_of_their_own() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 12), classes=["ground", "red", "blue"])
     learn = hs.Learner(data, backbone="tiny").fine_tune(1)
     phase = learn.run.plan().phases[-1]
+    assert learn.run.split().rule == "20% valid drawn at random from all, seed 0"
     stages = len(learn.model.stages())
     assert (phase.batch_size, phase.augment, phase.mixup) == (8, "light", 0.0)
     assert phase.layer_decay == pytest.approx(10.0 ** (-1 / (stages - 2))) and phase.head_lr_scale == 5.0

@@ -81,7 +81,7 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
         valid=tuple(record.id for record in records if parts[record.id] == "valid"),
         test=tuple(record.id for record in records if parts[record.id] == "test"),
         seed=dataset.seed,
-        rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata if task.divides else {}, dataset.item),
+        rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata, task.divides, dataset.item),
     )
 
 
@@ -184,17 +184,19 @@ def _rule(
     units: Sequence[Sequence[Record]],
     seed: int,
     settled: Mapping[str, Part],
-    classes: Mapping[str, str],
+    strata: Mapping[str, str],
+    classes: bool,
     item: str,
 ) -> str:
-    """How the split came about, in words. `classes` are those of each record, none where nothing is told apart."""
+    """How the split came about, in words. `classes` tells whether the strata are classes, which must be judged too."""
     words = [f"{counted(len(settled), item)} placed beforehand"] if settled else []
     if given:
         words.append("given: " + ", ".join(part for part in ("train", *DRAWN) if part in given))
     if draw:
         drawn = " and ".join(f"{share:.0%} {part}" for part, share in draw.items())
         source = "the others" if settled else "train" if given else "all"
-        words.append(f"{drawn} drawn at random from {source}, stratified by {'class' if classes else 'label'}, seed {seed}")
+        stratified = f", stratified by {'class' if classes else 'label'}" if len(set(strata.values())) > 1 else ""
+        words.append(f"{drawn} drawn at random from {source}{stratified}, seed {seed}")
         kept = [unit for unit in units if len(unit) > 1]
         if kept:
             n_images = sum(map(len, kept))
@@ -208,7 +210,7 @@ def _rule(
         words.append(
             f"BEWARE: the given parts separate {counted(len(torn), 'group')} (first: {quoted(torn[0])}), so the score flatters"
         )
-    named = {record.id: classes[record.id] for record in records if record.id in classes}
+    named = {record.id: strata[record.id] for record in records if record.id in strata} if classes else {}
     unseen = sorted(set(named.values()) - {name for id, name in named.items() if parts[id] == "valid"})
     if unseen:
         words.append(f"without a validation {item}: {', '.join(map(quoted, unseen[:5]))}{', ...' if len(unseen) > 5 else ''}")
