@@ -8,12 +8,13 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Table, last_json, measure
+from harness import ROOT, Table, last_json, machine, measure
 from sets import Divided
 
 SCRIPTS = ROOT / "benchmarks/peers"
@@ -24,6 +25,9 @@ PEERS = {
 MINUTES = {"fastai": 30.0, "bare": 3.0, "trainer": 30.0}
 """What each peer is given for the table of quality, where nothing else is asked."""
 OURS = SCRIPTS / "headstart_run.py"
+Script = Callable[..., dict[str, Any]]
+"""The script of a peer with its places, which takes further options."""
+Judged = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def headstart(split: Divided, *options: str, settings: list[str]) -> dict[str, Any]:
@@ -52,6 +56,19 @@ def script_of_peer(script: str, python: str, *arguments: object) -> dict[str, An
     with tempfile.TemporaryDirectory() as place:
         found = measure([python, str(SCRIPTS / script), *map(str, arguments)], cwd=Path(place))
     return {**last_json(found.pop("printed")), **found}
+
+
+def paced(
+    table: Table, name: str, case: str, seed: int, split: str, minutes: float, script: Script, judged: Judged, only: Sequence[str]
+) -> None:
+    """The row of a peer that was given so many minutes at its pace, which is measured once for each set and machine.
+
+    Measure it alone (`--only pace`): what comes after may run beside other work, because its epochs are counted then.
+    """
+    timed = table.tried(f"{name} pace", case, 0, run=partial(script, "--time"), machine=machine())
+    if "peer" in only and timed is not None:
+        options = ["--minutes", minutes, "--pace", *timed["pace"]]
+        table.tried(theirs(name, minutes), case, seed, run=lambda: judged(script(*options)), split=split)
 
 
 def ours_environment(cache: Path) -> dict[str, str]:

