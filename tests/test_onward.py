@@ -14,8 +14,9 @@ import headstart as hs
 from drawn import shape_image
 from headstart.cli.main import main
 from headstart.core import Event, Note, RowDone, Settings, StepDone
+from headstart.data.sources import from_origin
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
-from headstart.learner.onward import adopted, start_of
+from headstart.learner.onward import adopted, start_of, to_judge
 from headstart.store.runs import Run
 from headstart.train.settings import changed
 from written import numbers
@@ -404,6 +405,34 @@ def test_the_backbone_of_the_start_may_be_named_again_as_it_was_named_then(
         assert settings.backbone == str(tmp_path / "body")
         with pytest.raises(BadSetting, match="neither another backbone"):
             adopted(learn.data, Settings(backbone="tiny"), kept)
+
+
+def test_corrections_of_the_runs_images_are_not_those_of_others_with_the_same_names(make_shapes: Make, tmp_path: Path) -> None:
+    own, other = make_shapes(8), make_shapes(8)
+    names = [f"disc/disc{number}.png" for number in range(6)]
+    (tmp_path / "fixes.csv").write_text("\n".join(["path,label,action", *(f"{name},square,relabel" for name in names)]))
+    data = hs.apply_labels(hs.image_folder(own), tmp_path / "fixes.csv")
+    run = hs.Learner(data, backbone="tiny", observer=Watcher()).fine_tune(0).run
+
+    def squares(place: Path) -> int:
+        return [record.target for record in to_judge(place, run).records].count("square")
+
+    assert (squares(own), squares(other)) == (14, 8)
+
+
+def test_images_of_a_table_move_with_it_and_else_stay_where_they_were(make_shapes: Make, tmp_path: Path) -> None:
+    images, lines = make_shapes(6), ["image,label"]
+    lines += [f"{kind}/{kind}{number}.png,{kind}" for kind in ("disc", "square") for number in range(6)]
+    for place in ("one", "two", "three", "four"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "t.csv").write_text("\n".join(lines))
+    beside = {"one": "one/images", "two": "two/images", "three": "three", "four": "one/images"}
+    for place in ("one/images", "two/images", "three"):
+        shutil.copytree(images, tmp_path / place, dirs_exist_ok=True)
+    first = hs.image_csv(tmp_path / "one" / "t.csv", folder=tmp_path / "one" / "images")
+    for place, folder in beside.items():
+        found = from_origin(first.origin, path=tmp_path / place / "t.csv")
+        assert {Path(str(record.source)).parents[1] for record in found.records} == {tmp_path / folder}
 
 
 def test_a_table_that_is_judged_has_the_columns_of_the_run(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def absolute(path: AnyPath) -> Path:
         return Path(text).absolute()  # `~name` of a user who does not exist
 
 
+def moved(place: str, beside: str, now: AnyPath) -> str | None:
+    """The folder that lies to `now` as `place` lay to `beside`, which are files or folders; None where there is none."""
+    found = os.path.normpath(absolute(now) / os.path.relpath(place, beside))
+    return found if Path(found).is_dir() else None
+
+
 def not_there(path: AnyPath) -> DataError:
     """The error for a path that does not exist: from where on it does not, and what is near."""
     missing = absolute(path)

@@ -1,6 +1,5 @@
 """Images with masks: for each image another one beside it, whose pixels are the numbers of classes."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,15 +79,6 @@ def of_folder(
     )
     every = [*notes, *told, *group_notes(records, group_by)]
     return assemble(root.name, records, str(root), every, origin, modality="scene", viewer=show_masks, legend=legend)
-
-
-def moved(masks: str, root: str, now: AnyPath) -> str | None:
-    """Where the masks are that lay in the folder `masks` beside the images in `root`, now that the images are elsewhere.
-
-    None where the same place beside them is no folder: masks that stayed behind are those of other images, though names may agree.
-    """
-    place = absolute(now) / os.path.relpath(masks, root)
-    return os.path.normpath(place) if place.is_dir() else None
 
 
 def are_masks(images: Sequence[tuple[str, str]]) -> bool:

@@ -1,6 +1,7 @@
 """Data sets from folders, tables and arrays, and from the description of one that was opened before."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import fspath
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from headstart.core import Dataset, Record
 from headstart.data import coco, fixes, huggingface, masks, rows
 from headstart.data._assemble import assemble, describe_call, group_notes
 from headstart.data._layout import Layout, read_layout
-from headstart.data._paths import AnyPath, absolute, not_there
+from headstart.data._paths import AnyPath, absolute, moved, not_there
 from headstart.data.labels import NameRule, by_rule, describe, guess_pattern, no_labels
 from headstart.data.split import check_shares
 from headstart.data.table import read_table
@@ -254,13 +255,28 @@ def from_origin(
         raise DataError(f"what is known of this data set ({kind}) records no path. Give path=...")
     rules = {"group_by": group_by, "label": label} if "label" in own else {"group_by": group_by}
     settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
-    if path is not None and settings.get("masks"):
-        settings["masks"] = masks.moved(settings["masks"], settings["path"], path)
-    settings |= {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
-    dataset = open_again(**settings)
+    given = {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
+    dataset = _opened_elsewhere(open_again, settings, given)
     for fixed in applied:
         dataset = fixes.apply_again(dataset, fixed)
     return dataset
+
+
+def _opened_elsewhere(open_again: Callable[..., Dataset], settings: Mapping[str, Any], given: Mapping[str, AnyPath]) -> Dataset:
+    """The data with the places that are given now. Masks, and the images of a table, lie to it as before, or beside it.
+
+    Only where a table finds no image so are they where they were: names may agree, and those are the images of another table.
+    """
+    apart = [setting for setting in ("masks", "folder") if settings.get(setting) and "path" in given and setting not in given]
+    places = {setting: moved(settings[setting], settings["path"], given["path"]) for setting in apart}
+    try:
+        found = open_again(**{**settings, **places, **given})
+    except DataError:
+        if places.get("folder", "") is not None:
+            raise
+        return open_again(**{**settings, **given})
+    told = tuple(f"The {setting} of these images: {place}." for setting, place in places.items() if setting == "masks" and place)
+    return replace(found, notes=(*found.notes, *told))
 
 
 def _rule(setting: str, stored: Any, function: Callable[[Path], Any] | None) -> Any:

@@ -18,9 +18,9 @@ from headstart import model as models
 from headstart.core import Dataset, Settings, Task
 from headstart.data import earlier as earlier_data
 from headstart.data import fixes, sources
-from headstart.data._paths import FOLDERS
+from headstart.data._paths import FOLDERS, absolute
 from headstart.data.earlier import Earlier
-from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.errors import BadSetting, DataError, UsageError
 from headstart.evaluate import changes
 from headstart.modalities._scan import counted, quoted
 from headstart.model import Model
@@ -114,25 +114,45 @@ def opened(data: Data, run: Run | None) -> Dataset:
     """The data given; a path is read as the run read its own (label rule, groups, shares, seed), where it is of the same kind."""
     if isinstance(data, Dataset):
         return data
-    origin = {} if run is None else run.plan().data.get("origin", {})
-    if (origin.get("kind") in FOLDERS) != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
-        shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
-        return sources.open_path(data, **shares)
+    origin = _origin(run)
     try:
-        return sources.from_origin(origin, path=data)
+        return _read_again(data, origin)
     except DataError as error:
         if "fixes" not in origin:
             raise
-        plain = sources.from_origin({name: value for name, value in origin.items() if name != "fixes"}, path=data)
+        plain = _read_again(data, _without_fixes(origin))
         return replace(plain, notes=(*plain.notes, f"The label file of the run does not fit these images any more: {error}"))
 
 
 def to_judge(data: Data, run: Run | None) -> Dataset:
-    """The data given; a path is read as the run read its own where that can be, and else as if there were no run."""
+    """The data given; a path is read as the run read its own where that can be, and else as if there were no run.
+
+    The label file of the run is for the run's own images: others may have the same names.
+    """
+    if isinstance(data, Dataset):
+        return data
+    origin = _origin(run)
+    own = origin.get("path") == str(absolute(data))
     try:
-        return opened(data, run)
-    except (DataError, BadSetting, UnknownName):
-        return sources.open_path(data) if isinstance(data, str | Path) else data
+        return _read_again(data, origin if own else _without_fixes(origin))
+    except (DataError, UsageError):
+        return sources.open_path(data)
+
+
+def _origin(run: Run | None) -> Mapping[str, Any]:
+    return {} if run is None else run.plan().data.get("origin", {})
+
+
+def _without_fixes(origin: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in origin.items() if name != "fixes"}
+
+
+def _read_again(data: str | Path, origin: Mapping[str, Any]) -> Dataset:
+    """The data at a path, read as `origin` tells where it is of the same kind."""
+    if (origin.get("kind") in FOLDERS) != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
+        shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
+        return sources.open_path(data, **shares)
+    return sources.from_origin(origin, path=data)
 
 
 def is_other(dataset: Dataset, run: Run | None, task: Task) -> bool:

@@ -104,9 +104,9 @@ def of(model: Predictive, task: Averages, geometry: Geometry, augment: str, coun
     Raises:
         BadSetting: when there are not so many views.
     """
-    symmetries = symmetries_of(augment)
+    symmetries = _symmetries_of(augment)
     most = len(symmetries) * (1 + len(CORNERS))
-    check(
+    _require(
         count,
         most,
         f'With augment="{augment}" there are {len(symmetries)} of the centre and {most - len(symmetries)} moved ones.',
@@ -131,19 +131,19 @@ def of_places(model: Predictive, task: Averages, augment: str, count: int) -> Tu
     Raises:
         BadSetting: when there are not so many views.
     """
-    symmetries = symmetries_of(augment)
+    symmetries = _symmetries_of(augment)
     few = f'With augment="{augment}" there are {len(symmetries)}: all of the image, as it is and mirrored as in training.'
-    check(count, len(symmetries), few)
+    _require(count, len(symmetries), few)
     return Turned(model, task, symmetries[:count])
 
 
-def symmetries_of(augment: str) -> tuple[int, ...]:
+def _symmetries_of(augment: str) -> tuple[int, ...]:
     """The symmetries of the square (see `View`) that training images were shown in."""
     rule = find_preset(augment)
     return tuple(range(8)) if rule.dihedral else (0, 1) if rule.flip else (0,)
 
 
-def check(count: int, most: int, there: str) -> None:
+def _require(count: int, most: int, there: str) -> None:
     """Raises `BadSetting` for a number of views that there are not."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
         raise BadSetting(f"tta must be a whole number of views from 1 (the image as it is) to {most}, got {count!r}. {there}")

@@ -1,4 +1,4 @@
-"""A model is a backbone and a head: what it is made of (`parts`), how its backbone is named (`naming`), its bundle (`saving`)."""
+"""A model is a backbone and a head: what it is made of (`parts`, `bodies`), how its backbone is named (`naming`), its bundle (`saving`)."""
 
 from headstart.model.naming import build_backbone, located
 from headstart.model.parts import (

@@ -3,15 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from headstart import plugins
-from headstart.backbones import _files, bundled, choices, from_module, tiny
-from headstart.backbones._maps import Maps
+from headstart.backbones import _files, choices, from_module
 from headstart.backbones._wrapped import Wrapped
 from headstart.core import Dataset
 from headstart.errors import BadSetting
-from headstart.store import atomic
+from headstart.model import saving
+from headstart.model.bodies import at_size, dressed, named
+from headstart.store import atomic, bundle
 
 
 def build_backbone(
@@ -42,7 +43,7 @@ def _built(
     backbone: str | Path | nn.Module, pretrained: bool, size: int | None, seed: int, data: Dataset | None, modality: str
 ) -> Wrapped:
     if isinstance(backbone, Wrapped):
-        return _at_size(backbone, size)
+        return at_size(backbone, size)
     if isinstance(backbone, nn.Module):
         return from_module.build(backbone, size)
     name = choices.backbone_name(str(backbone), modality)
@@ -54,35 +55,6 @@ def _built(
     if _means_folder(name):
         return _from_folder(Path(name).expanduser(), size)
     return named(name, pretrained, size, seed)
-
-
-def dressed(backbone: Wrapped, modality: str, size: int | None = None) -> Wrapped:
-    """The backbone as examples of the modality need it: with maps in place of features, or the other way round."""
-    if modality not in choices.MAPS:
-        return backbone.whole
-    return backbone if backbone.spec.levels else Maps(backbone, size)
-
-
-def named(name: str, pretrained: bool, size: int | None, seed: int, tensors: dict[str, Tensor] | None = None) -> Wrapped:
-    if name == "tiny":
-        return _at_size(tiny.build(seed, tensors), size)
-    plain = name.removesuffix(choices.TAG)
-    if plain in choices.BUNDLED and (tensors is not None or not pretrained or bundled.weights_file(plain) is not None):
-        return _at_size(bundled.build(plain, pretrained, seed, tensors), size)
-    from headstart.backbones import from_timm
-
-    return from_timm.build(name, pretrained, size, seed, tensors)
-
-
-def _at_size(backbone: Wrapped, size: int | None) -> Wrapped:
-    """The backbone for images of `size` pixels, where it can take others than it was built for."""
-    spec = backbone.spec
-    if size is None or size == spec.size:
-        return backbone
-    if spec.fixed_size or spec.levels:
-        raise BadSetting(f"the backbone {spec.name} was built for images of {spec.size} pixels, got size={size}. Leave size out.")
-    backbone.spec = replace(spec, size=size)
-    return backbone
 
 
 def _means_folder_of_ours(name: str) -> bool:
@@ -120,12 +92,9 @@ def located(backbone: str) -> str:
 
 
 def _from_folder(folder: Path, size: int | None) -> Wrapped:
-    from headstart.model import saving  # which names backbones itself
-    from headstart.store import bundle
-
     config = folder / "config.json"
     if config.is_file() and "headstart" not in atomic.read_json(config):
         return _from_file(None, folder / "model.safetensors", size)
     backbone = saving.load_bundle(bundle.load(folder)).backbone
     backbone.spec = replace(backbone.spec, source=str(folder))
-    return _at_size(backbone, size)
+    return at_size(backbone, size)

@@ -11,7 +11,7 @@ from headstart import plugins
 from headstart.backbones._wrapped import Wrapped, as_eval, fitting
 from headstart.core import FORMAT, BackboneSpec, Modality
 from headstart.errors import NewerFormat, StoreError
-from headstart.model import naming
+from headstart.model.bodies import dressed, named
 from headstart.model.parts import Model, build
 from headstart.store.bundle import Bundle
 from headstart.store.codec import from_json
@@ -87,7 +87,7 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
     of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
     of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
     inputs = {"name": spec.modality, "size": spec.size} | ours.get("modality", {})
-    body = naming.dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"])
+    body = dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"])
     model = build(body, head["outputs"], head["kind"])
     model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()
@@ -99,6 +99,6 @@ def _rebuilt(
     maker = getattr(plugins.find("backbones", ours["kind"]), "rebuilt", None)
     if maker is not None:
         return maker(spec, tensors, ours, files, module)
-    backbone = naming.named(ours["architecture"] or spec.name, False, spec.size, 0, tensors)
+    backbone = named(ours["architecture"] or spec.name, False, spec.size, 0, tensors)
     backbone.spec = spec
     return backbone
