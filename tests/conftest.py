@@ -17,7 +17,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is shared between tests and nothing is written into the checkout."""
+    """Nothing is shared between tests and nothing is written into the checkout, nor waited for: here processes die, not machines."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 

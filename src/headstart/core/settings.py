@@ -83,12 +83,7 @@ class Settings:
     """Where the numbers go beside the screen: files in `train/trackers/`, or of other packages. Nothing is sent unasked."""
 
     def __post_init__(self) -> None:
-        from headstart.errors import BadSetting
-
-        def check(good: bool, name: str, rule: str) -> None:
-            if not good:
-                raise BadSetting(f"{name} must be {rule}, got {getattr(self, name)!r}.")
-
+        check = self._check
         for name, allowed in CHOICES.items():
             check(getattr(self, name) in allowed, name, "one of " + ", ".join(filter(None, allowed)))
         check(self.epochs is None or self.epochs >= 0, "epochs", "0 (the head alone) or more")
@@ -130,6 +125,12 @@ class Settings:
         judged = ("train_loss", "valid_loss", *(self.metrics or ()))
         known = self.metrics is None or self.monitor in judged  # else asked again once the task has chosen
         check(known, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
+
+    def _check(self, good: bool, name: str, rule: str) -> None:
+        from headstart.errors import BadSetting
+
+        if not good:
+            raise BadSetting(f"{name} must be {rule}, got {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,17 +59,21 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Makes `path` hold `data` as readable JSON. Numbers that are not finite become null, as strict readers want."""
-    write_text(path, json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
-def finite(data: Any) -> Any:
+def _finite(data: Any) -> Any:
     """`data` with null in place of every number that JSON cannot express."""
     if isinstance(data, float):
         return data if -float("inf") < data < float("inf") else None
     if isinstance(data, dict):
-        return {key: finite(value) for key, value in data.items()}
+        return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [finite(value) for value in data]
+        return [_finite(value) for value in data]
     return data
 
 

@@ -1,7 +1,7 @@
 """Dataclasses to plain JSON and strictly back: an unknown key, a wrong type or a missing value is an error that says where."""
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -11,6 +11,7 @@ import numpy as np
 from headstart.errors import StoreError, unknown_name
 
 T = TypeVar("T")
+PLAIN = frozenset({type(None), bool, int, str})
 NOT_FINITE = {"Infinity": float("inf"), "-Infinity": -float("inf"), "NaN": float("nan")}
 
 
@@ -20,7 +21,8 @@ def to_json(value: Any, exact: bool = True) -> Any:
     A number that is not finite becomes its name, from which `from_json` makes it again, or null where not `exact`.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name), exact) for field in fields(value)}
+        names = [field.name for field in fields(value)]
+        return dict(zip(names, _each([getattr(value, name) for name in names], exact), strict=True))
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -32,12 +34,16 @@ def to_json(value: Any, exact: bool = True) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
-        return {_key(key): to_json(item, exact) for key, item in value.items()}
+        return dict(zip(map(_key, value), _each(value.values(), exact), strict=True))
     if isinstance(value, set | frozenset):
-        return [to_json(item, exact) for item in sorted(value)]
+        return _each(sorted(value), exact)
     if isinstance(value, Sequence):
-        return [to_json(item, exact) for item in value]
+        return _each(value, exact)
     raise TypeError(f"a {type(value).__name__} cannot be kept as JSON: {value!r:.80}. This is a bug in headstart.")
+
+
+def _each(items: Iterable[Any], exact: bool) -> list[Any]:
+    return [item if type(item) in PLAIN else to_json(item, exact) for item in items]  # most are, and files can be long
 
 
 def from_json(cls: type[T], data: Any, where: str) -> T:
