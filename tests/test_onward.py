@@ -385,6 +385,7 @@ def test_what_is_judged_is_read_as_the_run_has_read_its_own(tmp_path: Path, caps
     for place in ("flat", "folders"):
         measured = hs.load(learn.run.path).evaluate(tmp_path / place)
         assert measured["error_rate"].n == 12
+        assert ("but by itself" in capsys.readouterr().out) == (place == "folders")
         assert main(["evaluate", str(learn.run.path), str(tmp_path / place), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["error_rate"]["value"] == pytest.approx(measured["error_rate"].value)
     assert main(["evaluate", str(learn.run.path), str(tmp_path / "flat"), "--label", "(nothing)"]) == 1
@@ -405,6 +406,29 @@ def test_the_backbone_of_the_start_may_be_named_again_as_it_was_named_then(
         assert settings.backbone == str(tmp_path / "body")
         with pytest.raises(BadSetting, match="neither another backbone"):
             adopted(learn.data, Settings(backbone="tiny"), kept)
+
+
+def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table that has a column `label` too, which the run was not told to read."""
+    folder = tmp_path / "somewhere" / "images"
+    folder.mkdir(parents=True)
+    lines = ["image,label,size"]
+    for number in range(12):
+        shape_image("disc", number).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{1000 + number},{number / 10}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    data = hs.image_csv(tmp_path / "table.csv", folder, label_column="size")
+    learn = hs.Learner(data, backbone="tiny", task="regression", observer=Watcher()).fine_tune(0)
+    whole = learn.evaluate(data)["rmse"].value
+    (tmp_path / "other.csv").write_text("\n".join([*lines, "gone.png,3,3", "0.png,3,"]))
+    for options in ([], ["--folder", str(folder)], ["--folder", str(folder), "--image-column", "image"]):
+        assert main(["evaluate", str(learn.run.path), str(tmp_path / "other.csv"), "--json", *options]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)["rmse"]["value"] == pytest.approx(whole)
+        assert "1 row whose file does not exist" in told.err and "1 row without a label" in told.err
+    asked = ["--json", "--label-column", "label", "--folder", str(folder)]
+    assert main(["evaluate", str(learn.run.path), str(tmp_path / "other.csv"), *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["rmse"]["value"] > 900
 
 
 def test_corrections_of_the_runs_images_are_not_those_of_others_with_the_same_names(make_shapes: Make, tmp_path: Path) -> None:

@@ -85,8 +85,35 @@ def test_the_linear_model_is_bayesian_linear_regression() -> None:
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * target.std())
     weight = learn.model.head.weight[0].detach().double().numpy() * learn.task.scale[0]
     np.testing.assert_allclose(weight, oracle.coef_, rtol=0, atol=1e-6 * np.abs(oracle.coef_).max())
-    noise = learn.predict(rows[:1])[0].deviations[0] ** 2
-    assert noise == pytest.approx(1 / oracle.alpha_, rel=1e-5)
+    off = left_out(standard[train], target[train], oracle.lambda_ / oracle.alpha_)
+    assert learn.predict(rows[:1])[0].deviations[0] ** 2 == pytest.approx((off**2).mean(), rel=1e-5)
+
+
+def left_out(rows: np.ndarray, target: np.ndarray, rho: float) -> np.ndarray:
+    """What each example is off by where all others are solved for, at the same penalty, with an intercept without one."""
+    off = []
+    for out in range(len(rows)):
+        others = np.arange(len(rows)) != out
+        ones = np.hstack([np.ones((others.sum(), 1)), rows[others]])
+        penalty = np.diag([0.0, *[rho] * rows.shape[1]])
+        weights = np.linalg.solve(ones.T @ ones + penalty, ones.T @ target[others])
+        off.append(target[out] - np.array([1.0, *rows[out]]) @ weights)
+    return np.array(off)
+
+
+@pytest.mark.parametrize("loss", ["gaussian", "student"])
+def test_intervals_hold_where_there_are_about_as_many_numbers_as_examples(loss: str) -> None:
+    """The mode follows the noise there, and what it leaves of the training examples says nothing of new ones."""
+    draw, held = np.random.default_rng(3), []
+    for seed in range(6):
+        weights = draw.normal(size=30) / 4
+        rows = draw.normal(size=(240, 30))
+        target = rows @ weights + 0.5 * draw.normal(size=240)
+        data = hs.from_arrays(rows[:40], target[:40].tolist(), seed=seed)
+        learn = hs.Learner(data, task="regression", loss=loss, run=f"run{seed}", observer=Silent()).fine_tune(0)
+        low, high = np.array([prediction.interval for prediction in learn.predict(rows[40:])]).T
+        held.append(((target[40:] >= low) & (target[40:] <= high)).mean())
+    assert np.mean(held) > 0.88, held  # by what is left of the training examples: .67 and .86
 
 
 class Silent:

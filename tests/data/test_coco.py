@@ -7,6 +7,7 @@ import pytest
 import headstart as hs
 from drawn import shape_image
 from headstart.data import sources
+from headstart.data.fixes import apply_labels
 from headstart.errors import BadTable, DataError
 from headstart.tasks import _choice as tasks
 
@@ -79,3 +80,26 @@ def test_what_is_no_file_is_told() -> None:
         hs.coco_json("broken.json")
     with pytest.raises(DataError, match=r"nowhere\.json"):
         hs.coco_json("nowhere.json")
+
+
+def test_what_is_nameless_is_not_known_and_not_none() -> None:
+    told = [{"image_id": 10, "category_id": 7}, {"image_id": 11, "category_id": 8}, {"image_id": 99, "category_id": 7}]
+    data = hs.coco_json(written({"annotations": told}))
+    assert {record.id: record.target for record in data.records} == {
+        "pictures/0.png": ("dog",),
+        "pictures/1.png": None,
+        "pictures/2.png": (),
+    }
+    notes = " ".join(data.notes)
+    assert "Left out 1 annotation of categories that the file does not name" in notes
+    assert 'Left out 1 annotation of images that the file does not name (first: number 2, "99")' in notes
+    assert "Left out 1 image of which no annotation has a category with a name" in notes
+    assert "1 image has no annotation" in notes
+
+
+def test_corrections_name_several_labels() -> None:
+    data = hs.coco_json(written())
+    Path("fixes.csv").write_text("path,label,action\npictures/0.png,owl;cat,relabel\npictures/1.png,cow,relabel\n")
+    fixed = apply_labels(data, "fixes.csv")
+    assert [record.target for record in fixed.records] == [("cat", "owl"), ("cow",), ()]
+    assert 'It names 2 classes that the data did not have: "cow", "owl"' in " ".join(fixed.notes)

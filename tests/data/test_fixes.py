@@ -10,7 +10,7 @@ from headstart.core import Dataset, Record
 from headstart.data import fixes
 from headstart.data.arrays import from_arrays
 from headstart.data.fixes import apply_labels
-from headstart.data.sources import from_origin, image_folder
+from headstart.data.sources import from_origin, image_csv, image_folder
 from headstart.data.split import make_split
 from headstart.data.stores import _shelf
 from headstart.errors import BadTable, DataError, HeadstartError, UnknownName
@@ -209,3 +209,21 @@ def test_records_of_a_group_go_where_one_of_them_is_placed() -> None:
 
 
 GEOMETRY = Images(32, 36, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("said", "cells"),
+    [("red;striped", ("1", "1")), ("striped", ("0", "1")), ("0;1", ("0", "1")), (";", ("0", "0")), ("2.5; 7", ("2.5", "7"))],
+)
+def test_with_several_columns_of_labels_each_gets_its_cell(said: str, cells: tuple[str, str]) -> None:
+    for name in ("a.png", "b.png"):
+        Path(name).touch()
+    table("image,red,striped\na.png,1,0\nb.png,0,0\n", "labels.csv")
+    data = image_csv("labels.csv", label_column=["red", "striped"])
+    fixed = apply_labels(data, table(f"path,label,action\nb.png,{said},relabel\n"))
+    assert labels(fixed) == {"a.png": ("1", "0"), "b.png": cells}
+    assert "did not have" not in " ".join(fixed.notes)
+    with pytest.raises(
+        BadTable, match=r'"blue", but this data has 2 columns of labels \("red", "striped"\).*as in 1;1, .*red;striped'
+    ):
+        apply_labels(data, table("path,label,action\nb.png,blue,relabel\n"))

@@ -44,6 +44,13 @@ def test_numbers_and_what_is_missing() -> None:
     assert hs.array_csv("table.csv", input_columns=["c", "a"]).inputs == ("c", "a")
 
 
+def test_a_word_among_numbers_is_named() -> None:
+    data = hs.array_csv(table("a,b,c,label\n1,1,x,yes\n2,unknown,y,no\n3,,z,no\n4,4,1,yes\n"))
+    told = " ".join(data.notes)
+    assert data.inputs == ("a",) and 'Left out 1 column of words: "c"' in told
+    assert 'Left out the column "b", though 2 of its 3 cells are numbers: line 3 has "unknown"' in told
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [

@@ -306,16 +306,44 @@ def test_weights_come_and_go_with_their_setting() -> None:
 
 
 @pytest.mark.usefixtures("plain_training")
-def test_other_images_are_judged_but_for_those_whose_mask_does_not_fit() -> None:
+def test_other_images_are_judged_but_for_those_whose_mask_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
     learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
     masked_folder(Path("e"), 6)
     Image.new("L", (9, 9)).save("e/masks/003.png")
     assert learn.evaluate("e")["miou"].n == 5
+    assert "1 of 6 files cannot be used and is left out: 1 with a mask that does not fit" in capsys.readouterr().out
     for file in Path("e/masks").iterdir():
         Image.new("L", (9, 9)).save(file)
-    with pytest.raises(DataError, match=r"none of the 6 labels of e can be used. The first: .*9 x 9 pixels"):
+    with pytest.raises(
+        DataError, match=r"none of the 6 labelled images of e can be used: 6 with a mask that does not fit. The first: .*9 x 9"
+    ):
         learn.evaluate("e")
+
+
+@pytest.mark.usefixtures("plain_training")
+def test_an_image_of_which_nothing_is_known_is_no_example(capsys: pytest.CaptureFixture[str]) -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
+    masked_folder(Path("e"), 6)
+    measured = learn.evaluate("e")
+    for number in range(6, 9):
+        Image.new("RGB", (32, 32)).save(f"e/images/{number:03d}.png")
+        Image.new("L", (32, 32), 255).save(f"e/masks/{number:03d}.png")
+    again = learn.evaluate("e")
+    assert "void everywhere (255)" in capsys.readouterr().out
+    assert {name: (value.value, value.n) for name, value in again.items()} == {
+        name: (pytest.approx(value.value), value.n) for name, value in measured.items()
+    }
+
+
+def test_one_class_in_all_masks_is_a_lesson() -> None:
+    masked_folder(Path("d"), 8)
+    for file in Path("d/masks").iterdir():
+        Image.new("L", (40, 32), 1).save(file)
+    data = hs.mask_folder("d", classes=["ground", "red", "blue"])
+    with pytest.raises(DataError, match=r"is of one class \(number 2 of 3\), so there is nothing to tell apart"):
+        hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
 
 
 @pytest.mark.usefixtures("plain_training")

@@ -7,7 +7,6 @@ import typer
 
 from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Masks, TextColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
-from headstart.core import Dataset
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
 
@@ -39,13 +38,17 @@ def evaluate(
         from headstart.learner import load
 
         learner = load(run)
-        data: Dataset | str | None = path
-        asked = (folder, image_column, listed(label_column) or None)
-        if path is not None and any(option is not None for option in (*asked, label, text_column, masks)):
-            from headstart.data.sources import open_path
-
-            data = open_path(path, *asked, label=label, text_column=text_column, mask_folder=masks)
-        measured = {name: value.json() for name, value in learner.evaluate(data, per_class=per_class, tta=tta).items()}
+        asked = {
+            "folder": folder,
+            "image_column": image_column,
+            "label_column": listed(label_column) or None,
+            "text_column": text_column,
+            "label": label,
+            "masks": masks,
+        }
+        reading = {name: value for name, value in asked.items() if value is not None}
+        found = learner.evaluate(path, per_class=per_class, tta=tta, reading=reading)
+        measured = {name: value.json() for name, value in found.items()}
     if json:
         write_line(stdout, to_line(measured))
         return

@@ -1,15 +1,17 @@
-"""Work that tells how far it is, done without anybody listening."""
+"""Work that tells how far it is, where nobody goes on from what it tells."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def exhausted(steps: Generator[Any, None, T]) -> T:
-    """What a generator returns at its end, what it yields unseen."""
+def exhausted(steps: Generator[Any, None, T], show: Callable[[Any], None] | None = None) -> T:
+    """What a generator returns at its end; what it yields is shown, or unseen."""
     while True:
         try:
-            next(steps)
+            told = next(steps)
         except StopIteration as end:
             return end.value
+        if show is not None:
+            show(told)

@@ -140,7 +140,7 @@ class Audit:
 
     def summary(self) -> list[str]:
         """Short sentences for people, the gravest first; none when nothing is worth a word."""
-        return [*_quarantined(self), *_copied(self), *_unequal(self), *_remarked(self)]
+        return [*left_out(self.files, " in audit.json"), *_copied(self), *_unequal(self), *_remarked(self)]
 
 
 @runtime_checkable
@@ -220,26 +220,27 @@ def require_usable(dataset: Dataset, found: Audit) -> None:
     if not found.usable():
         files = f"none of the {len(found.files):,} files" if len(found.files) > 1 else "the only file"
         first = found.quarantine[0].message
-        raise DataError(f"{files} of {shown(dataset.name)} can be used: {_reasons(found.quarantine)}. The first: {first}")
+        raise DataError(f"{files} of {shown(dataset.name)} can be used: {reasons(found.quarantine)}. The first: {first}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- in words
 
 
-def _quarantined(found: Audit) -> list[str]:
-    """Two lines: how many and why, then the first few by name."""
-    bad = found.quarantine
+def left_out(files: Sequence[FileReport], where: str = "") -> list[str]:
+    """Two lines on the files that cannot be used: how many and why, then the first few by name. None where all can."""
+    bad = [file for file in files if file.status == "quarantined"]
     if not bad:
         return []
-    more = f" ({len(bad) - SHOWN:,} more in audit.json)" if len(bad) > SHOWN else ""
+    more = f" ({len(bad) - SHOWN:,} more{where})" if len(bad) > SHOWN else ""
     left = "is left out" if len(bad) == 1 else "are left out"
     return [
-        f"{len(bad):,} of {counted(len(found.files), 'file')} cannot be used and {left}: {_reasons(bad)}.",
+        f"{len(bad):,} of {counted(len(files), 'file')} cannot be used and {left}: {reasons(bad)}.",
         f"Left out: {' · '.join(file.message for file in bad[:SHOWN])}{more}",
     ]
 
 
-def _reasons(bad: Sequence[FileReport]) -> str:
+def reasons(bad: Sequence[FileReport]) -> str:
+    """How many there are of each reason."""
     return ", ".join(f"{n:,} {_REASONS.get(reason, reason)}" for reason, n in Counter(file.reason for file in bad).most_common())
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import fspath
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,15 @@ def coco_json(
     if not base.is_dir():
         raise not_there(base)
     images, annotations, names = _parts(file)
-    found: dict[Any, set[str]] = defaultdict(set)
-    losses = Losses()
-    for place, annotation in enumerate(annotations):
-        category = names.get(annotation.get("category_id"))
-        if category is None:
-            losses.add("of categories that the file does not name", place, str(annotation.get("category_id")))
-            continue
-        found[annotation.get("image_id")].add(category)
+    found, losses = _labels(images, annotations, names)
     finder, records, missing = Finder(str(base)), [], []
     for entry in images:
         source = finder.find(str(entry.get("file_name") or ""))
         if source is None:
             missing.append(str(entry.get("file_name")))
             continue
-        records.append(Record(identifier_of(source, str(base)), source, tuple(sorted(found[entry.get("id")]))))
+        labels = found.get(entry.get("id"), set())
+        records.append(Record(identifier_of(source, str(base)), source, None if labels is None else tuple(sorted(labels))))
     notes = [*finder.notes(), *(note.replace("row", "annotation").replace("line", "number") for note in losses.sentences())]
     if missing:
         notes.append(f"Left out {counted(len(missing), 'image')} whose file does not exist (first: {quoted(missing[0])}).")
@@ -62,11 +56,31 @@ def coco_json(
             f"none of the {counted(len(images), 'image')} that {quoted(file.name)} names is in {quoted(str(base))} "
             f"(the first: {quoted(missing[0] if missing else '')}). If they lie elsewhere, give folder=..."
         )
-    bare = sum(not record.target for record in records)
+    bare = sum(record.target == () for record in records)
     if bare:
         notes.append(f"{counted(bare, 'image has', 'images have')} no annotation: none of the labels holds there.")
+    if unknown := sum(record.target is None for record in records):
+        notes.append(f"Left out {counted(unknown, 'image')} of which no annotation has a category with a name.")
     place = {"path": str(file), "folder": None if folder is None else str(base)}
     return assemble(file.stem, _unique(records), str(base), notes, describe_call("coco_json", valid, test, seed, **place))
+
+
+def _labels(
+    images: Sequence[dict[str, Any]], annotations: Sequence[dict[str, Any]], names: Mapping[Any, str]
+) -> tuple[dict[Any, set[str] | None], Losses]:
+    """The labels of each image by its number, None where all that is said of it is nameless; and what was left out."""
+    found: dict[Any, set[str]] = defaultdict(set)
+    nameless, losses, known = set(), Losses(), {entry.get("id") for entry in images}
+    for place, annotation in enumerate(annotations):
+        image, category = annotation.get("image_id"), names.get(annotation.get("category_id"))
+        if image not in known:
+            losses.add("of images that the file does not name", place, str(image))
+        elif category is None:
+            losses.add("of categories that the file does not name", place, str(annotation.get("category_id")))
+            nameless.add(image)
+        else:
+            found[image].add(category)
+    return found | dict.fromkeys(nameless - set(found)), losses
 
 
 def _unique(records: Sequence[Record]) -> list[Record]:
@@ -74,8 +88,8 @@ def _unique(records: Sequence[Record]) -> list[Record]:
     by: dict[str, Record] = {}
     for record in records:
         known = by.get(record.id)
-        labels = set(record.target or ()) | set((known.target if known else None) or ())
-        by[record.id] = Record(record.id, record.source, tuple(sorted(labels)))
+        told = [each.target for each in (record, known) if each is not None and each.target is not None]
+        by[record.id] = Record(record.id, record.source, tuple(sorted(set().union(*told))) if told else None)
     return list(by.values())
 
 

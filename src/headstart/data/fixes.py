@@ -1,27 +1,31 @@
 """The label file: corrections and additions to a data set as rows of a table, applied to the list of images and to no file.
 
-CSV with the columns path,label,action,part,reason. `relabel`: the image now has that label. `drop`: it is left out. `move`: it
-belongs to that part (train, valid, test). `add`: a further image with a label, and a part if one is named. `reason` is for
-people; `part` says nothing in rows that relabel or drop.
+CSV with the columns path,label,action,part,reason. `relabel`: the image now has that label; several are divided by ";", and
+where there is a column for each, so are its cells. `drop`: it is left out. `move`: it belongs to that part (train, valid, test).
+`add`: a further image with a label, and a part if one is named. `reason` is for people; `part` says nothing in rows that relabel
+or drop.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from headstart.core import Dataset, Part, Record, Split
+from headstart.core import Dataset, Label, Part, Record, Split
 from headstart.data._finder import Finder, identifier_of
 from headstart.data._layout import part_of
 from headstart.data._paths import AnyPath, absolute, not_there
 from headstart.data.labels import tidy
 from headstart.errors import BadTable, DataError, unknown_name
+from headstart.modalities import _cells
 from headstart.modalities._csv import read_grid
 from headstart.modalities._scan import counted, quoted
 
 ACTIONS = ("relabel", "drop", "move", "add")
 COLUMNS = ("path", "label", "action", "part", "reason")
+BETWEEN = ";"
+"""Stands between several labels of one example."""
 TOGETHER = ({"relabel", "move"},)
 """Actions that one image may have at once."""
 
@@ -58,13 +62,11 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
     for record, fix in meant:
         known = records.get(record.id, record)
         # beware: a dropped image stays in the list, without a label, so that the pixels and features in the cache still fit
-        targets = {"relabel": fix.label, "drop": None}
+        targets = {"relabel": None if fix.label is None else _target(fix, dataset), "drop": None}
         records[record.id] = replace(known, target=targets.get(fix.action, known.target))
         if fix.part is not None:
             placed[record.id] = fix.part
-    before, after = (
-        {record.target for record in some if isinstance(record.target, str)} for some in (dataset.records, records.values())
-    )
+    before, after = _words_of(dataset.records), _words_of(records.values())
     # beware: as written, a path may be one inside the folder where one works just now
     lasting = [replace(fix, path=record.id) for record, fix in meant]
     rows = [{name: value for name, value in asdict(fix).items() if value} for fix in lasting]
@@ -74,6 +76,39 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
         placed=placed,
         origin={**dataset.origin, "fixes": [*dataset.origin.get("fixes", ()), rows]},
         notes=(*dataset.notes, *_told(fixes, sorted(after - before), sorted(before - after))),
+    )
+
+
+def _words_of(records: Iterable[Record]) -> set[str]:
+    """The labels that are words, of which a new one is worth a word: numbers are always new."""
+    targets = [record.target for record in records]
+    words = {target for target in targets if isinstance(target, str)} | {
+        word for target in targets if isinstance(target, tuple) for word in target
+    }
+    return {word for word in words if _cells.number(word) is None}
+
+
+def _target(fix: Fix, dataset: Dataset) -> Label:
+    """The label of the row as the data set has its own: a word, the names of all labels, or a cell for each column of labels.
+
+    Raises:
+        BadTable: where it is neither.
+    """
+    assert fix.label is not None, "only a label can be made a target"
+    if not any(isinstance(record.target, tuple) for record in dataset.records):
+        return fix.label
+    cells = tuple(cell.strip() for cell in fix.label.split(BETWEEN))
+    named = tuple(cell for cell in cells if cell)
+    if not dataset.columns:
+        return tuple(sorted(set(named)))
+    if set(named) <= set(dataset.columns):
+        return tuple(str(int(name in named)) for name in dataset.columns)
+    if len(cells) == len(dataset.columns):
+        return cells
+    columns, example = ", ".join(map(quoted, dataset.columns[:12])), BETWEEN.join("1" for _ in dataset.columns[:12])
+    raise BadTable(
+        f"{fix.place} gives the label {quoted(fix.label)}, but this data has {counted(len(dataset.columns), 'column')} of labels ({columns}). "
+        f"Write a cell for each, as in {example}, or the names of those that hold, as in {BETWEEN.join(dataset.columns[:2])}."
     )
 
 

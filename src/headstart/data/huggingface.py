@@ -11,10 +11,10 @@ from headstart.data._assemble import assemble, describe_call
 from headstart.data._columns import LABEL
 from headstart.data._layout import part_of
 from headstart.data.labels import tidy
-from headstart.data.rows import TEXT
 from headstart.data.sheet import show
 from headstart.data.split import check_shares
 from headstart.errors import BadSetting, BadTable, DataError, unknown_name
+from headstart.modalities._cells import TEXT
 from headstart.modalities._scan import clean, counted, quoted
 
 IMAGE = ("image", "img", "picture", "pixel_values", "file")

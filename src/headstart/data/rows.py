@@ -30,11 +30,6 @@ from headstart.modalities import _cells
 from headstart.modalities._csv import Grid, read_grid
 from headstart.modalities._scan import counted, quoted
 
-TEXT = (
-    *("text", "sentence", "review", "comment", "content", "body", "message", "document", "tweet", "question"),
-    *("description", "title"),
-)
-"""Usual names of a column with texts."""
 LOOKED_AT = 1000
 """Rows by which it is told what a table holds, before it is read."""
 NUMBERING = frozenset({"id", "index", "row", "row_id", "unnamed: 0", ""})
@@ -80,7 +75,7 @@ def text_csv(
     check_shares(valid, test)
     table = _table(path)
     grid = read_grid(table)
-    text = column_named(grid, text_column) if text_column else usual_column(grid, TEXT)
+    text = column_named(grid, text_column) if text_column else usual_column(grid, _cells.TEXT)
     if text is None:
         raise BadTable(
             f"{grid.name} has {columns_in_words(grid.columns)}: which one holds the texts? None is called text or sentence. "
@@ -142,10 +137,21 @@ def _inputs(grid: Grid, roles: Roles, asked: Sequence[str] | None) -> tuple[list
     if asked is None and numbering:
         first = quoted(grid.columns[numbering[0]])
         told.append(f"Left out the column {first}, which numbers the rows (input_columns=... takes it).")
-    if others:
-        names = ", ".join(quoted(grid.columns[at]) for at in others[:8])
-        told.append(f"Left out {counted(len(others), 'column')} of words: {names}.")
-    return inputs, told
+    mixed = [at for at in others if 2 * sum(found is not None for _, _, found in _said(grid, at)) >= len(_said(grid, at)) > 0]
+    words = [at for at in others if at not in mixed]
+    if words:
+        names = ", ".join(quoted(grid.columns[at]) for at in words[:8])
+        told.append(f"Left out {counted(len(words), 'column')} of words: {names}.")
+    return inputs, [*told, *(_mixed_in_words(grid, at) for at in mixed)]
+
+
+def _mixed_in_words(grid: Grid, at: int) -> str:
+    cells = _said(grid, at)
+    odd = [(line, cell) for line, cell, number in cells if number is None]
+    return (
+        f"Left out the column {quoted(grid.columns[at])}, though {len(cells) - len(odd):,} of its {counted(len(cells), 'cell')} are numbers: "
+        f"line {odd[0][0]} has {quoted(odd[0][1])}. Write a number there, or nothing where nobody knows."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ def kind_of(path: Path, image_column: str | None, text_column: str | None, label
         return "image"
     grid = read_grid(path, LOOKED_AT)
     labels = {column_named(grid, name) for name in columns_asked(label_column) if name.casefold() in _folded(grid)}
-    if usual_column(grid, TEXT, tuple(labels)) is not None:
+    if usual_column(grid, _cells.TEXT, tuple(labels)) is not None:
         return "text"
     usual = usual_column(grid, LABEL)
     labels = labels or (set() if usual is None else {usual})
@@ -257,8 +263,14 @@ def _labels_in_words(grid: Grid, roles: Roles) -> str:
 
 def _is_numeric(grid: Grid, at: int) -> bool:
     """Whether all cells that say something are numbers."""
-    cells = [cell for cell in grid.column(at) if not _cells.is_unknown(cell)]
-    return bool(cells) and all(_cells.number(cell) is not None for cell in cells)
+    cells = _said(grid, at)
+    return bool(cells) and all(number is not None for _, _, number in cells)
+
+
+def _said(grid: Grid, at: int) -> list[tuple[int, str, float | None]]:
+    """The line, the cell and its number of each cell that says something."""
+    cells = ((line, cell_at(row, at)) for line, row in grid.rows)
+    return [(line, cell, _cells.number(cell)) for line, cell in cells if not _cells.is_unknown(cell)]
 
 
 def _number(cell: str) -> float:
@@ -267,11 +279,7 @@ def _number(cell: str) -> float:
 
 
 def _no_number(grid: Grid, at: int) -> BadTable:
-    line, cell = next(
-        (line, cell_at(row, at))
-        for line, row in grid.rows
-        if not _cells.is_unknown(cell_at(row, at)) and _cells.number(cell_at(row, at)) is None
-    )
+    line, cell = next((line, cell) for line, cell, number in _said(grid, at) if number is None)
     return BadTable(
         f"the column {quoted(grid.columns[at])} of {grid.name} holds words as well as numbers: line {line} has {quoted(cell)}. "
         "Leave the column out, or write a number there (an empty cell where nobody knows)."

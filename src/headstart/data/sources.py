@@ -219,18 +219,31 @@ def open_path(
     return rows.array_csv(path, label_column, None, valid, test, seed, group_by)
 
 
+def open_as(path: AnyPath, reading: Mapping[str, Any]) -> Dataset:
+    """`open_path` with what is known of the reading by the names that an origin has for it."""
+    return open_path(path, **{"mask_folder" if name == "masks" else name: value for name, value in reading.items()})
+
+
+def takes(origin: Mapping[str, Any], reading: Mapping[str, Any]) -> bool:
+    """Whether data of that origin is read with settings of these names."""
+    kind = str(origin.get("kind"))
+    return kind in KINDS and KINDS[kind][1] >= set(reading)
+
+
 def from_origin(
     origin: Mapping[str, Any],
     path: AnyPath | None = None,
     folder: AnyPath | None = None,
     label: Callable[[Path], Any] | None = None,
     group_by: Callable[[Path], Any] | None = None,
+    masks: AnyPath | None = None,
 ) -> Dataset:
     """The data set that `Dataset.origin` describes, opened again from the files as they are now.
 
     Args:
         path: where the folder or table is now, if it has moved.
         folder: where the images of a table are now, if they have moved.
+        masks: where the masks are now, if they have moved.
         label: the function it was made with (a run keeps only its name).
         group_by: the same.
 
@@ -255,7 +268,8 @@ def from_origin(
         raise DataError(f"what is known of this data set ({kind}) records no path. Give path=...")
     rules = {"group_by": group_by, "label": label} if "label" in own else {"group_by": group_by}
     settings |= {setting: _rule(setting, settings.get(setting), function) for setting, function in rules.items()}
-    given = {setting: place for setting, place in (("path", path), ("folder", folder)) if place is not None}
+    places = (("path", path), ("folder", folder), ("masks", masks))
+    given = {setting: place for setting, place in places if place is not None}
     dataset = _opened_elsewhere(open_again, settings, given)
     for fixed in applied:
         dataset = fixes.apply_again(dataset, fixed)

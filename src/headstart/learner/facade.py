@@ -1,7 +1,7 @@
 """The learner: each verb is a few lines over its session and public functions."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from headstart import model as models
 from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Task
 from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
+from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import DataError
 from headstart.evaluate.predict import predict
@@ -199,18 +200,25 @@ class Learner:
         return predict(seen, self.task, inputs, modality, chosen.batch_size)
 
     def evaluate(
-        self, data: Dataset | str | Path | None = None, part: str = "valid", per_class: bool = False, tta: int = 1
+        self,
+        data: Dataset | str | Path | None = None,
+        part: str = "valid",
+        per_class: bool = False,
+        tta: int = 1,
+        reading: Mapping[str, Any] | None = None,
     ) -> dict[str, Measured]:
         """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own.
 
-        A path is read as the run has read its own data (columns, label rule, names of classes), where it can be read so.
+        A path is read as the run has read its own data (columns, label rule, names of classes), where it can be read so; `reading`
+        says what is otherwise there (`{"label_column": "size"}`), by the names that the sources have for it.
         `per_class` adds the figures of each class, such as `recall.cat`; `tta` is the number of views of each image.
         """
         with engine.tuned_run(self._session.device):
             if data is not None:
-                dataset = tasks.met(onward.to_judge(data, self._session.run), self.task)
+                dataset = tasks.met(onward.to_judge(data, self._session.run, reading), self.task)
                 kind = (self.modality, self._session.metrics, self._session.device, self.settings)
-                return evaluated(dataset, self.model, self.task, *kind, per_class, tta)
+                steps = evaluated(dataset, self.model, self.task, *kind, per_class, tta)
+                return exhausted(steps, (self._observer or choose()).show)
             state = self._session.ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
                 raise DataError(

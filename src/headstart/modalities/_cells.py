@@ -8,6 +8,11 @@ NO = frozenset({"false", "0", "0.0", "no", "n", "f"})
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "none", "null", "?", "-"})
 SEPARATORS = ("|", ";", ",", " ")
 """Between the labels of one cell; earlier ones are looked for first."""
+TEXT = (
+    *("text", "sentence", "review", "comment", "content", "body", "message", "document", "tweet", "question"),
+    *("description", "title"),
+)
+"""Usual names of a column with texts."""
 
 
 def is_unknown(cell: str) -> bool:

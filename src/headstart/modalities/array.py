@@ -88,15 +88,20 @@ class Arrays(Single):
         Raises:
             DataError: for a row of another length, something that is no number, or no number at all.
         """
+        if isinstance(source, str | Path):
+            some = f"a row of {counted(len(self.names), 'number')}, or a table that is there (.csv, .tsv)"
+            raise DataError(f"{quoted(str(source)[:80])} is a word and no row of numbers. Give {some}.")
         try:
             row = np.asarray([np.nan if value is None else value for value in source], np.float64)
         except (TypeError, ValueError):
             raise DataError(f"{quoted(name)} is no row of numbers: {str(source)[:80]}. Give {len(self.names)} numbers.") from None
         if row.ndim != 1 or len(row) != len(self.names):
             raise DataError(f"{quoted(name)} has {row.size} numbers, and the model takes {len(self.names)}: one for each name.")
-        if np.isinf(row).any():
-            which = quoted(self.names[int(np.argmax(np.isinf(row)))])
-            raise NotFinite(f"{quoted(name)} has an infinite number in {which}. Give a number, or NaN where none is known.")
+        far = np.abs(row) > np.finfo(np.float32).max
+        if far.any():
+            which, value = quoted(self.names[int(np.argmax(far))]), row[np.argmax(far)]
+            what = "an infinite number" if np.isinf(value) else f"{value:.3g}, more than a float32 holds,"
+            raise NotFinite(f"{quoted(name)} has {what} in {which}. Give a number, or NaN where none is known.")
         if len(row) and np.isnan(row).all():
             raise NotFinite(f"{quoted(name)} has no number at all. Leave it out, or give the numbers that are known.")
         return row.astype(np.float32)

@@ -11,7 +11,9 @@ from jaxtyping import Int, Int32
 
 from headstart.core import InputWords, Named, Predictive
 from headstart.errors import DataError
-from headstart.modalities._scan import clean, quoted
+from headstart.modalities._cells import TEXT
+from headstart.modalities._csv import read_grid
+from headstart.modalities._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, clean, quoted
 from headstart.modalities._single import Single, one_view
 
 PADDING = -1
@@ -69,19 +71,19 @@ class Texts(Single):
         return stored.long()
 
     def named(self, inputs: Any) -> Iterator[Named]:
-        """Each text: the one given, those of a list, or the lines of a file (a Path, or a name that ends in .txt)."""
+        """Each text: the one given, those of a list, the lines of a file, or the cells of a table (a Path, or the name of a file)."""
         given: Iterable[Any] = [inputs] if isinstance(inputs, str | Path) else inputs
         number = 0
         for each in given:
-            if isinstance(each, Path) or (isinstance(each, str) and each.endswith(".txt") and os.path.isfile(each)):  # noqa: PTH113
-                yield from _lines(Path(each))
+            if _is_file(each):
+                yield from _of_file(Path(each))
                 continue
             yield Named(f"{number:06d}", each)
             number += 1
 
     def is_one(self, inputs: Any) -> bool:
         """Whether it is a single text."""
-        return isinstance(inputs, str) and not inputs.endswith(".txt")
+        return isinstance(inputs, str) and not _is_file(inputs)
 
     def prepared(self, source: Any, name: str = "") -> Int32[np.ndarray, " tokens"]:
         """The text as numbers.
@@ -122,6 +124,43 @@ class EmptyText(DataError):
 def plain(inputs: Sequence[str] = ()) -> Texts:
     """For a look at texts without a model: words stand for tokens, and none is too long."""
     return Texts(Words(), 1_000_000, "people")
+
+
+def _is_file(given: Any) -> bool:
+    """Whether it is the name of a file and no text: a Path, a file that is there, or one word that ends as files with texts do."""
+    if not isinstance(given, str):
+        return isinstance(given, Path)
+    named = given.lower().endswith((".txt", *TABLE_SUFFIXES)) and not any(map(str.isspace, given))
+    return named or ("." in given and "\n" not in given and os.path.isfile(given))  # noqa: PTH113
+
+
+def _of_file(file: Path) -> Iterator[Named]:
+    """The texts in a file; its name and the numbers of their lines are their ids."""
+    name, suffix = clean(str(file)), file.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        yield from _cells_of(file, name)
+    elif suffix in IMAGE_SUFFIXES:
+        yield Named(name, None, "this is an image, and the model reads texts. Give texts, or files with texts (.txt, .csv).")
+    else:
+        yield from _lines(file)
+
+
+def _cells_of(file: Path, name: str) -> Iterator[Named]:
+    """The texts in a table: in the column that is called so, or in the only one."""
+    try:
+        grid = read_grid(file)
+    except DataError as error:
+        yield Named(name, None, str(error))
+        return
+    usual = [column for name in TEXT for column in grid.columns if column.casefold() == name][:1]
+    found = usual or list(grid.columns)
+    if len(found) != 1:
+        columns = ", ".join(map(quoted, grid.columns[:12]))
+        yield Named(name, None, f'which column holds the texts? There are {columns}. Call it "text".')
+        return
+    place = grid.columns.index(found[0])
+    for line, row in grid.rows:
+        yield Named(f"{name}:{line}", row[place] if place < len(row) else "")
 
 
 def _lines(file: Path) -> Iterator[Named]:

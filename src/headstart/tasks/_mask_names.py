@@ -125,7 +125,7 @@ class MaskNames(OneLikelihood):
                 )
 
     def faults(self, raw: Sequence[Any]) -> dict[int, str]:
-        """Masks that cannot be read, are of another size than their image, or hold numbers that stand for nothing."""
+        """Masks that cannot be read, are of another size than their image, hold numbers that stand for nothing, or nothing known."""
         found = {place: self._fault(label) for place, label in enumerate(raw) if isinstance(label, MaskFile)}
         return {place: fault for place, fault in found.items() if fault}
 
@@ -140,12 +140,18 @@ class MaskNames(OneLikelihood):
                 f"the mask {label} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {size[1]} x {size[0]}. "
                 "Each pixel of an image needs one in its mask: scale neither of them alone."
             )
-        strange = sorted(set(np.unique(mask).tolist()) - {*self.numbers, *self.void, VOID})
+        held = set(np.unique(mask).tolist())
+        strange = sorted(held - {*self.numbers, *self.void, VOID})
         if strange:
             some = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
             return (
                 f"the mask {label} holds {some}, which stands for no class (known: {', '.join(map(str, self.numbers[:12]))}). "
                 f"If nobody knows what is there: void={strange[0]} (--void {strange[0]}); else name the class."
+            )
+        if not held & set(self.numbers):
+            return (
+                f"the mask {label} is void everywhere ({', '.join(map(str, sorted(held)))}): nothing can be learned from it. Draw in it, "
+                "or leave it out."
             )
         return ""
 

@@ -10,7 +10,7 @@ import torch
 
 from headstart.core import Dataset, Event, Modality, Note, Progress, Settings, Split, Task
 from headstart.data import balance, batches, stores
-from headstart.data.audit import Audit, auditing, require_usable, with_faults
+from headstart.data.audit import Audit, auditing, left_out, reasons, require_usable, with_faults
 from headstart.data.batches import Examples
 from headstart.data.earlier import PARTS, Earlier
 from headstart.data.split import make_split
@@ -19,6 +19,7 @@ from headstart.engine.frozen import FrozenForward, choose_frozen
 from headstart.engine.frozen import torch_features as frozen_in_torch
 from headstart.errors import DataError
 from headstart.metrics import Measured
+from headstart.modalities._scan import counted
 from headstart.model import Model
 from headstart.train import features as cached
 from headstart.train.features import Features
@@ -168,23 +169,30 @@ def evaluated(
     settings: Settings,
     per_class: bool = False,
     tta: int = 1,
-) -> dict[str, Measured]:
-    """Every metric of the model on all labelled, readable images of a data set it need not have seen.
+) -> Generator[Note, None, dict[str, Measured]]:
+    """Yields what is left out and why, returns every metric of the model on all other examples of a data set it need not have seen.
 
     Raises:
-        DataError: for labels the model does not know, or when no image can be read.
+        DataError: for labels the model does not know, or when nothing is left.
     """
     model.backbone.require(dataset)
-    labelled = [record for record in dataset.records if record.target is not None]
-    faults = task.faults([record.target for record in labelled])
-    if labelled and len(faults) == len(labelled):
-        raise DataError(f"none of the {len(labelled)} labels of {dataset.name} can be used. The first: {faults[0]}")
-    labelled = [record for place, record in enumerate(labelled) if place not in faults]
-    targets = task.encode([record.target for record in labelled])
-    with closing(stores.start(replace(dataset, records=tuple(labelled)), modality)) as store:
-        usable = [index for index in range(len(store)) if store.wait(index)]
+    for sentence in dataset.notes:
+        yield Note(sentence)
+    labelled = replace(dataset, records=tuple(record for record in dataset.records if record.target is not None))
+    if nothing := len(dataset.records) - len(labelled.records):
+        have = f"{counted(nothing, dataset.item)} without a label {'is' if nothing == 1 else 'are'}"
+        yield Note(f"{have} left out: there is nothing to judge by.")
+    faults = task.faults([record.target for record in labelled.records])
+    good = [record for place, record in enumerate(labelled.records) if place not in faults]
+    targets, place = task.encode([record.target for record in good]), {record.id: place for place, record in enumerate(good)}
+    with closing(stores.start(labelled, modality)) as store:
+        reports = with_faults(labelled, store.reports(), task)
+        usable = [index for index, report in enumerate(reports) if report.status == "ok"]
         if not usable:
-            raise DataError(f"none of the {len(labelled)} labelled {modality.words.items} of {dataset.name} can be read.")
-        examples = _examples(store, usable, task, targets[torch.tensor(usable)])
+            n, first = counted(len(reports), f"labelled {dataset.item}"), f" The first: {reports[0].message}" if reports else ""
+            raise DataError(f"none of the {n} of {dataset.name} can be used: {reasons(reports)}.{first}")
+        for sentence in left_out(reports):
+            yield Note(sentence)
+        examples = _examples(store, usable, task, targets[torch.tensor([place[reports[index].id] for index in usable])])
         state = TrainState(model.to(device), task, {"test": examples}, settings, metrics, device)
         return state.measured("test", per_class, tta)

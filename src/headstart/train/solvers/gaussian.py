@@ -5,8 +5,11 @@ of precision beta, the mode is w_i = z_i / (l_i + rho) with rho = alpha / beta. 
 which leaves n - 1 numbers; so is beta replaced by its best value given rho, beta = (n - 1) / E(rho), and the evidence (MacKay
 1992, "Bayesian interpolation", eq. 4.9) becomes a function of rho alone:
     log p(y | rho) = -(n - 1)/2 log E(rho) + 1/2 sum_i log(rho / (l_i + rho)) + constant,    E = |y|^2 - sum_i z_i^2 / (l_i + rho).
-The head has two outputs for each target: its mean, and the logarithm of its noise variance, which is the same for all examples
-until further training lets it depend on them.
+The head has two outputs for each target: its mean, and the logarithm of the variance of what it is off by, which is the same for
+all examples until further training lets it depend on them. That is not 1 / beta: where there are about as many features as examples
+the mode follows the noise, and beta grows without bound. It is the mean square of what each example is off by if the others alone
+are learned from, at the same rho, which needs no second solve (Allen 1974, "The relationship between variable selection and data
+augmentation and a method for prediction"): e_n / (1 - h_n), h_n = 1/n + sum_i x_ni^2 / (l_i + rho).
 """
 
 from collections.abc import Callable
@@ -48,7 +51,7 @@ class Solved(Protocol):
     evaluations: int
 
     @property
-    def variance(self) -> float: ...
+    def spread(self) -> float: ...
 
     @property
     def precision(self) -> float: ...
@@ -82,7 +85,7 @@ def solve_each(
         found.append(one)
         weight[place] = rows.basis @ one.theta / rows.scale
         bias[place] = one.centre - rows.mean @ weight[place]
-        weight[count + place], bias[count + place] = 0.0, np.log(one.variance)
+        weight[count + place], bias[count + place] = 0.0, np.log(one.spread)
     return SolvedHead(
         weight=weight,
         bias=bias,
@@ -168,9 +171,23 @@ class OneTarget(Evidence):
 
     def __init__(self, rows: Rotated, target: Float[np.ndarray, " batch"], rho: float | None = None) -> None:
         self.centre = float(target.mean())
-        centred = target - self.centre
-        products = rows.rows.T.astype(np.float64) @ centred
-        super().__init__(rows.eigenvalues, products, float(centred @ centred), len(target), rho)
+        self.rows, self.centred = rows.rows, target - self.centre
+        products = self.rows.T.astype(np.float64) @ self.centred
+        super().__init__(rows.eigenvalues, products, float(self.centred @ self.centred), len(target), rho)
+
+    @property
+    def spread(self) -> float:
+        """The mean square of what each example is off by if it is not learned from."""
+        rows = self.rows.astype(np.float64)
+        held = 1.0 / self.n + (rows**2 / (self.eigenvalues + self.rho)).sum(1)
+        off = left_out(self.centred - rows @ self.theta, held)
+        return bounded(float(off @ off), self.square) / self.n
+
+
+def left_out(residuals: Float[np.ndarray, " batch"], leverages: Float[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
+    """What each example would be off by if it were not learned from; an example that alone knows a direction stays as it is."""
+    known = 1.0 - leverages
+    return np.where(known > 1e-9, residuals / np.maximum(known, 1e-9), residuals)
 
 
 def bounded(left: float, square: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from headstart.errors import DataError
 from headstart.train.head_solve import Linear, SolvedHead, solve_softmax
 
 
@@ -18,8 +19,16 @@ def solve(
 
     Args:
         weights: of the examples, mean one; all equal when None.
+
+    Raises:
+        DataError: where there is nothing to tell apart.
     """
     classes, there = len(came_with.bias), np.unique(targets)
+    if len(there) == 1:
+        raise DataError(
+            f"all that is known of what is to be learned from is of one class (number {there[0] + 1} of {classes}), so there is nothing "
+            "to tell apart. Label something of another class too."
+        )
     if len(there) == classes:
         return solve_softmax(features, targets, classes, weights=weights)
     solved = solve_softmax(features, np.searchsorted(there, targets), len(there), weights=weights)

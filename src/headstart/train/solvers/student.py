@@ -109,6 +109,22 @@ class OneTarget:
         return found
 
     @property
+    def spread(self) -> float:
+        """The squared scale of the t that fits best what each example is off by if it is not learned from, weights as they are."""
+        weights = self.weights()
+        _, _, rows, _ = self._centred(weights)
+        gram = (rows.T @ rows).astype(np.float64)
+        gram[np.diag_indices_from(gram)] += self.rho
+        root = linalg.solve_triangular(linalg.cholesky(gram, lower=True), rows.T.astype(np.float64), lower=True)
+        squares = gaussian.left_out(self.residuals(), weights / weights.sum() + (root**2).sum(0)) ** 2
+        found = self.variance
+        for _ in range(MOST_SOLVES):
+            before, found = found, float(((STUDENT.freedom + 1) / (STUDENT.freedom + squares / found) * squares).mean())
+            if found <= 0 or abs(np.log(found / before)) < FINE:
+                break
+        return max(found, self.variance)
+
+    @property
     def precision(self) -> float:
         """alpha, of the prior, in units of the features' common spread."""
         return self.rho / self.variance
