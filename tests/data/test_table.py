@@ -95,6 +95,7 @@ def test_line_numbers_are_those_of_the_file(photos):
         (b"image,label\n", r"has a header \(image, label\) and no rows"),
         (b"PK\x03\x04rest", "Excel or OpenDocument workbook.*Save it as CSV"),
         (b"image\0,label\n", "not a CSV file"),
+        (b'image,label\na.png,x\n"b.png,y\nc.png,x\nd.png,y\n', "line 3 of .* never closed, so that the 2 lines after it"),
         (b'image,label\n"' + b"x" * 140_000, "line 2 of .* cannot be read .*never closed"),
     ],
 )

@@ -119,7 +119,8 @@ def bootstrapped(
 ) -> tuple[float, float] | None:
     """The 95 % percentile interval of a statistic of weighted examples, with a fixed seed (Efron 1979).
 
-    `statistic` takes how often each example counts. None where too few samples give a number.
+    `statistic` takes how often each example counts. None where too few samples give a number. A figure that samples move to one
+    side (examples that come twice raise a precision) need not lie in it, and the interval is then made to reach it.
     """
     generator = numpy_generator(0, "metrics", name)
     counts = generator.multinomial(n, np.full(n, 1 / n), size=draws)
@@ -128,7 +129,8 @@ def bootstrapped(
     if len(found) < draws // 2 or n < 2:
         return None
     low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    itself = statistic(np.ones(n))
+    return float(min(low, itself)), float(max(high, itself))
 
 
 def ranks(values: Float[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:

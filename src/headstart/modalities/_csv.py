@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from headstart.errors import BadTable
-from headstart.modalities._scan import quoted
+from headstart.modalities._scan import counted, quoted
 
 _DELIMITERS = ("\t", ",", ";", "|", " ")
 _BINARY = {
@@ -102,10 +102,15 @@ def _parse(text: str, delimiter: str) -> Iterator[list[str]]:
 
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    line = 1
+    line, lines, odd = 1, text.count("\n"), text.count('"') % 2 == 1
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
+            if odd and reader.line_num > line and reader.line_num >= lines:  # beware: csv ends a quote at the end in silence
+                raise BadTable(
+                    f"line {line} of {quoted(path.name)} opens a quotation mark that is never closed, so that the "
+                    f"{counted(reader.line_num - line, 'line')} after it would be one cell. Close it, or leave it out."
+                )
             if any(cells):
                 yield line, cells
             line = reader.line_num + 1
