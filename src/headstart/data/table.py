@@ -98,7 +98,8 @@ def _columns(grid: Grid, finder: Finder, image: str | None, label: str | Sequenc
     if image_at is None:
         raise BadTable(
             f"{grid.name} has {columns_in_words(grid.columns)}: which one names the images? None is called image, path or file, and none "
-            f"holds names of files in {quoted(finder.base)}. Give image_column=..., and folder=... if the images lie elsewhere."
+            f"holds names of files in {quoted(finder.base)}. Give image_column=..., and folder=... if the images lie elsewhere. Where the "
+            "rows are texts, text_column=... names them; where they are numbers, label_column=... is enough."
         )
     if not labels:
         labels = tuple(at for at in range(len(grid.columns)) if at not in (image_at, group_at, *parts))

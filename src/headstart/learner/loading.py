@@ -139,5 +139,7 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None) -> Dataset:
         "data",
         (),
         None,
-        notes=(f"The data of this model is not at hand: {reason} Give it: --data PATH, in Python hs.load(path, data=...).",),
+        notes=(
+            f"The data of this model is not at hand: {reason} Give it: headstart more RUN --data PATH, headstart evaluate RUN PATH, in Python hs.load(path, data=...).",
+        ),
     )
