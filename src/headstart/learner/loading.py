@@ -135,11 +135,6 @@ def _data_of(run: Run | None, data: Dataset | str | Path | None) -> Dataset:
         reason = "this is a bundle without a run."
     except (HeadstartError, StoreError) as error:
         reason = str(error)
-    return Dataset(
-        "data",
-        (),
-        None,
-        notes=(
-            f"The data of this model is not at hand: {reason} Give it: headstart more RUN --data PATH, headstart evaluate RUN PATH, in Python hs.load(path, data=...).",
-        ),
-    )
+    where = "headstart more RUN --data PATH, headstart evaluate RUN PATH, in Python hs.load(path, data=...)"
+    note = f"The data of this model is not at hand: {reason} Give it: {where}."
+    return Dataset("data", (), None, notes=(note,))
