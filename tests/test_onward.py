@@ -426,6 +426,8 @@ def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Pa
         told = capsys.readouterr()
         assert json.loads(told.out)["rmse"]["value"] == pytest.approx(whole)
         assert "1 row whose file does not exist" in told.err and "1 row without a label" in told.err
+    assert main(["evaluate", str(learn.run.path), "--folder", str(folder)]) == 2
+    assert "--folder ... says how data is read, and none is given" in capsys.readouterr().err
     asked = ["--json", "--label-column", "label", "--folder", str(folder)]
     assert main(["evaluate", str(learn.run.path), str(tmp_path / "other.csv"), *asked]) == 0
     assert json.loads(capsys.readouterr().out)["rmse"]["value"] > 900

@@ -104,6 +104,11 @@ def test_no_tables(tmp_path, data, text):
         read(tmp_path, data)
 
 
+def test_a_lone_mark_of_inches_is_no_quotation(photos):
+    found, _ = read(photos, 'image,label,remark\ncat/1.jpg,cat,5" wide\ndog/1.jpg,dog,"two\nlines"')
+    assert found == PLAIN
+
+
 # ----------------------------------------------------------------------------------------------------------------- columns
 
 

@@ -62,8 +62,9 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
     for record, fix in meant:
         known = records.get(record.id, record)
         # beware: a dropped image stays in the list, without a label, so that the pixels and features in the cache still fit
-        targets = {"relabel": None if fix.label is None else _target(fix, dataset), "drop": None}
-        records[record.id] = replace(known, target=targets.get(fix.action, known.target))
+        targets = {"move": known.target, "drop": None}
+        target = targets[fix.action] if fix.action in targets else _target(fix, dataset)
+        records[record.id] = replace(known, target=target)
         if fix.part is not None:
             placed[record.id] = fix.part
     before, after = _words_of(dataset.records), _words_of(records.values())

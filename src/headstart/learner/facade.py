@@ -14,7 +14,7 @@ from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
-from headstart.errors import DataError
+from headstart.errors import BadSetting, DataError
 from headstart.evaluate.predict import predict
 from headstart.learner import onward, verbs
 from headstart.learner.books import make_bundle
@@ -30,7 +30,6 @@ from headstart.train import budget, lr_find, phases, pricing
 from headstart.train.begin import evaluated
 from headstart.train.budget import Clock
 from headstart.train.forecast import Forecast, lay_out
-from headstart.train.observers import choose
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
 
 
@@ -148,7 +147,9 @@ class Learner:
         """
         plan = self.run.plan()
         if plan.finished:
-            (self._observer or choose()).show(Note("There is nothing to resume: this run is finished. `more` trains it further."))
+            verbs.screen_of(self._observer).show(
+                Note("There is nothing to resume: this run is finished. `more` trains it further.")
+            )
             return self
         found, troubles = checkpoints.newest(self.run.checkpoints)
         self._session.changed_data = changed_data
@@ -218,7 +219,10 @@ class Learner:
                 dataset = tasks.met(onward.to_judge(data, self._session.run, reading), self.task)
                 kind = (self.modality, self._session.metrics, self._session.device, self.settings)
                 steps = evaluated(dataset, self.model, self.task, *kind, per_class, tta)
-                return exhausted(steps, (self._observer or choose()).show)
+                return exhausted(steps, verbs.screen_of(self._observer).show)
+            if reading:
+                named = ", ".join(f"{name}=..." for name in reading)
+                raise BadSetting(f"{named} says how data is read, and none is given. Name the folder or table to judge by.")
             state = self._session.ready().state
             if part not in state.parts or len(state.parts[part]) == 0:
                 raise DataError(

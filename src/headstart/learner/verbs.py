@@ -98,7 +98,7 @@ def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: 
     """
     created = session.run is None
     run = session.run = session.run or made_run(session)
-    screen = choose() if observer is None else Guarded("The observer", observer, _to_stderr)
+    screen = screen_of(observer)
     trackers: Observer = Together()
     session.stopped = False
     if session.begun is not None:
@@ -122,6 +122,11 @@ def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: 
         trackers.close()
         if observer is None:
             screen.close()
+
+
+def screen_of(observer: Observer | None) -> Observer:
+    """Who is told: the user's observer, whose faults stop nothing, or the table that suits where the output goes."""
+    return choose() if observer is None else Guarded("The observer", observer, _to_stderr)
 
 
 def made_run(session: Session) -> Run:

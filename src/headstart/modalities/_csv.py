@@ -100,13 +100,26 @@ def _parse(text: str, delimiter: str) -> Iterator[list[str]]:
         return
 
 
+def _never_closed(text: str, delimiter: str) -> bool:
+    """Whether the file ends inside a quotation."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        try:
+            if next(reader, None) is None:
+                return False
+        except csv.Error as error:
+            if "end of data" in str(error):
+                return True
+
+
 def _rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     line, lines, odd = 1, text.count("\n"), text.count('"') % 2 == 1
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
-            if odd and reader.line_num > line and reader.line_num >= lines:  # beware: csv ends a quote at the end in silence
+            ends = odd and reader.line_num > line and reader.line_num >= lines
+            if ends and _never_closed(text, delimiter):  # beware: csv ends a quote at the end of the file in silence
                 raise BadTable(
                     f"line {line} of {quoted(path.name)} opens a quotation mark that is never closed, so that the "
                     f"{counted(reader.line_num - line, 'line')} after it would be one cell. Close it, or leave it out."

@@ -23,6 +23,8 @@ from headstart.errors import BadSetting
 from headstart.train.head_solve import Linear, Rotated, SolvedHead, rotated
 
 LOWEST, HIGHEST = np.log(1e-9), np.log(1e12)
+AT_ONCE = 4096
+"""Examples whose features are held in float64 at once."""
 LEAST_NOISE = 1e-6
 """Of the variance of the target: what is predicted without error on the training examples is not known better than this."""
 
@@ -178,10 +180,13 @@ class OneTarget(Evidence):
     @property
     def spread(self) -> float:
         """The mean square of what each example is off by if it is not learned from."""
-        rows = self.rows.astype(np.float64)
-        held = 1.0 / self.n + (rows**2 / (self.eigenvalues + self.rho)).sum(1)
-        off = left_out(self.centred - rows @ self.theta, held)
-        return bounded(float(off @ off), self.square) / self.n
+        square = 0.0
+        for first in range(0, self.n, AT_ONCE):
+            rows = self.rows[first : first + AT_ONCE].astype(np.float64)
+            held = 1.0 / self.n + rows**2 @ (1.0 / (self.eigenvalues + self.rho))
+            off = left_out(self.centred[first : first + AT_ONCE] - rows @ self.theta, held)
+            square += float(off @ off)
+        return bounded(square, self.square) / self.n
 
 
 def left_out(residuals: Float[np.ndarray, " batch"], leverages: Float[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
