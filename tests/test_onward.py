@@ -433,6 +433,24 @@ def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Pa
     assert json.loads(capsys.readouterr().out)["rmse"]["value"] > 900
 
 
+def test_measurements_are_no_new_classes(two: Path, tmp_path: Path) -> None:
+    run = trained(two, 0).run.path
+    files = sorted(two.rglob("*.png"))
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("image,size\n" + "\n".join(f"{file.relative_to(two)},{place / 4}" for place, file in enumerate(files)))
+    data = hs.image_csv(numbers, two)
+    with pytest.raises(DataError, match=r'are numbers \("0\.0", .*tells apart "disc", "square"\. .*task="regression", backbone='):
+        hs.Learner(data, from_run=run, observer=Watcher())
+    numbers.write_text("image,kind\n" + "\n".join(f"{file.relative_to(two)},{place % 3}" for place, file in enumerate(files)))
+    assert hs.Learner(hs.image_csv(numbers, two), from_run=run, observer=Watcher()).task.names == (
+        "disc",
+        "square",
+        "0",
+        "1",
+        "2",
+    )
+
+
 def test_corrections_of_the_runs_images_are_not_those_of_others_with_the_same_names(make_shapes: Make, tmp_path: Path) -> None:
     own, other = make_shapes(8), make_shapes(8)
     names = [f"disc/disc{number}.png" for number in range(6)]

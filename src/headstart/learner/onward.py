@@ -6,7 +6,7 @@ take the place of one that was good (docs/decisions/0009).
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from headstart.data._paths import FOLDERS, absolute
 from headstart.data.earlier import Earlier
 from headstart.errors import BadSetting, DataError, UsageError
 from headstart.evaluate import changes
+from headstart.modalities import _cells
 from headstart.modalities._scan import counted, quoted
 from headstart.model import Model
 from headstart.store import bundle as bundles
@@ -187,6 +188,13 @@ def require_known(dataset: Dataset, task: Task, run: Run | None) -> None:
         )
 
 
+def _are_measured(new: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether names that are new to a task are measurements: numbers, not all of them whole, where the known names are words."""
+    numbers = [number for name in new if (number := _cells.number(name)) is not None]
+    words = not any(_cells.number(name) is not None for name in known)
+    return words and len(numbers) == len(new) and any(number % 1 for number in numbers)
+
+
 def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset, Settings, Task]:
     """The data, the settings that the model of the start fixes, and the task with the classes of the start first, new ones after.
 
@@ -202,6 +210,12 @@ def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset
     dataset = tasks.met(dataset, start.task)
     labels = labels_of(dataset)
     new, sizes = start.task.unknown(labels), start.task.counts(labels)
+    if _are_measured(new, start.task.names):
+        raise DataError(
+            f"the labels of {quoted(dataset.name)} are numbers ({', '.join(map(quoted, new[:3]))}, ...), and {start.path} tells apart "
+            f"{', '.join(map(quoted, start.task.names[:5]))}. Name the column of such labels (label_column=...). To learn numbers from what "
+            f'its layers have learned, with a new head: task="regression", backbone="{start.path}".'
+        )
     gone = [name for name in start.task.names if sizes.get(name) == 0]
     missing = () if start.earlier is None else start.earlier.missing(dataset)
     if start.task.divides and sum(map(bool, sizes.values())) < 2:
