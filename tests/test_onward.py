@@ -426,6 +426,12 @@ def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Pa
         told = capsys.readouterr()
         assert json.loads(told.out)["rmse"]["value"] == pytest.approx(whole)
         assert "1 row whose file does not exist" in told.err and "1 row without a label" in told.err
+    (tmp_path / "far.csv").write_text("\n".join([*lines, "0.png,3,inf"]).replace("\n0.png,1000,0.0", ""))
+    assert main(["evaluate", str(learn.run.path), str(tmp_path / "far.csv"), "--folder", str(folder)]) == 1
+    assert (
+        'size is inf, and only finite numbers can be learned. Take the example out, or leave the cell empty. The first: "0.png"'
+        in (capsys.readouterr().err)
+    )
     assert main(["evaluate", str(learn.run.path), "--folder", str(folder)]) == 2
     assert "--folder ... says how data is read, and none is given" in capsys.readouterr().err
     asked = ["--json", "--label-column", "label", "--folder", str(folder)]

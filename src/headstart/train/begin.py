@@ -1,6 +1,6 @@
 """From a data set and a model to a `TrainState`: images decoded while the frozen backbone already reads them, then audited and divided."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from headstart.engine.frozen import FrozenForward, choose_frozen
 from headstart.engine.frozen import torch_features as frozen_in_torch
 from headstart.errors import DataError
 from headstart.metrics import Measured
-from headstart.modalities._scan import counted
+from headstart.modalities._scan import counted, quoted
 from headstart.model import Model
 from headstart.train import features as cached
 from headstart.train.features import Features
@@ -74,7 +74,7 @@ def begin(
     targets = {record.id: record.target for record in dataset.records}
     places = {name: place for place, name in enumerate(store.ids)}
     parts = {
-        part: _examples(store, [places[name] for name in ids], task, task.encode([targets[name] for name in ids]))
+        part: _examples(store, [places[name] for name in ids], task, _encoded(task, {name: targets[name] for name in ids}))
         for part, ids in (("train", split.train), ("valid", split.valid), ("test", split.test))
     }
     if model.backbone.settles:
@@ -97,6 +97,23 @@ def divided(dataset: Dataset, found: Audit, earlier: Earlier | None, task: Task)
 def _examples(store: Store, indices: Sequence[int], task: Task, targets: Any) -> Examples:
     ids = tuple(store.ids[index] for index in indices)
     return Examples(store, np.array(indices, np.int64), targets, ids, task.groups(targets))
+
+
+def _encoded(task: Task, labels: Mapping[str, Any]) -> Any:
+    """The targets of these labels, in their order; where one cannot be read, the error says whose is the first.
+
+    Raises:
+        DataError: as the task's own.
+    """
+    try:
+        return task.encode(list(labels.values()))
+    except DataError as error:
+        for name, label in labels.items():
+            try:
+                task.encode([label])
+            except DataError:
+                raise DataError(f"{error} The first: {quoted(name)}.") from None
+        raise
 
 
 def sizes_in_words(split: Split, items: str = "images") -> str:
@@ -184,7 +201,8 @@ def evaluated(
         yield Note(f"{have} left out: there is nothing to judge by.")
     faults = task.faults([record.target for record in labelled.records])
     good = [record for place, record in enumerate(labelled.records) if place not in faults]
-    targets, place = task.encode([record.target for record in good]), {record.id: place for place, record in enumerate(good)}
+    targets = _encoded(task, {record.id: record.target for record in good})
+    place = {record.id: place for place, record in enumerate(good)}
     with closing(stores.start(labelled, modality)) as store:
         reports = with_faults(labelled, store.reports(), task)
         usable = [index for index, report in enumerate(reports) if report.status == "ok"]
