@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import torch
 
 import headstart as hs
-from drawn import shape_image
+from drawn import masked_folder, shape_image
 from headstart.cli.main import main
 from headstart.core import Event, Note, RowDone, Settings, StepDone
 from headstart.data.sources import from_origin
 from headstart.errors import BadSetting, DataError, NewerFormat, NotARun
-from headstart.learner.onward import adopted, start_of, to_judge
+from headstart.learner.onward import adopted, start_of
+from headstart.learner.reading import to_judge
+from headstart.modalities import _masks
 from headstart.store.runs import Run
 from headstart.train.settings import changed
 from written import numbers
@@ -437,6 +440,29 @@ def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Pa
     asked = ["--json", "--label-column", "label", "--folder", str(folder)]
     assert main(["evaluate", str(learn.run.path), str(tmp_path / "other.csv"), *asked]) == 0
     assert json.loads(capsys.readouterr().out)["rmse"]["value"] > 900
+
+
+def test_an_observer_that_fails_stops_no_evaluation(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learn = trained(two, 0)
+    (two / "disc" / "empty.png").touch()
+
+    class Failing:
+        def show(self, event: Event) -> None:
+            raise RuntimeError("no screen")
+
+        def close(self) -> None: ...
+
+    assert hs.load(learn.run.path, observer=Failing()).evaluate(two)["error_rate"].n == 20
+    assert "no screen" in capsys.readouterr().err
+
+
+def test_masks_are_opened_once_to_be_judged_and_once_to_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", batch_size=4, observer=Watcher()).fine_tune(0)
+    real, opened = _masks.read, []
+    monkeypatch.setattr(_masks, "read", lambda path, *given: opened.append(path) or real(path, *given))
+    learn.evaluate(hs.mask_folder(masked_folder(Path("e"), 6), classes=["ground", "red", "blue"]))
+    assert set(Counter(opened).values()) == {2}
 
 
 def test_measurements_are_no_new_classes(two: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import headstart as hs
 from headstart import model as models
 from headstart.backbones import identity
 from headstart.errors import BadSetting
+from twins import left_out
 from written import numbers
 
 
@@ -87,18 +88,6 @@ def test_the_linear_model_is_bayesian_linear_regression() -> None:
     np.testing.assert_allclose(weight, oracle.coef_, rtol=0, atol=1e-6 * np.abs(oracle.coef_).max())
     off = left_out(standard[train], target[train], oracle.lambda_ / oracle.alpha_)
     assert learn.predict(rows[:1])[0].deviations[0] ** 2 == pytest.approx((off**2).mean(), rel=1e-5)
-
-
-def left_out(rows: np.ndarray, target: np.ndarray, rho: float) -> np.ndarray:
-    """What each example is off by where all others are solved for, at the same penalty, with an intercept without one."""
-    off = []
-    for out in range(len(rows)):
-        others = np.arange(len(rows)) != out
-        ones = np.hstack([np.ones((others.sum(), 1)), rows[others]])
-        penalty = np.diag([0.0, *[rho] * rows.shape[1]])
-        weights = np.linalg.solve(ones.T @ ones + penalty, ones.T @ target[others])
-        off.append(target[out] - np.array([1.0, *rows[out]]) @ weights)
-    return np.array(off)
 
 
 @pytest.mark.parametrize("loss", ["gaussian", "student"])

@@ -227,3 +227,12 @@ def test_with_several_columns_of_labels_each_gets_its_cell(said: str, cells: tup
         BadTable, match=r'"blue", but this data has 2 columns of labels \("red", "striped"\).*as in 1;1, .*red;striped'
     ):
         apply_labels(data, table("path,label,action\nb.png,blue,relabel\n"))
+
+
+@pytest.mark.parametrize(("labels", "said", "told"), [("12", "3", True), ("ab", "c", True), (("1.5", "2"), "2.25", False)])
+def test_a_new_name_is_told_and_a_new_measurement_is_not(labels: tuple[str, str], said: str, told: bool) -> None:
+    for name in ("a.png", "b.png"):
+        Path(name).touch()
+    data = image_csv(table(f"image,label\na.png,{labels[0]}\nb.png,{labels[1]}\n", "labels.csv"))
+    notes = " ".join(apply_labels(data, table(f"path,label,action\nb.png,{said},relabel\n")).notes)
+    assert (f'It names 1 class that the data did not have: "{said}"' in notes) == told

@@ -11,6 +11,7 @@ from headstart import plugins
 from headstart.errors import BadSetting
 from headstart.train.head_solve import Linear, rotated
 from headstart.train.solvers import bernoulli, gaussian, student
+from twins import left_out
 
 
 def problem(n: int, features: int, seed: int = 0, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +155,29 @@ def test_under_student_prior_and_scale_maximise_the_evidence_of_the_weighted_pro
     assert evidence(np.log([found.precision, 1 / found.variance])) == pytest.approx(-best.fun, abs=1e-3)
     # tighter than that and the prior would have to be chosen more often; its logarithm is where it should be within a twentieth
     assert np.log([found.precision, 1 / found.variance]) == pytest.approx(best.x, abs=0.05)
+
+
+@pytest.mark.parametrize(("n", "features", "rho"), [(60, 5, None), (25, 40, 2.0)])
+def test_the_spread_is_that_of_examples_left_out(
+    n: int, features: int, rho: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, target = problem(n, features)
+    turned = rotated(rows)
+    found = gaussian.OneTarget(turned, target, rho)
+    off = left_out((rows - turned.mean) / turned.scale, target, found.rho)
+    assert found.spread == pytest.approx((off**2).mean(), rel=1e-8)
+    monkeypatch.setattr(gaussian, "AT_ONCE", 7)
+    assert found.spread == pytest.approx((off**2).mean(), rel=1e-8)
+
+
+@pytest.mark.parametrize(("n", "features", "rho"), [(60, 5, None), (30, 40, 9.0)])
+def test_under_student_the_spread_is_the_likeliest_for_examples_left_out(n: int, features: int, rho: float | None) -> None:
+    rows, target, _ = wild(n, features)
+    turned = rotated(rows)
+    found = student.OneTarget(turned, target, rho)
+    off = left_out((rows - turned.mean) / turned.scale, target, found.rho, found.weights())
+    best = optimize.minimize_scalar(lambda log: -stats.t.logpdf(off, 4, 0, np.exp(log)).sum(), bounds=(-6, 6), method="bounded")
+    assert found.spread == pytest.approx(np.exp(2 * best.x), rel=1e-4)
 
 
 def test_under_student_the_evidence_is_nearly_the_integral() -> None:

@@ -127,9 +127,9 @@ class Settings:
         check(known, "monitor", "a column of the table (" + ", ".join(judged) + "; --metrics adds columns)")
 
     def _check(self, good: bool, name: str, rule: str) -> None:
-        from headstart.errors import BadSetting
-
         if not good:
+            from headstart.errors import BadSetting
+
             raise BadSetting(f"{name} must be {rule}, got {getattr(self, name)!r}.")
 
 

@@ -63,13 +63,6 @@ def columns_asked(label: str | Sequence[str] | None) -> Sequence[str]:
     return () if label is None else (label,) if isinstance(label, str) else label
 
 
-def usual_column(grid: Grid, usual: Sequence[str], besides: int | Sequence[int] | None = None) -> int | None:
-    """The column with the most usual name."""
-    taken = besides if isinstance(besides, Sequence) else (besides,)
-    folded = [column.casefold().replace(" ", "_").replace("-", "_") for column in grid.columns]
-    return next((folded.index(name) for name in usual if name in folded and folded.index(name) not in taken), None)
-
-
 def divides(grid: Grid, at: int) -> bool:
     """Whether a column says train, valid or test: by its name, and, where that has other meanings, because one of its cells does."""
     name = grid.columns[at].casefold()

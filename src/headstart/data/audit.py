@@ -150,16 +150,8 @@ class Counts(Protocol):
     def counts(self, raw: Sequence[Any]) -> Mapping[str, int]: ...
 
 
-@runtime_checkable
-class ReadsLabels(Protocol):
-    """What is asked of a task here, whose labels may lie in files."""
-
-    def faults(self, raw: Sequence[Any]) -> Mapping[int, str]: ...
-
-
-def with_faults(dataset: Dataset, reports: Sequence[FileReport], task: ReadsLabels) -> list[FileReport]:
-    """What was found in each file, and what is wrong with its label where that has to be read too."""
-    faults = task.faults([record.target for record in dataset.records])
+def with_faults(reports: Sequence[FileReport], faults: Mapping[int, str]) -> list[FileReport]:
+    """What was found in each file, and what is wrong with its label, by its place, where that had to be read too."""
     return [
         replace(report, status="quarantined", reason="mask", message=faults[place])
         if place in faults and report.status == "ok"

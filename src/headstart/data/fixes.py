@@ -67,7 +67,7 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
         records[record.id] = replace(known, target=target)
         if fix.part is not None:
             placed[record.id] = fix.part
-    before, after = _words_of(dataset.records), _words_of(records.values())
+    new, gone = _changed_names(dataset, records.values())
     # beware: as written, a path may be one inside the folder where one works just now
     lasting = [replace(fix, path=record.id) for record, fix in meant]
     rows = [{name: value for name, value in asdict(fix).items() if value} for fix in lasting]
@@ -76,17 +76,23 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
         records=tuple(records.values()),
         placed=placed,
         origin={**dataset.origin, "fixes": [*dataset.origin.get("fixes", ()), rows]},
-        notes=(*dataset.notes, *_told(fixes, sorted(after - before), sorted(before - after))),
+        notes=(*dataset.notes, *_told(fixes, new, gone)),
     )
 
 
-def _words_of(records: Iterable[Record]) -> set[str]:
-    """The labels that are words, of which a new one is worth a word: numbers are always new."""
+def _changed_names(dataset: Dataset, records: Iterable[Record]) -> tuple[list[str], list[str]]:
+    """The labels that the data did not have and those that it no longer has, where labels are names: a measurement is always new."""
+    before, after = (_names_of(some, cells=bool(dataset.columns)) for some in (dataset.records, records))
+    if _cells.are_measured([*before, *after]):
+        return [], []
+    return sorted(after - before), sorted(before - after)
+
+
+def _names_of(records: Iterable[Record], cells: bool) -> set[str]:
+    """The different labels; several of one example are names too, unless they are the `cells` of columns of labels."""
     targets = [record.target for record in records]
-    words = {target for target in targets if isinstance(target, str)} | {
-        word for target in targets if isinstance(target, tuple) for word in target
-    }
-    return {word for word in words if _cells.number(word) is None}
+    several = [target for target in targets if isinstance(target, tuple)]
+    return {target for target in targets if isinstance(target, str)} | set().union(*(() if cells else several))
 
 
 def _target(fix: Fix, dataset: Dataset) -> Label:

@@ -20,16 +20,17 @@ from headstart.data._columns import (
     divides,
     label_at,
     part_at,
-    usual_column,
 )
 from headstart.data._paths import AnyPath, absolute, not_there
 from headstart.data.labels import tidy
 from headstart.data.split import check_shares
 from headstart.errors import BadTable, DataError
 from headstart.modalities import _cells
-from headstart.modalities._csv import Grid, read_grid
+from headstart.modalities._csv import Grid, read_grid, usual_column
 from headstart.modalities._scan import counted, quoted
 
+Cell = tuple[int, str, float | None]
+"""The line of a cell, what it says, and the number that it says."""
 LOOKED_AT = 1000
 """Rows by which it is told what a table holds, before it is read."""
 NUMBERING = frozenset({"id", "index", "row", "row_id", "unnamed: 0", ""})
@@ -127,7 +128,8 @@ def _inputs(grid: Grid, roles: Roles, asked: Sequence[str] | None) -> tuple[list
     free = [at for at in range(len(grid.columns)) if at not in roles.taken]
     numbering = [at for at in free if grid.columns[at].casefold() in NUMBERING]
     wanted = [at for at in free if at not in numbering] if asked is None else [column_named(grid, name) for name in asked]
-    inputs = [at for at in wanted if _is_numeric(grid, at)]
+    said = {at: _said(grid, at) for at in wanted}
+    inputs = [at for at in wanted if _are_numbers(said[at])]
     others = [at for at in wanted if at not in inputs]
     if asked is not None and others:
         raise _no_number(grid, others[0])
@@ -137,20 +139,19 @@ def _inputs(grid: Grid, roles: Roles, asked: Sequence[str] | None) -> tuple[list
     if asked is None and numbering:
         first = quoted(grid.columns[numbering[0]])
         told.append(f"Left out the column {first}, which numbers the rows (input_columns=... takes it).")
-    mixed = [at for at in others if 2 * sum(found is not None for _, _, found in _said(grid, at)) >= len(_said(grid, at)) > 0]
+    mixed = [at for at in others if 2 * len(_words(said[at])) <= len(said[at]) > 0]
     words = [at for at in others if at not in mixed]
     if words:
         names = ", ".join(quoted(grid.columns[at]) for at in words[:8])
         told.append(f"Left out {counted(len(words), 'column')} of words: {names}.")
-    return inputs, [*told, *(_mixed_in_words(grid, at) for at in mixed)]
+    return inputs, [*told, *(_mixed_in_words(grid.columns[at], said[at]) for at in mixed)]
 
 
-def _mixed_in_words(grid: Grid, at: int) -> str:
-    cells = _said(grid, at)
-    odd = [(line, cell) for line, cell, number in cells if number is None]
+def _mixed_in_words(column: str, cells: Sequence[Cell]) -> str:
+    words = _words(cells)
     return (
-        f"Left out the column {quoted(grid.columns[at])}, though {len(cells) - len(odd):,} of its {counted(len(cells), 'cell')} are numbers: "
-        f"line {odd[0][0]} has {quoted(odd[0][1])}. Write a number there, or nothing where nobody knows."
+        f"Left out the column {quoted(column)}, though {len(cells) - len(words):,} of its {counted(len(cells), 'cell')} are numbers: "
+        f"line {words[0][0]} has {quoted(words[0][1])}. Write a number there, or nothing where nobody knows."
     )
 
 
@@ -263,12 +264,19 @@ def _labels_in_words(grid: Grid, roles: Roles) -> str:
 
 def _is_numeric(grid: Grid, at: int) -> bool:
     """Whether all cells that say something are numbers."""
-    cells = _said(grid, at)
-    return bool(cells) and all(number is not None for _, _, number in cells)
+    return _are_numbers(_said(grid, at))
 
 
-def _said(grid: Grid, at: int) -> list[tuple[int, str, float | None]]:
-    """The line, the cell and its number of each cell that says something."""
+def _are_numbers(cells: Sequence[Cell]) -> bool:
+    return bool(cells) and not _words(cells)
+
+
+def _words(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell[2] is None]
+
+
+def _said(grid: Grid, at: int) -> list[Cell]:
+    """Of each cell that says something."""
     cells = ((line, cell_at(row, at)) for line, row in grid.rows)
     return [(line, cell, _cells.number(cell)) for line, cell in cells if not _cells.is_unknown(cell)]
 
@@ -279,7 +287,7 @@ def _number(cell: str) -> float:
 
 
 def _no_number(grid: Grid, at: int) -> BadTable:
-    line, cell = next((line, cell) for line, cell, number in _said(grid, at) if number is None)
+    line, cell, _ = _words(_said(grid, at))[0]
     return BadTable(
         f"the column {quoted(grid.columns[at])} of {grid.name} holds words as well as numbers: line {line} has {quoted(cell)}. "
         "Leave the column out, or write a number there (an empty cell where nobody knows)."

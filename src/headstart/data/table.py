@@ -19,13 +19,12 @@ from headstart.data._columns import (
     divides,
     label_at,
     part_at,
-    usual_column,
 )
 from headstart.data._finder import Finder, identifier_of, is_url
 from headstart.data.labels import NameRule, by_rule, tidy
 from headstart.errors import BadTable
 from headstart.modalities._cells import is_flag
-from headstart.modalities._csv import Grid, read_grid
+from headstart.modalities._csv import Grid, read_grid, usual_column
 from headstart.modalities._scan import IMAGE_SUFFIXES, clean, quoted, suffix_of
 
 

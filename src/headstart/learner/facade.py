@@ -19,6 +19,7 @@ from headstart.evaluate.predict import predict
 from headstart.learner import onward, verbs
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
+from headstart.learner.reading import opened, to_judge
 from headstart.learner.session import Session
 from headstart.metrics import Measured
 from headstart.report import rates, results, summary
@@ -134,7 +135,7 @@ class Learner:
             DataError: when the images changed since the run began; `changed_data=True` goes on with what there is.
         """
         if data is not None:
-            self._session.turn_to(onward.opened(data, self._session.run))
+            self._session.turn_to(opened(data, self._session.run))
         self._session.changed_data = changed_data
         verb = self.fit if self.settings.method == "fit" else self.fine_tune
         return verb(epochs, minutes=minutes, **changes)
@@ -216,7 +217,7 @@ class Learner:
         """
         with engine.tuned_run(self._session.device):
             if data is not None:
-                dataset = tasks.met(onward.to_judge(data, self._session.run, reading), self.task)
+                dataset = tasks.met(to_judge(data, self._session.run, reading), self.task)
                 kind = (self.modality, self._session.metrics, self._session.device, self.settings)
                 steps = evaluated(dataset, self.model, self.task, *kind, per_class, tta)
                 return exhausted(steps, verbs.screen_of(self._observer).show)

@@ -9,6 +9,7 @@ from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
 from headstart.learner import onward
 from headstart.learner.facade import Learner
+from headstart.learner.reading import opened
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.bundle import Bundle
@@ -35,7 +36,7 @@ def load(
     bundle = bundles.load(run.path if run else path)
     task = onward.task_of(bundle)
     if data is not None:
-        data = onward.opened(data, run)
+        data = opened(data, run)
         if onward.is_other(data, run, task):
             start = onward.start_of(path, beside=True)
             return Learner(data, start.settings, from_run=start, observer=observer, started=started)
@@ -128,7 +129,7 @@ def _without_functions(settings: Settings, task: Task) -> tuple[Settings, tuple[
 def _data_of(run: Run | None, data: Dataset | str | Path | None) -> Dataset:
     """The data given, or that of the run if it is still there, or none: then training says what is missing."""
     if data is not None:
-        return onward.opened(data, run)
+        return opened(data, run)
     try:
         if run is not None:
             return sources.from_origin(run.plan().data["origin"])

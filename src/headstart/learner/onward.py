@@ -6,10 +6,9 @@ take the place of one that was good (docs/decisions/0009).
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from torch import nn
 from headstart import model as models
 from headstart.core import Dataset, Settings, Task
 from headstart.data import earlier as earlier_data
-from headstart.data import fixes, sources
-from headstart.data._paths import FOLDERS, absolute
+from headstart.data import fixes
 from headstart.data.earlier import Earlier
-from headstart.errors import BadSetting, DataError, UsageError
+from headstart.errors import BadSetting, DataError
 from headstart.evaluate import changes
 from headstart.modalities import _cells
 from headstart.modalities._scan import counted, quoted
@@ -34,8 +32,6 @@ from headstart.train import handover
 from headstart.train.begin import Begun
 from headstart.train.settings import changed
 from headstart.train.state import TrainState
-
-Data = Dataset | str | Path
 
 
 @dataclass(frozen=True)
@@ -112,56 +108,6 @@ def earlier_of(run: Run) -> Earlier | None:
 # -------------------------------------------------------------------------------------------------------- which data
 
 
-def opened(data: Data, run: Run | None) -> Dataset:
-    """The data given; a path is read as the run read its own (label rule, groups, shares, seed), where it is of the same kind."""
-    if isinstance(data, Dataset):
-        return data
-    origin = _origin(run)
-    try:
-        return _read_again(data, origin)
-    except DataError as error:
-        if "fixes" not in origin:
-            raise
-        plain = _read_again(data, _without_fixes(origin))
-        return replace(plain, notes=(*plain.notes, f"The label file of the run does not fit these images any more: {error}"))
-
-
-def to_judge(data: Data, run: Run | None, reading: Mapping[str, Any] | None = None) -> Dataset:
-    """The data given; a path is read as the run read its own but for what `reading` says, where that can be, and else by itself.
-
-    The label file of the run is for the run's own images: others may have the same names.
-    """
-    given = dict(reading or {})
-    if isinstance(data, Dataset):
-        return data
-    origin = _origin(run)
-    own = origin.get("path") == str(absolute(data))
-    if not sources.takes(origin, given):
-        return sources.open_as(data, given)
-    try:
-        return _read_again(data, origin if own else _without_fixes(origin), given)
-    except (DataError, UsageError) as error:
-        found = sources.open_as(data, given)
-        return replace(found, notes=(*found.notes, f"Not read as the run has read its own data, but by itself. {error}"))
-
-
-def _origin(run: Run | None) -> Mapping[str, Any]:
-    return {} if run is None else run.plan().data.get("origin", {})
-
-
-def _without_fixes(origin: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in origin.items() if name != "fixes"}
-
-
-def _read_again(data: str | Path, origin: Mapping[str, Any], reading: Mapping[str, Any] = MappingProxyType({})) -> Dataset:
-    """The data at a path, read as `origin` tells but for what `reading` says, where it is of the same kind."""
-    if (origin.get("kind") in FOLDERS) != Path(data).expanduser().is_dir() or origin.get("kind") not in sources.KINDS:
-        shares = {name: origin[name] for name in ("valid", "test", "seed") if name in origin}
-        return sources.open_as(data, {**shares, **reading})
-    places = {name: place for name, place in reading.items() if name in ("folder", "masks")}
-    return sources.from_origin({**origin, **reading}, path=data, **places)
-
-
 def is_other(dataset: Dataset, run: Run | None, task: Task) -> bool:
     """Whether the data set has other images, labels or classes than the run (or bundle) knew; nothing is read."""
     earlier = None if run is None else earlier_of(run)
@@ -188,13 +134,6 @@ def require_known(dataset: Dataset, task: Task, run: Run | None) -> None:
         )
 
 
-def _are_measured(new: Sequence[str], known: Sequence[str]) -> bool:
-    """Whether names that are new to a task are measurements: numbers, not all of them whole, where the known names are words."""
-    numbers = [number for name in new if (number := _cells.number(name)) is not None]
-    words = not any(_cells.number(name) is not None for name in known)
-    return words and len(numbers) == len(new) and any(number % 1 for number in numbers)
-
-
 def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset, Settings, Task]:
     """The data, the settings that the model of the start fixes, and the task with the classes of the start first, new ones after.
 
@@ -210,7 +149,7 @@ def adopted(dataset: Dataset, settings: Settings, start: Start) -> tuple[Dataset
     dataset = tasks.met(dataset, start.task)
     labels = labels_of(dataset)
     new, sizes = start.task.unknown(labels), start.task.counts(labels)
-    if _are_measured(new, start.task.names):
+    if _cells.are_measured(new) and not any(_cells.number(name) is not None for name in start.task.names):
         raise DataError(
             f"the labels of {quoted(dataset.name)} are numbers ({', '.join(map(quoted, new[:3]))}, ...), and {start.path} tells apart "
             f"{', '.join(map(quoted, start.task.names[:5]))}. Name the column of such labels (label_column=...). To learn numbers from what "

@@ -28,6 +28,12 @@ def number(cell: str) -> float | None:
         return None
 
 
+def are_measured(cells: Sequence[str]) -> bool:
+    """Whether cells hold measurements and not names: numbers, not all of them whole."""
+    numbers = [found for cell in cells if (found := number(cell)) is not None]
+    return len(numbers) == len(cells) and any(each % 1 for each in numbers)
+
+
 def is_flag(cell: str) -> bool:
     """Whether the cell says yes or no."""
     return cell.strip().casefold() in YES | NO

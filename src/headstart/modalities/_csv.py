@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,6 +65,13 @@ def read_grid(path: Path, most: int | None = None) -> Grid:
             f"the table {quoted(path.name)} is empty. It needs a header and a row for each example, as in: image,label"
         )
     return Grid(path, tuple(rows[0][1]), rows[1:], notes)
+
+
+def usual_column(grid: Grid, usual: Sequence[str], besides: int | Sequence[int] | None = None) -> int | None:
+    """The column with the most usual name."""
+    taken = besides if isinstance(besides, Sequence) else (besides,)
+    folded = [column.casefold().replace(" ", "_").replace("-", "_") for column in grid.columns]
+    return next((folded.index(name) for name in usual if name in folded and folded.index(name) not in taken), None)
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from jaxtyping import Int, Int32
 from headstart.core import InputWords, Named, Predictive
 from headstart.errors import DataError
 from headstart.modalities._cells import TEXT
-from headstart.modalities._csv import read_grid
+from headstart.modalities._csv import read_grid, usual_column
 from headstart.modalities._scan import IMAGE_SUFFIXES, TABLE_SUFFIXES, clean, quoted
 from headstart.modalities._single import Single, one_view
 
@@ -152,13 +152,11 @@ def _cells_of(file: Path, name: str) -> Iterator[Named]:
     except DataError as error:
         yield Named(name, None, str(error))
         return
-    usual = [column for name in TEXT for column in grid.columns if column.casefold() == name][:1]
-    found = usual or list(grid.columns)
-    if len(found) != 1:
+    place = 0 if len(grid.columns) == 1 else usual_column(grid, TEXT)
+    if place is None:
         columns = ", ".join(map(quoted, grid.columns[:12]))
         yield Named(name, None, f'which column holds the texts? There are {columns}. Call it "text".')
         return
-    place = grid.columns.index(found[0])
     for line, row in grid.rows:
         yield Named(f"{name}:{line}", row[place] if place < len(row) else "")
 

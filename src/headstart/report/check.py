@@ -48,7 +48,7 @@ def check(
     dataset, asked, unfit = _asked(dataset, task)
     store = stores.start(dataset, plain_of(dataset))
     try:
-        reports = with_faults(dataset, store.reports(on_progress), asked)
+        reports = with_faults(store.reports(on_progress), asked.faults([record.target for record in dataset.records]))
         found = _audited(dataset, reports, store, asked, on_progress)
         require_usable(dataset, found)
         usable = found.usable()

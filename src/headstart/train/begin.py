@@ -66,7 +66,8 @@ def begin(
         store.wait(index)
         if index % 16 == 0 or index + 1 == len(store):
             yield Progress(f"reading {store.modality.words.items}", index + 1, len(store))
-    found = yield from auditing(dataset, with_faults(dataset, store.reports(), task), store.prints, task)
+    faults = task.faults([record.target for record in dataset.records])
+    found = yield from auditing(dataset, with_faults(store.reports(), faults), store.prints, task)
     require_usable(dataset, found)
     for sentence in (*store.notes, *found.summary()):
         yield Note(sentence)
@@ -196,15 +197,12 @@ def evaluated(
     for sentence in dataset.notes:
         yield Note(sentence)
     labelled = replace(dataset, records=tuple(record for record in dataset.records if record.target is not None))
-    if nothing := len(dataset.records) - len(labelled.records):
-        have = f"{counted(nothing, dataset.item)} without a label {'is' if nothing == 1 else 'are'}"
-        yield Note(f"{have} left out: there is nothing to judge by.")
     faults = task.faults([record.target for record in labelled.records])
     good = [record for place, record in enumerate(labelled.records) if place not in faults]
     targets = _encoded(task, {record.id: record.target for record in good})
     place = {record.id: place for place, record in enumerate(good)}
     with closing(stores.start(labelled, modality)) as store:
-        reports = with_faults(labelled, store.reports(), task)
+        reports = with_faults(store.reports(), faults)
         usable = [index for index, report in enumerate(reports) if report.status == "ok"]
         if not usable:
             n, first = counted(len(reports), f"labelled {dataset.item}"), f" The first: {reports[0].message}" if reports else ""

@@ -117,12 +117,13 @@ class OneTarget:
         gram[np.diag_indices_from(gram)] += self.rho
         root = linalg.solve_triangular(linalg.cholesky(gram, lower=True), rows.T.astype(np.float64), lower=True)
         squares = gaussian.left_out(self.residuals(), weights / weights.sum() + (root**2).sum(0)) ** 2
-        found = self.variance
+        found, least = self.variance, gaussian.LEAST_NOISE * self.variance
         for _ in range(MOST_SOLVES):
-            before, found = found, float(((STUDENT.freedom + 1) / (STUDENT.freedom + squares / found) * squares).mean())
-            if found <= 0 or abs(np.log(found / before)) < FINE:
+            before, weights = found, (STUDENT.freedom + 1) / (STUDENT.freedom + squares / found)
+            found = max(float((weights * squares).mean()), least)
+            if abs(np.log(found / before)) < FINE:
                 break
-        return max(found, self.variance)
+        return found
 
     @property
     def precision(self) -> float:
