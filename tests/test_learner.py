@@ -95,15 +95,15 @@ def test_the_kept_row_is_the_best_and_its_weights_are_in_the_model(shapes: Path)
     best = min(learn.history, key=lambda row: row["valid_loss"])
     assert best["epoch"] == 0 == learn.kept
     assert "Row 0, the head alone, was the best" in seen.notes()
-    assert learn.evaluate()["nll"].value == pytest.approx(best["valid_loss"], abs=1e-4)
-    assert hs.load(learn.run.path).evaluate()["nll"].value == pytest.approx(best["valid_loss"], abs=1e-4)
+    assert learn.evaluate(posterior="none")["nll"].value == pytest.approx(best["valid_loss"], abs=1e-4)
+    assert hs.load(learn.run.path).evaluate(posterior="none")["nll"].value == pytest.approx(best["valid_loss"], abs=1e-4)
 
 
 def test_keep_last_keeps_the_last_row(shapes: Path) -> None:
     learn, _ = learner(shapes, keep="last")
     learn.fine_tune(1, base_lr=0.5)
     assert learn.kept == 1
-    assert learn.evaluate()["nll"].value == pytest.approx(learn.history[-1]["valid_loss"], rel=1e-4)
+    assert learn.evaluate(posterior="none")["nll"].value == pytest.approx(learn.history[-1]["valid_loss"], rel=1e-4)
 
 
 def test_frozen_means_frozen(shapes: Path) -> None:
@@ -191,7 +191,9 @@ def test_an_mlp_head_is_trained_not_solved(shapes: Path) -> None:
     learn, _ = learner(shapes, head="train", head_kind="mlp")
     learn.fine_tune(1)
     assert len(learn.history) == 2
-    assert hs.load(learn.run.path).evaluate()["nll"].value == pytest.approx(learn.evaluate()["nll"].value, abs=1e-5)
+    assert hs.load(learn.run.path).evaluate(posterior="none")["nll"].value == pytest.approx(
+        learn.evaluate(posterior="none")["nll"].value, abs=1e-5
+    )
 
 
 def test_training_goes_on_in_the_same_table(shapes: Path) -> None:
@@ -350,7 +352,7 @@ def test_ctrl_c_once_keeps_the_best_row(shapes: Path, monkeypatch: pytest.Monkey
     assert learn.stopped
     assert [row["epoch"] for row in learn.history] == [0, 1]
     assert "Stopped" in seen.notes()
-    assert hs.load(learn.run.path).evaluate()["nll"].value == pytest.approx(
+    assert hs.load(learn.run.path).evaluate(posterior="none")["nll"].value == pytest.approx(
         min(row["valid_loss"] for row in learn.history), abs=1e-4
     )
     learn._observer = Recorder()
@@ -539,7 +541,9 @@ def test_a_training_that_diverges_keeps_its_rows_and_says_so(shapes: Path) -> No
         learn.fine_tune(2, base_lr=1e30)
     assert learn.history[0]["epoch"] == 0
     assert "Kept: epoch 0" in seen.notes()
-    assert hs.load(learn.run.path).evaluate()["nll"].value == pytest.approx(learn.history[0]["valid_loss"], abs=1e-4)
+    assert hs.load(learn.run.path).evaluate(posterior="none")["nll"].value == pytest.approx(
+        learn.history[0]["valid_loss"], abs=1e-4
+    )
 
 
 def test_a_training_that_comes_to_nothing_leaves_no_run(make_shapes: Make) -> None:

@@ -208,7 +208,7 @@ def test_predictions_are_written_as_they_come(monkeypatch, capsys: pytest.Captur
     bad = {"id": "b.jpg", "error": "it is empty", "label": None, "probs": None}
 
     def stand_in(rows: list[dict]) -> None:
-        fake = SimpleNamespace(predictions=lambda inputs, tta: (Prediction(row) for row in rows))
+        fake = SimpleNamespace(predictions=lambda inputs, tta, posterior: (Prediction(row) for row in rows))
         monkeypatch.setitem(sys.modules, "headstart.learner", SimpleNamespace(load=lambda run: fake))
 
     stand_in([good, bad])
@@ -301,7 +301,9 @@ def test_from_a_folder_to_predictions(photos: Path, tmp_path: Path, monkeypatch,
     )
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(answers) == 14
-    assert {"id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error", "label", "probs"} == set(answers[0])
+    assert {"id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error", "label", "probs", "interval"} == set(
+        answers[0]
+    )
     assert sum(answer["error"] is not None for answer in answers) == 1
     with (tmp_path / "answers.csv").open(encoding="utf-8", newline="") as file:
         read = list(csv.DictReader(file))

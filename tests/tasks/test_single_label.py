@@ -92,7 +92,19 @@ def test_predictions_of_a_plain_model() -> None:
     assert (first.id, first.label) == ("a.jpg", "dog") and first.probs["dog"] == pytest.approx(share)
     assert repr(first) == "Prediction(dog 79 %)" and repr(second) == "Prediction(cat >99 %)"
     row = first.row()
-    assert list(row) == ["id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error", "label", "probs"]
+    assert list(row) == [
+        "id",
+        "answer",
+        "promised",
+        "total",
+        "aleatoric",
+        "epistemic",
+        "ood",
+        "error",
+        "label",
+        "probs",
+        "interval",
+    ]
     assert all(row[name] is None for name in ("answer", "promised", "total", "aleatoric", "epistemic", "ood", "error"))
     assert sum(row["probs"].values()) == pytest.approx(1, abs=1e-12) and list(row["probs"]) == ["cat", "dog", "fox"]
     json.dumps(row)

@@ -94,7 +94,7 @@ def test_rows_and_bundle_are_those_of_the_average(make_shapes: Callable[..., Pat
     assert learn._session.begun is not None and learn._session.begun.state.course is not None
     for name, tensor in learn._session.begun.state.course.average.items():
         assert torch.equal(tensor, learn.model.state_dict()[name]), name
-    assert learn.evaluate()["nll"].value == learn.history[-1]["valid_loss"]
+    assert learn.evaluate(posterior="none")["nll"].value == learn.history[-1]["valid_loss"]
     loaded = hs.load(learn.run.bundle).model.state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in learn.model.state_dict().items())
 

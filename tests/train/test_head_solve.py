@@ -68,14 +68,14 @@ def test_the_precision_found_maximises_the_evidence() -> None:
     rows, targets = problem(150, 12, 3, scale=2.0)
     best = solve_softmax(rows, targets, 3)
     for factor in (0.3, 0.7, 1.4, 3.0):
-        other = solve_softmax(rows, targets, 3, precision=best.precision * factor)
+        other = solve_softmax(rows, targets, 3, precision=best.typical_precision * factor)
         assert other.log_evidence < best.log_evidence + 0.02
 
 
 def test_noise_gets_a_stronger_prior_than_signal() -> None:
     rows, targets = problem(300, 10, 2, scale=3.0)
     shuffled = np.random.default_rng(1).permutation(targets)
-    assert solve_softmax(rows, shuffled, 2).precision > 5 * solve_softmax(rows, targets, 2).precision
+    assert solve_softmax(rows, shuffled, 2).typical_precision > 5 * solve_softmax(rows, targets, 2).typical_precision
 
 
 def test_separable_classes_stay_finite() -> None:

@@ -129,7 +129,7 @@ def logistic(n: int, features: int, seed: int, strength: float = 1.0) -> tuple[n
 def solved_label(rows: np.ndarray, has: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights, then the bias, of one label, and the precision of the weights, in the units of the rows."""
     head = bernoulli.solve(rows, has[:, None], Linear(np.zeros((1, rows.shape[1])), np.zeros(1)))
-    return np.append(head.weight[0], head.bias[0]), head.precision * rotated(rows).scale ** 2
+    return np.append(head.weight[0], head.bias[0]), head.typical_precision * rotated(rows).scale ** 2
 
 
 def log_posterior(rows: np.ndarray, has: np.ndarray, alpha: float) -> Density:

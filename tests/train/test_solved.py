@@ -82,7 +82,7 @@ def test_without_time_for_all_images_the_head_is_solved_on_some(shapes: Path) ->
 
 def features_in_time(state: TrainState, batches: int) -> np.ndarray:
     asked = count(1)
-    (rows, reached), _ = finished(solved._features_now(state, "train", lambda: next(asked) <= batches))  # pyright: ignore
+    (rows, reached), _ = finished(solved.features_now(state, "train", lambda: next(asked) <= batches))  # pyright: ignore
     assert np.allclose(rows, features(state, "train")[reached], atol=1e-4)
     return reached
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Masks, TextColumn, Tta, listed
+from headstart.cli.options import ImageColumn, ImageFolder, Label, LabelColumn, Masks, PosteriorName, TextColumn, Tta, listed
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.train.observers.json_lines import to_line
 from headstart.train.observers.rows import number, printable
@@ -22,6 +22,7 @@ def evaluate(
         typer.Option("--per-class", help="Also how many images of each class are recognised, and how many answers are right."),
     ] = False,
     tta: Tta = 1,
+    posterior: PosteriorName = None,
     label: Label = None,
     folder: ImageFolder = None,
     image_column: ImageColumn = None,
@@ -47,7 +48,7 @@ def evaluate(
             "masks": masks,
         }
         reading = {name: value for name, value in asked.items() if value is not None}
-        found = learner.evaluate(path, per_class=per_class, tta=tta, reading=reading)
+        found = learner.evaluate(path, per_class=per_class, tta=tta, reading=reading, posterior=posterior)
         measured = {name: value.json() for name, value in found.items()}
     if json:
         write_line(stdout, to_line(measured))

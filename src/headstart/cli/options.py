@@ -74,6 +74,17 @@ Tta = Annotated[
 ]
 
 
+PosteriorName = Annotated[
+    str | None,
+    typer.Option(
+        "--posterior",
+        metavar="NAME",
+        help="Who answers: laplace, temperature, or none for point estimates; one that the run lacks is fitted first.",
+        show_default="that of the run",
+    ),
+]
+
+
 def classes_in(given: str | None) -> str | tuple[str, ...] | None:
     """Names, where there are commas between them, else a file."""
     return listed([given]) if given is not None and "," in given else given

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart.cli.options import Tta
+from headstart.cli.options import PosteriorName, Tta
 from headstart.cli.output import results_on_stdout, write_line
 from headstart.core import Prediction, Row, Spread
 from headstart.errors import UsageError
@@ -22,6 +22,7 @@ def predict(
         list[str], typer.Argument(help="Image files and folders of images; texts or .txt files; tables of numbers.")
     ],
     tta: Tta = 1,
+    posterior: PosteriorName = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout: one object per image.")] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a table with every probability: .csv, or .jsonl for JSON lines.")
@@ -44,7 +45,7 @@ def predict(
         from headstart.learner import load
 
         learner = load(run)
-        for prediction in learner.predictions(inputs, tta):
+        for prediction in learner.predictions(inputs, tta, posterior):
             if isinstance(prediction, Spread):
                 prediction = prediction.saved(outside(learner.data, masks))
             row = prediction.row()

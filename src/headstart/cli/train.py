@@ -153,6 +153,15 @@ def train(
     head_kind: Annotated[
         str | None, _option(MODEL, "What is put on the backbone: linear, mlp, decoder.", default="what the task needs")
     ] = None,
+    posterior: Annotated[
+        str | None,
+        _option(
+            MODEL,
+            "What tells how sure answers are. none: point estimates.",
+            metavar="laplace|temperature|none",
+            default="laplace; temperature for masks",
+        ),
+    ] = None,
     size: Annotated[int | None, _option(MODEL, "Side of the images in pixels; the backbone's own if not given.")] = None,
     device: Annotated[str, _option(MODEL, "auto, cpu, cuda, cuda:1, mps.")] = "auto",
     valid: Annotated[float, _option(DATA, "Share of the images kept for validation.")] = 0.2,
@@ -241,6 +250,7 @@ def train(
         adapters=adapters,
         backbone=backbone,
         pretrained=pretrained,
+        posterior=posterior,
         head_kind=head_kind,
         size=size,
         train_size=train_size,

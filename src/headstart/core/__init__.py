@@ -8,7 +8,7 @@ Arrays in the signatures of Protocols are torch tensors; they are written `Any` 
 from headstart.core.data import Batch, Dataset, Record, Split
 from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, Note, Observer, Progress, RowDone, StepDone
 from headstart.core.modality import InputWords, Modality, Named
-from headstart.core.model import Backbone, BackboneSpec, Outputs, Prediction, Predictive, Spread
+from headstart.core.model import Backbone, BackboneSpec, Outputs, Posterior, Prediction, Predictive, Spread
 from headstart.core.plan import Phase, Plan
 from headstart.core.settings import CHOICES, Defaults, Settings
 from headstart.core.task import Task, TaskWords
@@ -39,6 +39,7 @@ __all__ = [
     "Phase",
     "Plan",
     "Prediction",
+    "Posterior",
     "Predictive",
     "Progress",
     "Record",

@@ -1,5 +1,6 @@
 """What models say: backbones, outputs, predictions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -86,6 +87,29 @@ class Predictive(Protocol):
     """Whatever answers `outputs(batch)`: a model, or a posterior."""
 
     def outputs(self, inputs: Any) -> Outputs: ...
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """What is known of a head's weights once it is trained. Fitted by a file of `posteriors/`; all that it knows is tensors."""
+
+    def outputs(self, given: Float[Any, "batch inputs"], said: Float[Any, "batch outputs *places"]) -> Outputs:
+        """What is said of a batch, with what is not known of it.
+
+        Args:
+            given: what the last layer of the head is given.
+            said: what the head says.
+        """
+        ...
+
+    def state(self) -> Mapping[str, Any]:
+        """All of it as named tensors, from which `load` of its file makes an equal one."""
+        ...
+
+    @property
+    def words(self) -> str:
+        """What was fitted, in a sentence."""
+        ...
 
 
 @runtime_checkable

@@ -62,6 +62,9 @@ class Settings:
     """Rank of the changes that the layers of the backbone learn, itself frozen. 0: the backbone learns in full."""
     backbone: str = "small"
     pretrained: bool = True
+    posterior: str | None = None
+    """What answers questions beside the point estimate: a file in `posteriors/`, or "none". None: laplace where the head ends in a
+    linear layer that sees an example as a whole, else temperature."""
     head_kind: str | None = None
     """A file in `heads/`; None: what the task needs. An mlp cannot be solved."""
     size: int | None = None

@@ -143,6 +143,10 @@ class Task(Protocol):
         """What several views of the same examples say together. Their spread is no uncertainty of the model and must not become it."""
         ...
 
+    def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
+        """What is said with so much more noise: logits divided by it, the variance of a number multiplied. 1 changes nothing."""
+        ...
+
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[Any]:
         """One `Prediction` per example."""
         ...

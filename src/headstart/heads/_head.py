@@ -1,6 +1,6 @@
 """What is asked of every head."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Head:
@@ -15,6 +15,15 @@ class Head:
     def solvable(self) -> nn.Linear | None:
         """The linear part that can be solved."""
         return None
+
+    @property
+    def final(self) -> nn.Linear | None:
+        """The layer that gives the outputs, where it is linear and sees an example as a whole: a posterior is one of its weights."""
+        return None
+
+    def given(self, features: Tensor) -> Tensor:
+        """What the last layer is given: the features, where it is all there is."""
+        return features
 
     def solved(self) -> None:
         """Told when the linear part has been solved: whatever else there is says nothing from now on, until it is trained."""

@@ -23,6 +23,11 @@ class Linear(Head, nn.Linear):
         """All of it."""
         return self
 
+    @property
+    def final(self) -> nn.Linear:
+        """All of it."""
+        return self
+
     def as_rows(
         self, rows: Float[np.ndarray, "batch features"], targets: np.ndarray
     ) -> tuple[Float[np.ndarray, "batch features"], np.ndarray]:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from headstart.heads._head import Head
 from headstart.seeds import derive
@@ -14,6 +15,17 @@ LARGEST_HIDDEN = 512
 
 class Mlp(Head, nn.Sequential):
     """The layers, one after another."""
+
+    @property
+    def final(self) -> nn.Linear:
+        """The second linear layer."""
+        layer = self[-1]
+        assert isinstance(layer, nn.Linear), "an mlp ends in a linear layer"
+        return layer
+
+    def given(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, "batch hidden"]:
+        """What the layers before the last one make of the features."""
+        return self[:-1](features)
 
 
 def make(features: int, outputs: int, seed: int, levels: Sequence[tuple[int, int]] = ()) -> nn.Module:

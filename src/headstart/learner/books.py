@@ -1,7 +1,7 @@
 """What a run writes down, and when: the split and audit when training begins, a row when it is done, the bundle when a row is kept."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from headstart.backbones.choices import next_size
 from headstart.core import Changed, Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
 from headstart.data.earlier import PARTS, from_json, noted
 from headstart.errors import DataError, StoreError
+from headstart.learner import believing
+from headstart.learner.believing import Fitted
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
 from headstart.report.card import CardFacts, card
@@ -42,6 +44,8 @@ class Books:
     settings: Settings
     frozen: bool = False
     """Whether `fit` trains the head alone."""
+    fitted: Fitted | None = None
+    """The posterior of the row that is kept, once there is one."""
     _noted: Course | None = None
     _good: Snapshot | None = None
     _saved: float = field(default_factory=time.perf_counter)
@@ -76,9 +80,18 @@ class Books:
         """A checkpoint to resume a training that the user has stopped."""
         self._checkpoint(begun, seconds)
 
+    def settle(self, begun: Begun, stopped: bool, left: Callable[[], float]) -> Iterator[Event]:
+        """The posterior of the row that is kept; after a stop only one for which nothing is missing."""
+        if self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"]:
+            self.fitted = believing.at_hand(begun, self.settings) if stopped else None
+            if not stopped:
+                self.fitted = yield from believing.of_kept(begun, self.settings, left)
+        if self.fitted is not None:
+            begun.state.answering[self.fitted.epoch] = believing.answering(begun.state, self.fitted)
+
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""
-        bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
+        self._save(begun)
         if len(begun.state.rows) > 1:
             curve.save(begun.state.rows, self.run.path / "curve.svg", self.dataset.name)
         self._write_plan(begun, finished=not stopped)
@@ -94,8 +107,12 @@ class Books:
             started = time.perf_counter()
             # beware: where weights are averaged, the model goes on with others than the row has
             with holding(begun.state.model, begun.state.weights[row["epoch"]]):
-                bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name))
+                self.fitted = believing.at_hand(begun, self.settings)
+                self._save(begun)
             begun.state.spent["saving"] = time.perf_counter() - started
+
+    def _save(self, begun: Begun) -> None:
+        bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name, self.fitted))
 
     def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> Sequence[str]:
         """A checkpoint when the phase is new or the last one is old; the log of a phase by the clock."""
@@ -169,8 +186,8 @@ def note_images(run: Run, begun: Begun) -> None:
     run.write_audit({**begun.audit.json(), "images": images})
 
 
-def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -> bundles.Bundle:
-    """The model as it is now with everything that predict and timm need, and its card."""
+def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str, fitted: Fitted | None = None) -> bundles.Bundle:
+    """The model as it is now with everything that predict and timm need, its posterior, and its card."""
     state, modality = begun.state, begun.store.modality
     config = bundle_config(state.model, state.task.names, modality)
     text = card(
@@ -195,7 +212,8 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str) -
         )
     )
     config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}
-    return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text, state.model.backbone.files())
+    files, posterior = state.model.backbone.files(), None if fitted is None else fitted.stored(state.model)
+    return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text, files, posterior)
 
 
 def base_model(model: Model) -> str | None:

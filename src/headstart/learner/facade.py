@@ -12,14 +12,12 @@ from headstart import model as models
 from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Task
 from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
-from headstart.data._steps import exhausted
 from headstart.engine import device as engine
-from headstart.errors import BadSetting, DataError
-from headstart.evaluate.predict import predict
-from headstart.learner import onward, verbs
+from headstart.learner import answering, believing, onward, verbs
+from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
-from headstart.learner.reading import opened, to_judge
+from headstart.learner.reading import opened
 from headstart.learner.session import Session
 from headstart.metrics import Measured
 from headstart.report import rates, results, summary
@@ -28,7 +26,6 @@ from headstart.store import checkpoints
 from headstart.store.runs import Run
 from headstart.tasks import _choice as tasks
 from headstart.train import budget, lr_find, phases, pricing
-from headstart.train.begin import evaluated
 from headstart.train.budget import Clock
 from headstart.train.forecast import Forecast, lay_out
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
@@ -90,6 +87,7 @@ class Learner:
         learned.metrics(measured)  # a typo in a metric's name is told now, not after the first epoch
         settings = changed(settings, {"metrics": names})
         learned.accept(settings)
+        believing.require_known(settings)
         plain_of(dataset).accept(settings)
         self._session = Session(dataset, settings, learned.under(settings.loss), measured, module, start, run, started)
         self._observer = observer
@@ -187,19 +185,17 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------------------- using it
 
-    def predict(self, inputs: Any, tta: int = 1) -> Any:
+    def predict(self, inputs: Any, tta: int = 1, posterior: str | None = None) -> Any:
         """The `Prediction` of one example, or a list for several: images (paths, folders, arrays, PIL images), texts, rows of numbers.
 
         With `tta` above 1 the model looks at so many views of each image (mirrored, moved) and its probabilities are averaged.
+        `posterior` names another than that of the run; "none" gives point estimates.
         """
-        found = list(self.predictions(inputs, tta))
-        return found[0] if self.modality.is_one(inputs) and len(found) == 1 else found
+        return self._asked(posterior).predict(inputs, tta)
 
-    def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
+    def predictions(self, inputs: Any, tta: int = 1, posterior: str | None = None) -> Iterator[Any]:
         """One `Prediction` per image, streamed; an image that cannot be read has one that says why."""
-        chosen = self.model.backbone.defaults.under(self.settings)
-        seen, modality = self.modality.viewed(self.model, self.task, chosen.augment, tta)
-        return predict(seen, self.task, inputs, modality, chosen.batch_size)
+        return self._asked(posterior).predictions(inputs, tta)
 
     def evaluate(
         self,
@@ -208,28 +204,25 @@ class Learner:
         per_class: bool = False,
         tta: int = 1,
         reading: Mapping[str, Any] | None = None,
+        posterior: str | None = None,
     ) -> dict[str, Measured]:
         """Each metric with its 95 % interval, on all of `data`, or on a part ("valid", "test", "train") of this learner's own.
 
         A path is read as the run has read its own data (columns, label rule, names of classes), where it can be read so; `reading`
         says what is otherwise there (`{"label_column": "size"}`), by the names that the sources have for it.
         `per_class` adds the figures of each class, such as `recall.cat`; `tta` is the number of views of each image.
+        `posterior` names another than that of the run; with "none" the figures of a row of the table come out again.
         """
-        with engine.tuned_run(self._session.device):
-            if data is not None:
-                dataset = tasks.met(to_judge(data, self._session.run, reading), self.task)
-                kind = (self.modality, self._session.metrics, self._session.device, self.settings)
-                steps = evaluated(dataset, self.model, self.task, *kind, per_class, tta)
-                return exhausted(steps, verbs.screen_of(self._observer).show)
-            if reading:
-                named = ", ".join(f"{name}=..." for name in reading)
-                raise BadSetting(f"{named} says how data is read, and none is given. Name the folder or table to judge by.")
-            state = self._session.ready().state
-            if part not in state.parts or len(state.parts[part]) == 0:
-                raise DataError(
-                    f'{self.data.name} has no images in the part "{part}". A share for it is set where the data is made.'
-                )
-            return state.measured(part, per_class, tta)
+        return self._asked(posterior).evaluate(data, part, per_class, tta, reading)
+
+    def posterior(self, name: str | None = None) -> Answering:
+        """What is known of the head's weights, to be asked: `post.predict(...)`, `post.evaluate()`.
+
+        Args:
+            name: a file in `posteriors/` ("laplace", "temperature"); by default that of the settings. One that the run does not have
+                yet is fitted, to the images that it trained on, and kept in its folder.
+        """
+        return answering.chosen(self._session, verbs.screen_of(self._observer).show, name)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """`count` validation examples with label and prediction, as a picture or in lines; `worst=True` takes the largest losses."""
@@ -249,7 +242,9 @@ class Learner:
 
     def save(self, folder: str | Path) -> Path:
         """The folder, now a bundle: weights, configuration, task and model card."""
-        bundles.save(Path(folder), make_bundle(self._session.ready(), self.data, self.settings, Path(folder).name))
+        session = self._session
+        bundle = make_bundle(session.ready(), self.data, self.settings, Path(folder).name, session.fitted)
+        bundles.save(Path(folder), bundle)
         return Path(folder)
 
     # ----------------------------------------------------------------------------------------------------- looking in
@@ -311,6 +306,12 @@ class Learner:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(unknown_verb(name))
+
+    def _asked(self, posterior: str | None) -> Answering:
+        """The model with the posterior that it has, or with the one that is named."""
+        if posterior is not None:
+            return self.posterior(posterior)
+        return Answering(self._session, verbs.screen_of(self._observer).show, self._session.fitted)
 
     def _watched(self, recipe: verbs.Recipe, clock: Clock) -> "Learner":
         """This learner after the recipe."""

@@ -7,7 +7,7 @@ from headstart import model as models
 from headstart.core import Dataset, Observer, Settings, Task
 from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
-from headstart.learner import onward
+from headstart.learner import believing, onward
 from headstart.learner.facade import Learner
 from headstart.learner.reading import opened
 from headstart.store import bundle as bundles
@@ -15,6 +15,7 @@ from headstart.store import checkpoints
 from headstart.store.bundle import Bundle
 from headstart.store.runs import Run
 from headstart.tasks import _choice as tasks
+from headstart.train.state import kept_of
 
 
 def load(
@@ -53,7 +54,8 @@ def _loaded(
     trained = task if plan is None else tasks.from_state(plan.task)
     learner = _learner(run, data, trained, settings, None, observer, started)
     rows = bundle.config["headstart"].get("rows", ())
-    learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows)
+    fitted = believing.loaded(bundle, task, kept_of(rows, settings)["epoch"] if rows else 0)
+    learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows, fitted)
     return learner
 
 

@@ -17,6 +17,7 @@ from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.learner import onward, too_late
+from headstart.learner.believing import Fitted
 from headstart.learner.books import require_same
 from headstart.learner.onward import Start, start_of
 from headstart.store import checkpoints
@@ -50,6 +51,8 @@ class Session:
     """The images, read and divided, with all that training changes."""
     answers: Task | None = None
     """The task with what it chose for the kept row, where that comes from disk."""
+    fitted: Fitted | None = None
+    """The posterior of the model as it is kept."""
     earlier: list[Row] = field(default_factory=list)
     """The rows of the run before this process."""
     changed_data: bool = False
@@ -163,16 +166,25 @@ class Session:
         elif self.start is not None:
             too_late.require_same_model(self.settings, settings)
         elif too_late.other_model(self.settings, settings):
-            self._model, self.begun = None, None
+            self._model, self.begun, self.fitted = None, None, None
 
-    def take_up(self, run: Run | None, frozen: bool, answers: Task, model: models.Model, rows: Sequence[Row]) -> None:
+    def take_up(
+        self,
+        run: Run | None,
+        frozen: bool,
+        answers: Task,
+        model: models.Model,
+        rows: Sequence[Row],
+        fitted: Fitted | None = None,
+    ) -> None:
         """Goes on from what was saved."""
         self.run, self.frozen, self.answers, self._model, self.earlier = run, frozen, answers, model, list(rows)
+        self.fitted = fitted
 
     def forget(self) -> None:
         """As it was before the first verb, the settings excepted, with the pretrained weights."""
         self.run, self.folder, self.begun, self.start, self._model, self.earlier = None, None, None, None, None, []
-        self.answers = None
+        self.answers, self.fitted = None, None
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""
@@ -182,7 +194,7 @@ class Session:
             return
         self.start = start_of(self.folder_of_run().path, self.module, beside=True)
         self.data, self.settings, self.task = onward.adopted(data, self.settings, self.start)
-        self._model, self.run, self.folder, self.answers, self.earlier = None, None, None, None, []
+        self._model, self.run, self.folder, self.answers, self.fitted, self.earlier = None, None, None, None, None, []
 
     # -------------------------------------------------------------------------------------------------- reading the data
 

@@ -114,7 +114,7 @@ def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: 
             try:
                 watching.through(recipe(clock))
             finally:
-                session.stopped = watching.stopped
+                session.stopped, session.fitted = watching.stopped, books.fitted
     finally:
         if created and not session.history and not run.checkpoints.is_dir():
             run.discard()

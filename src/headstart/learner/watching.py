@@ -117,8 +117,14 @@ class Watching:
         state = begun.state
         state.seconds = self.clock.seconds()
         state.restore(state.kept()["epoch"])
+        for event in self.books.settle(begun, self.stopped, self._left):
+            self.observer.show(event)
         for line in (*onward.told_changes(self.books.run, begun), *self.books.finished(begun, self.stopped)):
             self.observer.show(Note(line))
+
+    def _left(self) -> float:
+        """Seconds until the deadline; none once the user wants an end."""
+        return 0.0 if self.presses.count else self.clock.left()
 
 
 def _untouched(run: Run) -> str:

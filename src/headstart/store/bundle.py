@@ -1,7 +1,7 @@
 """The bundle: what predict, serve and export need, in a folder that timm can also load. Rebuilding the model is not done here.
 
 model.safetensors (weights) · config.json (timm's format, with a key "headstart") · task.json · README.md (model card)
-A text encoder adds tokenizer.json and encoder.json.
+A text encoder adds tokenizer.json and encoder.json; a posterior adds posterior/ (tensors.safetensors, state.json).
 """
 
 import os
@@ -19,6 +19,15 @@ from headstart.store.runs import check_format
 
 
 @dataclass(frozen=True)
+class StoredPosterior:
+    """A posterior as data: the file of `posteriors/` that it is of, its tensors, and the weights that it was fitted to by their digest."""
+
+    name: str
+    tensors: Mapping[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A model as data: named tensors, what to build from them, what its outputs mean, and words for people."""
 
@@ -29,6 +38,7 @@ class Bundle:
     card: str = field(default="")
     files: Mapping[str, str] = field(default_factory=dict)
     """Further files that the backbone is built from, by name."""
+    posterior: StoredPosterior | None = None
 
 
 def save(folder: Path, bundle: Bundle) -> None:
@@ -40,8 +50,30 @@ def save(folder: Path, bundle: Bundle) -> None:
         atomic.write_text(fresh / "README.md", bundle.card)
         for name, text in bundle.files.items():
             atomic.write_text(fresh / name, text)
+        if bundle.posterior is not None:
+            save_posterior(fresh / "posterior", bundle.posterior)
         atomic.write_json(fresh / "task.json", {"format": FORMAT, **to_json(bundle.task)})
         atomic.write_json(fresh / "config.json", config)
+
+
+def save_posterior(folder: Path, posterior: StoredPosterior) -> None:
+    """Writes tensors.safetensors and state.json into a folder that is made for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors.save(folder / "tensors.safetensors", posterior.tensors)
+    atomic.write_json(folder / "state.json", {"format": FORMAT, "name": posterior.name, "digest": posterior.digest})
+
+
+def load_posterior(folder: Path) -> StoredPosterior | None:
+    """The posterior in a folder, None where there is none.
+
+    Raises:
+        NewerFormat: if a later headstart wrote it.
+        StoreError: where it cannot be read.
+    """
+    if not is_file(folder / "state.json"):
+        return None
+    state = check_format(atomic.read_json(folder / "state.json"), folder / "state.json")
+    return StoredPosterior(str(state["name"]), tensors.load(folder / "tensors.safetensors"), str(state["digest"]))
 
 
 def load(folder: str | Path) -> Bundle:
@@ -90,4 +122,5 @@ def _read(where: Path) -> Bundle:
         task={key: value for key, value in task.items() if key != "format"},
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         files={name: (where / name).read_text(encoding="utf-8") for name in config["headstart"].get("files", ())},
+        posterior=load_posterior(where / "posterior"),
     )

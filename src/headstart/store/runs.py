@@ -65,6 +65,11 @@ class Run:
         return self.path / "bundle"
 
     @property
+    def posteriors(self) -> Path:
+        """Where the posteriors are that were asked for by name, each in a folder of its name."""
+        return self.path / "posteriors"
+
+    @property
     def stable(self) -> Path:
         """Where the training is from which `more` goes on: as it was before its learning rate fell."""
         return self.path / "stable"

@@ -25,6 +25,15 @@ def knows_spread(outputs: Outputs) -> bool:
     return outputs.cov is not None or outputs.samples is not None
 
 
+def divided(outputs: Outputs, temperature: float) -> Outputs:
+    """Logits divided by a temperature, with their spread (Guo et al. 2017, "On calibration of modern neural networks")."""
+    return Outputs(
+        torch.as_tensor(outputs.mean) / temperature,
+        None if outputs.cov is None else torch.as_tensor(outputs.cov) / temperature**2,
+        None if outputs.samples is None else torch.as_tensor(outputs.samples) / temperature,
+    )
+
+
 OF_EVERY_TASK = ("id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error")
 
 

@@ -32,6 +32,17 @@ def uncertainty(outputs: Outputs) -> list[tuple[float, float, float]]:
     return found
 
 
+def intervals(outputs: Outputs, level: float = 0.9) -> list[tuple[float, float]]:
+    """Where the probability of the most probable class of each example may be: the central `level` of its draws."""
+    found = []
+    for draws in drawn(outputs):
+        best = draws.mean(0).argmax(1)
+        own = draws[:, np.arange(len(best)), best]
+        low, high = np.quantile(own, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        found += zip(low.tolist(), high.tolist(), strict=True)
+    return found
+
+
 def drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
     """Draws of the probabilities, in pieces of the batch: the samples, or a Gaussian looked at from fixed base points.
 

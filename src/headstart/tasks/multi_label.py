@@ -16,7 +16,7 @@ from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
 from headstart.modalities import _cells
 from headstart.seeds import numpy_generator
-from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise
 from headstart.tasks._label_names import LabelNames, names_in
 from headstart.tasks._prototypes import directions
 
@@ -154,6 +154,10 @@ class MultiLabel(LabelNames):
         """With the threshold of each label that serves these examples best (`metrics.labels.best_thresholds`)."""
         found = labels.best_thresholds(probabilities(outputs), np.asarray(targets))
         return replace(self, thresholds=tuple(float(round(each, 4)) for each in found))
+
+    def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
+        """Logits divided by the temperature."""
+        return divided(outputs, temperature)
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[MultiLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""

@@ -222,6 +222,16 @@ class Regression(Numbers):
         deviation = np.sqrt(form.deviation**2 * noise + unsure) * scale
         return values.Said(self._in_units(middle), deviation, form), np.sqrt(unsure) * scale
 
+    def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
+        """The variance of the noise multiplied by the temperature."""
+        shift = math.log(temperature)
+
+        def noisier(values: Any) -> Float[Tensor, "*batch outputs"]:
+            mean, spread = torch.as_tensor(values).chunk(2, dim=-1)
+            return torch.cat([mean, spread + shift], dim=-1)
+
+        return Outputs(noisier(outputs.mean), outputs.cov, None if outputs.samples is None else noisier(outputs.samples))
+
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[RegressionPrediction]:
         """One prediction per example, in order; with one target its standard deviations: of all, of the noise, of the mean."""
         said, unsure = self.said(outputs)

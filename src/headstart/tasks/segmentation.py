@@ -15,7 +15,7 @@ from headstart.core import MaskFile, Outputs
 from headstart.errors import DataError
 from headstart.metrics import Measured, measured, places
 from headstart.modalities import _masks
-from headstart.tasks._arrays import knows_spread, precise
+from headstart.tasks._arrays import divided, knows_spread, precise
 from headstart.tasks._mask_names import VOID, MaskNames
 from headstart.tasks._softmax import averaged, probabilities, uncertainty
 from headstart.tasks._spread import SegmentationPrediction, at_size, told
@@ -134,6 +134,10 @@ class Segmentation(MaskNames):
         )
 
     # ---------------------------------------------------------------------------------------------------------- answers
+
+    def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
+        """Logits divided by the temperature."""
+        return divided(outputs, temperature)
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SegmentationPrediction]:
         """One prediction per image, in order; uncertainties are means over its places, where the outputs know their spread."""

@@ -15,13 +15,14 @@ from headstart import metrics
 from headstart.core import Outputs, Row
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, classes
-from headstart.tasks._arrays import knows_spread, machine_row, precise
+from headstart.tasks._arrays import divided, knows_spread, machine_row, precise
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._prototypes import directions
-from headstart.tasks._softmax import averaged, probabilities, uncertainty
+from headstart.tasks._softmax import averaged, intervals, probabilities, uncertainty
 
 Rule = Callable[[Outputs, Any], Measured]
 ROUNDS = 200
+EVEN, SURE = 0.5, 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class SingleLabelPrediction:
     label: str | None
     values: Float[np.ndarray, " classes"] | None = field(repr=False)
     classes: tuple[str, ...] = field(repr=False)
+    interval: tuple[float, float] | None = None
+    """Of the probability of the label, 90 %: where it may be, from what is not known of the model."""
     total: float | None = None
     aleatoric: float | None = None
     epistemic: float | None = None
@@ -58,13 +61,25 @@ class SingleLabelPrediction:
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
         probs = None if self.values is None else self.probs
-        return machine_row(self, label=self.label, probs=probs)
+        return machine_row(self, label=self.label, probs=probs, interval=None if self.interval is None else list(self.interval))
 
     def __repr__(self) -> str:
         if self.values is None:
             return f"Prediction({self.error})"
-        share = round(100 * float(self.values.max()))
-        return f"Prediction({self.label} {share if share < 100 else '>99'} %)"
+        known = "" if self.interval is None else f" ({in_percent(self.interval[0])}-{in_percent(self.interval[1])}), {self.words}"
+        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known})"
+
+    @property
+    def words(self) -> str:
+        """How sure it is, in a word: by the lower end of its interval, against even odds and three to one."""
+        low = float(self.values.max()) if self.interval is None and self.values is not None else (self.interval or (0.0, 0.0))[0]
+        return "sure" if low >= SURE else "rather sure" if low >= EVEN else "unsure"
+
+
+def in_percent(share: float) -> str:
+    """ "93", and ">99" for what rounds to certainty."""
+    whole = round(100 * share)
+    return str(whole) if whole < 100 else ">99"
 
 
 @dataclass(frozen=True)
@@ -135,14 +150,19 @@ class SingleLabel(ClassNames):
         """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself."""
         return averaged(views)
 
+    def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
+        """Logits divided by the temperature."""
+        return divided(outputs, temperature)
+
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SingleLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
-        probs = probabilities(outputs)
-        spread = [(None, None, None)] * len(probs) if not knows_spread(outputs) else uncertainty(outputs)
-        return [
-            SingleLabelPrediction(id, self.classes[int(values.argmax())], values, self.classes, *parts)
-            for id, values, parts in zip(ids, probs, spread, strict=True)
-        ]
+        if not knows_spread(outputs):
+            return [self._said(id, values) for id, values in zip(ids, probabilities(outputs), strict=True)]
+        known = zip(ids, probabilities(outputs), intervals(outputs), uncertainty(outputs), strict=True)
+        return [self._said(id, values, interval, *parts) for id, values, interval, parts in known]
+
+    def _said(self, id: str, values: Float[np.ndarray, " classes"], *known: Any) -> SingleLabelPrediction:
+        return SingleLabelPrediction(id, self.classes[int(values.argmax())], values, self.classes, *known)
 
     def failed(self, id: str, message: str) -> SingleLabelPrediction:
         """What is told of an input that could not be read."""

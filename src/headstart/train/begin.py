@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.core import Dataset, Event, Modality, Note, Progress, Settings, Split, Task
+from headstart.core import Dataset, Event, Modality, Note, Predictive, Progress, Settings, Split, Task
 from headstart.data import balance, batches, stores
 from headstart.data.audit import Audit, auditing, left_out, reasons, require_usable, with_faults
 from headstart.data.batches import Examples
@@ -187,8 +187,11 @@ def evaluated(
     settings: Settings,
     per_class: bool = False,
     tta: int = 1,
+    speaker: Predictive | None = None,
 ) -> Generator[Note, None, dict[str, Measured]]:
     """Yields what is left out and why, returns every metric of the model on all other examples of a data set it need not have seen.
+
+    `speaker` answers in its place, where there is one.
 
     Raises:
         DataError: for labels the model does not know, or when nothing is left.
@@ -211,4 +214,4 @@ def evaluated(
             yield Note(sentence)
         examples = _examples(store, usable, task, targets[torch.tensor([place[reports[index].id] for index in usable])])
         state = TrainState(model.to(device), task, {"test": examples}, settings, metrics, device)
-        return state.measured("test", per_class, tta)
+        return state.measured("test", per_class, tta, speaker)

@@ -22,6 +22,8 @@ PROBING_STEPS = 8
 """Which the probes of precision and of stages take, and the optimizer to be made."""
 SOLVED_AGAIN_SHARE = 0.3
 """Of a phase by the clock, that the forwards for solving the head again may take."""
+FEW_BELIEVED = 500
+"""Training images that suffice for a posterior, where there is no time for all."""
 TIMED_IMAGES = 32
 """How many images a timed forward predicts."""
 CLOSING_SECONDS = 1.0
@@ -78,9 +80,18 @@ def seconds_at_the_end(state: TrainState, phase: Phase, step_seconds: float = 0.
 
 
 def seconds_after_forwards(state: TrainState, phase: Phase) -> float:
-    """What is left to do at the end when everything is evaluated: solve the head, save the model twice, leave."""
+    """What is left to do at the end when everything is evaluated: solve the head, fit its posterior, save the model twice, leave."""
     solving = state.spent.get("solving", 0.0) if state.solves_again(phase) else 0.0
-    return CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
+    known = CLOSING_SECONDS + 2 * state.spent.get("saving", 1.0) + solving + state.spent.get("changes", 0.0)
+    return known + seconds_for_posterior(state)
+
+
+def seconds_for_posterior(state: TrainState) -> float:
+    """What the posterior of the kept row will take: to fit it, and the features of some images where the last row is not kept."""
+    if state.settings.posterior == "none" or state.model.head.final is None:
+        return 0.0
+    images = min(len(state.parts["train"]), FEW_BELIEVED) if state.settings.keep == "best" else 0
+    return state.spent.get("posterior", 0.0) + state.spent.get("a forward", 0.0) * images
 
 
 def meets_deadline(state: TrainState, phase: Phase, clock: Clock, step_seconds: float) -> bool:

@@ -12,7 +12,7 @@ data is looked at.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -42,11 +42,17 @@ class SolvedHead:
 
     weight: Float[np.ndarray, "outputs features"]
     bias: Float[np.ndarray, " outputs"]
-    precision: float
-    """Of the prior, in units of the features' common spread."""
+    precision: Float[np.ndarray, " outputs"]
+    """Of the prior of each output's weights, in units of the features' common spread; infinite where they are held to be known."""
     effective_parameters: float
     log_evidence: float
     evaluations: int
+
+    @property
+    def typical_precision(self) -> float:
+        """The geometric mean of those that are finite."""
+        finite = self.precision[np.isfinite(self.precision)]
+        return float(np.exp(np.log(finite).mean())) if len(finite) else float("inf")
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def solve_rotated(
     return SolvedHead(
         weight=np.ascontiguousarray(weight.T),
         bias=mode.bias - rows.mean @ weight,
-        precision=precision,
+        precision=np.full(classes, precision),
         effective_parameters=curvature.effective_parameters(precision),
         log_evidence=evidence,
         evaluations=rounds + search.evaluations,
@@ -152,7 +158,7 @@ class _Search:
     def best_precision(self) -> float:
         """The precision with the largest evidence, to some 5 %: the maximum is flat and the mode hardly moves within that."""
         start = np.log(max(1.0, 0.05 * len(self.targets)))
-        found = optimize.minimize_scalar(
+        found: Any = optimize.minimize_scalar(
             lambda log_alpha: -self.at(float(np.exp(log_alpha)))[2],
             bracket=(start + 1.0, start),
             method="brent",

@@ -168,7 +168,7 @@ def _row(state: TrainState, done: EpochDone, step_seconds: float, clock: Clock) 
     phase = state.course.phase
     with average.holding(state.model, state.course.average):
         if done.last and state.solves_again(phase):
-            outputs = yield from solve_again(state, lambda: clock.left() > seconds_after_forwards(state, phase))
+            outputs = yield from solve_again(state, lambda: clock.left() > seconds_after_forwards(state, phase), done.epoch)
         else:
             started = time.perf_counter()
             outputs = state.outputs("valid")

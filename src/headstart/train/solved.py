@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart import plugins
 from headstart.core import Event, Note, Outputs, Progress, RowDone
@@ -21,13 +21,15 @@ from headstart.seeds import numpy_generator
 from headstart.train.budget import Clock
 from headstart.train.course import weights_of
 from headstart.train.features import Features
-from headstart.train.state import TrainState
+from headstart.train.state import Seen, TrainState
 
 LOGITS_AGREE = 0.05
 """Largest difference in an output, in nats, that another engine than torch may cause."""
 CHECKED = 8
 FEWEST = 32
 """Examples without classes that a head is solved on, where there is no time for all."""
+BELIEVED = 10_000
+"""Training examples at most whose features are kept for a posterior: more would narrow the estimate of its width by next to nothing."""
 HELD = 1 << 25
 """Numbers that the head is given at once."""
 Recompute = Callable[[], Generator[Event, None, Features]]
@@ -51,15 +53,32 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
     outputs, stays = _from_features(state, features, "valid"), False
     if rival:
         outputs, stays = _better(state, features, came_with, outputs)
+    _remember(state, features, solved.precision)
     row = state.add_row(0, "head", _train_loss(state, features), outputs, None, clock.seconds())
     if stays:
         yield Note("The head stays as it came: solved on these images it would be no better on the validation part.")
     else:
         yield Note(
-            f"The head is solved to convergence: prior precision {solved.precision:.3g} by the evidence, "
+            f"The head is solved to convergence: prior precision {solved.typical_precision:.3g} by the evidence, "
             f"{solved.effective_parameters:.0f} of {solved.weight.size:,} numbers determined by the data."
         )
     yield RowDone(row)
+
+
+def _remember(state: TrainState, features: Features, precision: Float[np.ndarray, " outputs"]) -> None:
+    """Keeps what the posterior of row 0 is fitted to, where the head has one."""
+    if state.model.head.final is None:
+        return
+    train, valid = state.parts["train"].indices, state.parts["valid"].indices
+    which = some_of(state, len(train))
+    state.seen = Seen(0, features.rows[train[which]], which, features.rows[valid], precision)
+
+
+def some_of(state: TrainState, most: int) -> Int[np.ndarray, " some"]:
+    """Training examples that a posterior is fitted to: at most so many, and at most `BELIEVED`, drawn at random."""
+    count = len(state.parts["train"])
+    order = numpy_generator(state.settings.seed, "features", "train").permutation(count)
+    return np.sort(order[: min(most, BELIEVED)])
 
 
 def _train_loss(state: TrainState, features: Features) -> float:
@@ -107,9 +126,14 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
     """Makes the `SolvedHead` of the task from features and targets, and weights where they have some."""
+    return solver_at(state, state.model.head.solvable)
+
+
+def solver_at(state: TrainState, layer: nn.Linear) -> Callable[..., Any]:
+    """The same of a linear layer, from what it is given."""
     from headstart.train.head_solve import Linear  # scipy takes half a second to import, and only this needs it
 
-    kept = weights_of(state.model.head.solvable)
+    kept = weights_of(layer)
     linear = Linear(kept["weight"].numpy(), kept["bias"].numpy())
     return partial(plugins.find("train.solvers", state.task.solver).solve, came_with=linear)
 
@@ -124,24 +148,29 @@ def put_head(head: Head, weight: Float[np.ndarray, "outputs features"], bias: Fl
     head.solved()
 
 
-def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True) -> Generator[Event, None, Outputs]:
+def solve_again(
+    state: TrainState, time_left: Callable[[], bool] = lambda: True, epoch: int | None = None
+) -> Generator[Event, None, Outputs]:
     """The validation outputs of the better of two heads on the features as they are now, which the model then has.
 
     One is the head as trained, the other is solved. The features of images that were trained on are better than those of
     others, which makes a head solved on them too sure where training went far; where it did not, solving is free quality.
     The validation part tells (docs/log.md). Where time runs out, the head is solved on as many training images as were
-    reached, drawn at random.
+    reached, drawn at random. `epoch` is that of the row to come, whose posterior the features are kept for.
     """
-    valid, _ = yield from _features_now(state, "valid")
+    valid, _ = yield from features_now(state, "valid")
     trained = _head_outputs(state, valid)
-    rows, reached = yield from _features_now(state, "train", time_left)
-    if not _enough(state.parts["train"], reached):
+    rows, reached = yield from features_now(state, "train", time_left)
+    if not enough(state.parts["train"], reached):
         yield Note("There was no time to solve the head again: it is kept as trained.")
         return trained
     solved = _solved(state, rows, reached)
     again = Outputs(torch.from_numpy(valid @ solved.weight.T + solved.bias).float())
     losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (trained, again)]
     better = losses[1] < losses[0]
+    if epoch is not None and state.model.head.final is not None:
+        believed = np.isin(reached, some_of(state, len(state.parts["train"])))
+        state.seen = Seen(epoch, rows[believed], reached[believed], valid, solved.precision)
     if better:
         put_head(state.model.head, solved.weight, solved.bias)
     items = state.parts["train"].store.modality.words.items
@@ -153,29 +182,29 @@ def solve_again(state: TrainState, time_left: Callable[[], bool] = lambda: True)
     return again if better else trained
 
 
-def _enough(train: Examples, reached: Int[np.ndarray, " batch"]) -> bool:
+def enough(train: Examples, reached: Int[np.ndarray, " batch"]) -> bool:
     """Whether the head can be solved on these of the training examples: some of every class, of which the others have more."""
     if train.groups is None:
         return len(reached) >= min(len(train), FEWEST)
     return len(np.unique(train.groups[reached])) == len(np.unique(train.groups))
 
 
-def _features_now(
-    state: TrainState, part: str, time_left: Callable[[], bool] = lambda: True
+def features_now(
+    state: TrainState, part: str, time_left: Callable[[], bool] = lambda: True, most: int | None = None
 ) -> Generator[Event, None, tuple[Float[np.ndarray, "batch features"], Int[np.ndarray, " batch"]]]:
     """What the backbone as it is now gives for the examples of a part, by torch in float32, and which they are, in order.
 
-    All of them, or as many as there is time for, in an order drawn at random.
+    All of them, or `most`, or as many as there is time for, in an order drawn at random.
     """
     examples, rows, done = state.parts[part], [], 0
-    order = numpy_generator(state.settings.seed, "features", part).permutation(len(examples))
+    order = numpy_generator(state.settings.seed, "features", part).permutation(len(examples))[:most]
     forward = torch_features(state.model.backbone, examples.store.modality, state.device)
     for batch in stored(examples.at(order)):
         if not time_left():
             break
         rows.append(forward(batch))
         done += len(batch)
-        yield Progress(f"features of the {part} {examples.store.modality.words.items}", done, len(examples))
+        yield Progress(f"features of the {part} {examples.store.modality.words.items}", done, len(order))
     reached = np.argsort(order[:done])
     width = state.model.backbone.spec.width
     return np.concatenate([np.empty((0, width), np.float32), *rows])[reached], order[:done][reached]

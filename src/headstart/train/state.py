@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from headstart.core import Defaults, Outputs, Phase, Row, Settings, Task
+from headstart.core import Defaults, Outputs, Phase, Predictive, Row, Settings, Task
 from headstart.data.balance import RULES
 from headstart.data.batches import Examples, by_length, in_order, stored
 from headstart.evaluate import predict
@@ -16,6 +17,19 @@ from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import HIGHER_IS_BETTER, Measured
 from headstart.model import Model
 from headstart.train.course import Course, Snapshot, weights_of
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the backbone of a row gave for training and validation examples, as far as it was asked for."""
+
+    epoch: int
+    train: Float[np.ndarray, "some features"]
+    which: Int[np.ndarray, " some"]
+    """The places of these among the training examples."""
+    valid: Float[np.ndarray, "valid features"]
+    precision: Float[np.ndarray, " outputs"] | None = None
+    """Of the prior, where the head was solved on them."""
 
 
 @dataclass
@@ -53,6 +67,8 @@ class TrainState:
     """Copies of the model's state by epoch: of the best row and of the last."""
     balanced: Task | None = None
     """The task with the weights of its classes among the training examples, once it was asked for."""
+    seen: Seen | None = None
+    """Of the row for which features were computed last, for its posterior."""
     answering: dict[int, Task] = field(default_factory=dict)
     """The task with what it chose on the validation images of the same rows: who answers questions of the user."""
 
@@ -119,10 +135,10 @@ class TrainState:
         """Notes the seconds of a forward of one image, and those of a step (of a batch) at about the same time, if known."""
         self.spent["a forward"], self.spent["a step"] = seconds, step_seconds
 
-    def outputs(self, part: str, tta: int = 1) -> Outputs:
-        """What the model says of every example of a part, in order, in float32; of `tta` views of each, averaged."""
+    def outputs(self, part: str, tta: int = 1, speaker: Predictive | None = None) -> Outputs:
+        """What the model, or whoever speaks for it, says of every example of a part, in order; of `tta` views of each, averaged."""
         examples = self.parts[part]
-        seen, modality = examples.store.modality.viewed(self.model, self.task, self.defaults.augment, tta)
+        seen, modality = examples.store.modality.viewed(speaker or self.model, self.task, self.defaults.augment, tta)
         order = by_length(examples.store.lengths(examples.indices), len(examples))
         said = predict.outputs(seen, stored(examples.at(order), modality=modality), modality)
         return in_order(said, order)
@@ -131,9 +147,11 @@ class TrainState:
         """The task as it answers for the kept row."""
         return self.answering.get(self.kept()["epoch"], self.task) if self.rows else self.task
 
-    def measured(self, part: str, per_class: bool = False, tta: int = 1) -> dict[str, Measured]:
-        """Every metric of the model as it is on a part."""
-        return evaluate(self.outputs(part, tta), self.parts[part].targets, self.answers(), self.metrics, per_class)
+    def measured(
+        self, part: str, per_class: bool = False, tta: int = 1, speaker: Predictive | None = None
+    ) -> dict[str, Measured]:
+        """Every metric of the model as it is, or of whoever speaks for it, on a part."""
+        return evaluate(self.outputs(part, tta, speaker), self.parts[part].targets, self.answers(), self.metrics, per_class)
 
     def add_row(self, epoch: int, stage: str, train_loss: float, outputs: Outputs, lr: float | None, seconds: float) -> Row:
         """The finished row of the table for these validation outputs; the weights are remembered if the row is the best."""

@@ -29,6 +29,7 @@ def solve(
     weight, bias = came_with.weight.astype(np.float64), came_with.bias.astype(np.float64)
     whole = rotated(features)
     solved: list[SolvedHead] = []
+    precision = np.full(len(bias), np.inf)
     for label, column in enumerate(targets.T):
         known = ~np.isnan(column)
         has = column[known] > 0.5
@@ -41,10 +42,11 @@ def solve(
         head = solve_rotated(rows, has.astype(np.int64), 2)
         weight[label], bias[label] = head.weight[1] - head.weight[0], head.bias[1] - head.bias[0]
         solved.append(head)
+        precision[label] = 0.5 * head.typical_precision
     return SolvedHead(
         weight=weight,
         bias=bias,
-        precision=float(np.exp(np.mean([np.log(0.5 * head.precision) for head in solved]))) if solved else float("inf"),
+        precision=precision,
         effective_parameters=sum(head.effective_parameters for head in solved),
         log_evidence=sum(head.log_evidence for head in solved),
         evaluations=sum(head.evaluations for head in solved),

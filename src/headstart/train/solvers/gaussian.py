@@ -13,7 +13,7 @@ augmentation and a method for prediction"): e_n / (1 - h_n), h_n = 1/n + sum_i x
 """
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -78,6 +78,7 @@ def solve_each(
     count = targets.shape[1]
     weight, bias = came_with.weight.astype(np.float64), came_with.bias.astype(np.float64)
     whole, found = rotated(features), list[Solved]()
+    precision = np.full(2 * count, np.inf)
     for place, column in enumerate(targets.T):
         known = ~np.isnan(column)
         if not known.any():
@@ -85,13 +86,14 @@ def solve_each(
         rows = whole if known.all() else rotated(features[known])
         one = one_target(rows, column[known].astype(np.float64))
         found.append(one)
+        precision[place] = one.precision
         weight[place] = rows.basis @ one.theta / rows.scale
         bias[place] = one.centre - rows.mean @ weight[place]
         weight[count + place], bias[count + place] = 0.0, np.log(one.spread)
     return SolvedHead(
         weight=weight,
         bias=bias,
-        precision=float(np.exp(np.mean([np.log(one.precision) for one in found]))) if found else float("inf"),
+        precision=precision,
         effective_parameters=sum(one.effective_parameters for one in found),
         log_evidence=sum(one.log_evidence for one in found),
         evaluations=sum(one.evaluations for one in found),
@@ -143,7 +145,7 @@ class Evidence:
         grid = np.linspace(max(LOWEST, scale - 25), min(HIGHEST, scale + 12), 60)
         best = int(np.argmax([self.evidence(each) for each in grid]))
         low, high = grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)]
-        found = optimize.minimize_scalar(lambda each: -self.evidence(each), bounds=(low, high), method="bounded")
+        found: Any = optimize.minimize_scalar(lambda each: -self.evidence(each), bounds=(low, high), method="bounded")
         return float(np.exp(found.x))
 
     @property

@@ -34,4 +34,6 @@ def solve(
     solved = solve_softmax(features, np.searchsorted(there, targets), len(there), weights=weights)
     weight, bias = came_with.weight.astype(np.float64), came_with.bias.astype(np.float64)
     weight[there], bias[there] = solved.weight, solved.bias
-    return replace(solved, weight=weight, bias=bias)
+    precision = np.full(classes, np.inf)
+    precision[there] = solved.precision
+    return replace(solved, weight=weight, bias=bias, precision=precision)

@@ -1,0 +1,136 @@
+"""What knowing how sure it is is worth: test NLL and errors of every posterior of a head, on the splits of the training benchmark.
+
+    python benchmarks/bayes.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...]
+        [--seeds 3] [--minutes 3 | --head-only] [--posteriors none temperature laplace] [--peer-python PYTHON] [--report]
+
+Each set and seed is trained once with the head alone and once for so many minutes; then each posterior answers for the same test images,
+which nothing else has read. A difference is that of the losses of the same images, with its paired 95 % interval over them. Every
+posterior chooses what it chooses (temperature, width) on the validation images, the point estimate's temperature too. Rows already in
+results/bayes.jsonl are not run again; `--report` runs nothing.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import RESULTS, Table, stoppable
+from paired import compared, markdown, paired_t
+from sets import SETS, Divided, available, divided, parse_folders
+
+Row = dict[str, Any]
+POSTERIORS = ("none", "temperature", "laplace")
+BASELINE = "temperature"
+
+
+class Quiet:
+    """An observer that shows nothing."""
+
+    def show(self, event: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def run_case(table: Table, split: Divided, case: str, minutes: float | None, asked: argparse.Namespace) -> None:
+    """Whatever is missing of one set, seed and course."""
+    same = {"case": case, "repeat": split.seed, "split": split.digest}
+    if all(table.kept(name, **same) for name in asked.posteriors):
+        return
+    import headstart as hs
+
+    with tempfile.TemporaryDirectory() as folder:
+        learn = hs.Learner(hs.image_folder(split.folder), observer=Quiet(), seed=split.seed, run=Path(folder) / "run")
+        started = time.perf_counter()
+        learn.fine_tune(0) if minutes is None else learn.fine_tune(minutes=minutes)
+        trained = time.perf_counter() - started
+        for name in asked.posteriors:
+            table.tried(name, run=lambda name=name: answers(learn, split.folder / "test", name, trained), **same)
+
+
+def answers(learn: Any, test: Path, name: str, trained: float) -> Row:
+    """What a posterior says of the test images: losses, errors, and the seconds that it took to be fitted."""
+    started = time.perf_counter()
+    post = learn.posterior(name)
+    fitting = time.perf_counter() - started
+    files = sorted(file for file in test.rglob("*") if file.is_file())
+    started = time.perf_counter()
+    said = post.predict([str(file) for file in files])
+    asking = time.perf_counter() - started
+    losses = [-math.log(max(one.probs[file.parent.name], 1e-300)) for one, file in zip(said, files, strict=True)]
+    wrong = [f"{file.parent.name}/{file.name}" for one, file in zip(said, files, strict=True) if one.label != file.parent.name]
+    unsure = [one.epistemic for one in said]
+    return {
+        "words": repr(post),
+        "kept": learn.kept,
+        "trained": round(trained, 1),
+        "fitting": round(fitting, 3),
+        "asking": round(asking, 2),
+        "test": {"nll": sum(losses) / len(losses), "error": len(wrong) / len(files), "n": len(files)},
+        "epistemic": None if unsure[0] is None else sum(unsure) / len(unsure),
+        "losses": [round(loss, 6) for loss in losses],
+        "wrong": wrong,
+    }
+
+
+def report(rows: Sequence[Row], posteriors: Sequence[str]) -> str:
+    """NLL of each posterior by set, course and seed, and the paired difference to the point estimate at its temperature."""
+    by = {(row["case"], row["repeat"], row["entrant"]): row for row in rows}
+    cases = sorted({(row["case"], row["repeat"]) for row in rows})
+    lines, totals = [], dict[tuple[str, str], list[float]]()
+    for case, seed in cases:
+        line = [case, seed]
+        for name in posteriors:
+            row, base = by.get((case, seed, name)), by.get((case, seed, BASELINE))
+            line.append("" if row is None else f"{row['test']['nll']:.4f}")
+            if row is not None and base is not None:
+                totals.setdefault((case, name), []).extend(a - b for a, b in zip(row["losses"], base["losses"], strict=True))
+        lines.append(line)
+    parts = [markdown(["set, course", "seed", *posteriors], lines)]
+    differences = []
+    for case in dict.fromkeys(case for case, _ in cases):
+        for name in posteriors:
+            if name != BASELINE and (case, name) in totals:
+                pairs = [
+                    (by[case, seed, name], by[case, seed, BASELINE])
+                    for each, seed in cases
+                    if each == case and (case, seed, name) in by
+                ]
+                wrong = [compared(b["wrong"], a["wrong"], a["test"]["n"]) for a, b in pairs]
+                first, second = sum(one.first for one in wrong), sum(one.second for one in wrong)
+                differences.append(
+                    [case, name, paired_t(totals[case, name]), f"{first} -> {second} of {sum(one.n for one in wrong)}"]
+                )
+    parts.append(markdown(["set, course", "posterior", f"NLL less that of {BASELINE} (95 %, images)", "errors"], differences))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Runs what is missing, then shows the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--head-only", action="store_true")
+    parser.add_argument("--posteriors", nargs="+", default=list(POSTERIORS))
+    parser.add_argument("--peer-python", default="")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--report", action="store_true")
+    asked = parser.parse_args()
+    stoppable()
+    table = Table("bayes", asked.results)
+    if not asked.report:
+        for name, read in available(asked.sets, parse_folders(asked.data), asked.peer_python).items():
+            for seed in range(asked.seeds):
+                split = divided(name, read, seed)
+                run_case(table, split, f"{name} head", None, asked)
+                if not asked.head_only:
+                    run_case(table, split, f"{name} {asked.minutes:g} min", asked.minutes, asked)
+    print(report(table.rows(), asked.posteriors))
+
+
+if __name__ == "__main__":
+    main()

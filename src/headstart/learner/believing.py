@@ -1,0 +1,192 @@
+"""The posterior of a run: fitted for the row that is kept, laid beside its model, and asked whenever a question is answered."""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart import plugins
+from headstart.backbones._wrapped import as_eval
+from headstart.core import Event, Note, Posterior, Predictive, Settings, Task
+from headstart.errors import BadSetting, NotARun
+from headstart.model import Model, bundle_tensors
+from headstart.posteriors._predictive import Believing
+from headstart.posteriors._problem import Labelled, Problem
+from headstart.store.bundle import Bundle, StoredPosterior, load_posterior, save_posterior
+from headstart.store.runs import Run
+from headstart.train.begin import Begun
+from headstart.train.budget import CLOSING_SECONDS, FEW_BELIEVED
+from headstart.train.features import digest
+from headstart.train.solved import BELIEVED, enough, features_now, solver_at
+from headstart.train.state import Seen, TrainState
+
+NONE = "none"
+AT_ONCE = 1024
+"""Examples that the head is given at once."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A posterior with the name of its method, for the weights of the row `epoch`."""
+
+    name: str
+    posterior: Posterior
+    epoch: int
+
+    @property
+    def words(self) -> str:
+        """What was fitted, in a sentence."""
+        return self.posterior.words
+
+    def stored(self, model: Model) -> StoredPosterior:
+        """As it is saved beside this model."""
+        return StoredPosterior(self.name, dict(self.posterior.state()), digest(dict(bundle_tensors(model))))
+
+
+def name_of(settings: Settings, model: Model, name: str | None = None) -> str:
+    """The method: the one that is named, or that of the settings, or what suits the head.
+
+    Raises:
+        UnknownName: with the nearest.
+        BadSetting: for one that the head cannot have.
+    """
+    name = name or settings.posterior
+    if name is None:
+        return "temperature" if model.head.final is None else "laplace"
+    if name == NONE:
+        return name
+    if plugins.find("posteriors", name).WEIGHTS and model.head.final is None:
+        raise BadSetting(
+            f'posterior="{name}" is one of the weights of a last linear layer that sees an example as a whole, and a head of the kind '
+            f'"{model.head_kind}" has none. There is posterior="temperature", or "none".'
+        )
+    return name
+
+
+def require_known(settings: Settings) -> None:
+    """Raises `UnknownName` for a posterior that there is not, with the nearest."""
+    if settings.posterior not in (None, NONE):
+        plugins.find("posteriors", str(settings.posterior))
+
+
+def speaker(model: Model, fitted: Fitted | None) -> Predictive:
+    """Who answers: the model by itself, or with its posterior."""
+    return model if fitted is None else Believing(model, fitted.posterior)
+
+
+def loaded(bundle: Bundle, task: Task, epoch: int) -> Fitted | None:
+    """The posterior of a bundle, None where it has none.
+
+    Raises:
+        NotARun: where it was fitted to other weights than those beside it.
+    """
+    kept = bundle.posterior
+    if kept is None:
+        return None
+    if kept.digest != digest(dict(bundle.tensors)):
+        raise NotARun(
+            "the posterior of this bundle was fitted to other weights than those in its model.safetensors, so what it knows is not of this "
+            "model. Give it back its weights, or remove the folder posterior: then predictions are point estimates."
+        )
+    return Fitted(kept.name, plugins.find("posteriors", kept.name).load(kept.tensors, task), epoch)
+
+
+def of_run(run: Run, name: str, model: Model, task: Task) -> Fitted | None:
+    """The one of this name that the run keeps, None where there is none or the model has other weights by now."""
+    kept = load_posterior(run.posteriors / name)
+    if kept is None or kept.digest != digest(dict(bundle_tensors(model))):
+        return None
+    return Fitted(name, plugins.find("posteriors", name).load(kept.tensors, task), -1)
+
+
+def keep(run: Run, fitted: Fitted, model: Model) -> None:
+    """Lays it into the folder of the run."""
+    save_posterior(run.posteriors / fitted.name, fitted.stored(model))
+
+
+def at_hand(begun: Begun, settings: Settings) -> Fitted | None:
+    """That of the row which is kept, where all that it takes is known already."""
+    state = begun.state
+    name, epoch = name_of(settings, state.model), state.kept()["epoch"]
+    if name == NONE or state.seen is None or state.seen.epoch != epoch:
+        return None
+    started = time.perf_counter()
+    fitted = Fitted(name, _fitted(state, name, state.seen), epoch)
+    state.spent["posterior"] = time.perf_counter() - started
+    return fitted
+
+
+def of_kept(
+    begun: Begun, settings: Settings, left: Callable[[], float], name: str | None = None
+) -> Generator[Event, None, Fitted | None]:
+    """The posterior of the weights that the model has, which are those of the kept row; features are computed where they are missing.
+
+    Where fewer than so many seconds are `left` than this takes, of fewer training images; of none only the temperature is fitted.
+    """
+    state, task = begun.state, begun.state.task
+    name, epoch = name_of(settings, state.model, name), state.kept()["epoch"]
+    if name == NONE:
+        return None
+    if not plugins.find("posteriors", name).WEIGHTS:
+        held = Labelled(torch.empty(len(state.parts["valid"]), 0), _said_of_valid(state), state.parts["valid"].targets)
+        nothing = np.full(task.outputs, np.inf)
+        return Fitted(name, plugins.find("posteriors", name).fit(Problem(task, held.some(0), held, nothing, 0)), epoch)
+    if state.seen is None or state.seen.epoch != epoch:
+        state.seen = yield from _seen(state, epoch, left)
+    if not enough(state.parts["train"], state.seen.which):
+        yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
+        return Fitted("temperature", _fitted(state, "temperature", state.seen), epoch)
+    return Fitted(name, _fitted(state, name, state.seen), epoch)
+
+
+def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator[Event, None, Seen]:
+    """The features of the kept row, of as many training images as there is time for."""
+    most = BELIEVED if left() == float("inf") else FEW_BELIEVED
+    reserve = CLOSING_SECONDS + state.spent.get("saving", 1.0) + state.spent.get("posterior", 1.0)
+    valid, _ = yield from features_now(state, "valid")
+    rows, which = yield from features_now(state, "train", lambda: left() > reserve, most)
+    return Seen(epoch, rows, which, valid)
+
+
+def _fitted(state: TrainState, name: str, seen: Seen) -> Any:
+    train, valid = state.parts["train"], state.parts["valid"]
+    learned, held = (
+        _labelled(state.model, rows, targets)
+        for rows, targets in ((seen.train, train.targets[seen.which]), (seen.valid, valid.targets))
+    )
+    method, precision = plugins.find("posteriors", name), seen.precision
+    if precision is None and method.WEIGHTS:
+        precision = solver_at(state, state.model.head.final)(learned.given.numpy(), learned.targets.numpy()).precision
+    if precision is None:
+        precision = np.full(state.task.outputs, np.inf)
+    return method.fit(Problem(state.task, learned, held, precision, len(train)))
+
+
+def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: Any) -> Labelled:
+    """What the head is given of these features and says of them."""
+    head, given, said = model.head, list[Tensor](), list[Tensor]()
+    device = next(head.parameters()).device
+    with torch.inference_mode(), as_eval(head):
+        for piece in torch.from_numpy(rows).split(AT_ONCE):
+            piece = piece.to(device)
+            given.append(head.given(piece).float().cpu())
+            said.append(head(piece).float().cpu())
+    return Labelled(torch.cat(given), torch.cat(said), targets)
+
+
+def _said_of_valid(state: TrainState) -> Tensor:
+    return torch.as_tensor(state.outputs("valid").mean)
+
+
+def answering(state: TrainState, fitted: Fitted) -> Task:
+    """The task with what it chooses (thresholds), by what the posterior says of the validation images."""
+    valid, seen = state.parts["valid"], state.seen
+    if seen is None or seen.epoch != fitted.epoch:
+        return state.answers()
+    held = _labelled(state.model, seen.valid, valid.targets)
+    return state.task.fitted(fitted.posterior.outputs(held.given, held.said), valid.targets)

@@ -1,0 +1,92 @@
+"""The precision of a linear layer's weights, direction by direction of its outputs, and its inverse roots: fitting `laplace`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import linalg
+from torch import Tensor
+
+from headstart.posteriors._problem import Problem
+from headstart.train.head_solve import Rotated, rotated
+
+EXACT = 512
+"""Of the inputs' directions the leading so many have a dense precision; for the others, which hold little, the diagonal serves."""
+BIAS_PRECISION = 1e-2
+"""Of the prior of a bias: a deviation of 10 nats. Without one, where all examples are told apart, a bias could be anything."""
+NEGLIGIBLE = 1e-9
+"""Curvature, relative to the largest, that counts as none."""
+HELD = 1 << 24
+"""Numbers of Hessians held at once."""
+
+
+def parts(problem: Problem, own: int) -> dict[str, Tensor]:
+    """The tensors of `Laplace` by name, but for width and temperature; up to `own` directions have precisions of their own."""
+    turned = rotated(problem.train.given.numpy())
+    curvature = _Curvature(problem)
+    alpha = curvature.vectors.T**2 @ problem.precision[curvature.free]
+    roots, rest = (_own if len(alpha) <= own else _shared)(turned, curvature, alpha)
+    said = np.zeros((problem.train.said.shape[1], len(alpha)))
+    said[curvature.free] = curvature.vectors
+    found = {
+        "centre": turned.mean,
+        "scale": np.array(turned.scale),
+        "basis": turned.basis,
+        "directions": said,
+        "roots": roots,
+        "rest": rest,
+        "outside": np.zeros_like(alpha) if turned.basis.shape[1] == turned.basis.shape[0] else 1.0 / alpha,
+    }
+    kind = torch.float64 if turned.rows.dtype == np.float64 else torch.float32
+    return {name: torch.tensor(part, dtype=kind) for name, part in found.items()}
+
+
+class _Curvature:
+    """The Hessians of the training losses by those outputs that are not held to be known, in the eigenbasis of their mean."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.outputs, self.targets, self.task = problem.train.said.double(), problem.train.targets, problem.task
+        self.free: Int[np.ndarray, " free"] = np.flatnonzero(np.isfinite(problem.precision))
+        self.each = problem.count / max(1, len(self.outputs))
+        """Examples that each row stands for."""
+        total = np.zeros((len(self.free), len(self.free)))
+        for piece in self._pieces():
+            total += piece.sum(0)
+        values, vectors = linalg.eigh(total / max(1, len(self.outputs)))
+        kept = values > NEGLIGIBLE * max(float(values.max(initial=0.0)), 1e-300)
+        self.values, self.vectors = values[kept], vectors[:, kept]
+
+    def _pieces(self) -> Iterator[Float[np.ndarray, "piece free free"]]:
+        step = max(1, HELD // self.outputs.shape[1] ** 2)
+        for first in range(0, len(self.outputs), step):
+            found = self.task.output_hessian(self.outputs[first : first + step], self.targets[first : first + step])
+            yield found.numpy()[:, self.free][:, :, self.free]
+
+    def weights(self) -> Float[np.ndarray, "batch directions"]:
+        """The curvature along each direction; where a loss bends the other way there is none."""
+        found = [np.einsum("kj,nkl,lj->nj", self.vectors, piece, self.vectors, optimize=True) for piece in self._pieces()]
+        return self.each * np.clip(np.concatenate(found), 0.0, None)
+
+
+def _own(turned: Rotated, curvature: _Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+    """Inverse roots of the leading part of each direction's precision, and variances of the rest."""
+    weights = curvature.weights()
+    dense, rest = turned.rows[:, -EXACT:], turned.rows[:, :-EXACT]
+    dense = np.hstack([dense, np.ones_like(dense[:, :1])])
+    roots = np.empty((len(alpha), dense.shape[1], dense.shape[1]))
+    for place, (column, prior) in enumerate(zip(weights.T, alpha, strict=True)):
+        scaled = dense * np.sqrt(column).astype(dense.dtype)[:, None]
+        precision = (scaled.T @ scaled).astype(np.float64)
+        precision[np.diag_indices(len(precision))] += np.append(np.full(len(precision) - 1, prior), BIAS_PRECISION)
+        root = linalg.cholesky(precision, lower=True, check_finite=False)
+        roots[place] = linalg.solve_triangular(root, np.eye(len(root)), lower=True, check_finite=False)
+    return roots, 1.0 / (weights.T @ rest.astype(np.float64) ** 2 + alpha[:, None])
+
+
+def _shared(turned: Rotated, curvature: _Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+    """The same of Kronecker factors: all columns of the basis have a variance, only the bias is left for a root."""
+    values = curvature.each * curvature.values
+    roots = 1.0 / np.sqrt(values * len(turned.rows) + BIAS_PRECISION)
+    return roots[:, None, None], 1.0 / (np.outer(values, turned.eigenvalues) + alpha[:, None])

@@ -1,0 +1,44 @@
+"""What a posterior is fitted to: labelled examples as the head sees them, those that trained it and those that did not."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.core import Task
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the last layer of a head is given of some examples, what the head says of them, and what is true."""
+
+    given: Float[Tensor, "batch inputs"]
+    said: Float[Tensor, "batch outputs *places"]
+    targets: Any
+
+    def some(self, most: int) -> "Labelled":
+        """At most so many of them, evenly over their order."""
+        count = len(self.said)
+        if count <= most:
+            return self
+        chosen = np.linspace(0, count - 1, most).round().astype(int)
+        return Labelled(self.given[chosen], self.said[chosen], self.targets[chosen])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A trained head with the examples that it was trained on, and held-out ones."""
+
+    task: Task
+    train: Labelled
+    held: Labelled
+    precision: Float[np.ndarray, " outputs"]
+    """Of the prior of each output's weights, as `SolvedHead.precision`."""
+    count: int
+    """How many training examples there are, of which `train` are some."""
+
+    def without(self) -> "Problem":
+        """Nothing held out."""
+        return replace(self, held=self.held.some(0))

@@ -1,0 +1,128 @@
+"""Laplace's approximation of the head: its weights are Gaussian around where they are, as wide as the curvature of the loss allows.
+
+With features z of an example (centred, in units of their common spread, in the eigenbasis of their covariance, and a one for
+the bias) and the Hessian H_n of its loss by the head's outputs, the precision of the weights is
+    sum_n H_n (x) z_n z_n^T + diag(alpha) (x) I    (MacKay 1992, "A practical Bayesian framework for backpropagation networks")
+It is rotated by the eigenvectors v_j of the mean of H_n, and what lies between two directions j is dropped: exact for two
+classes, for independent labels and for one number, an approximation between three classes and more. Then
+    Cov f(x) = width V diag(M(x)) V^T,    M_j(x) = z^T P_j^-1 z,    P_j = sum_n (v_j^T H_n v_j) z_n z_n^T + alpha_j I.
+Where there are many directions the weight v_j^T H_n v_j is replaced by its mean, and all P_j share one eigenbasis (Kronecker
+factors). What all logits share, which changes no probability, has no curvature and no variance. The bias has a weak prior. The
+width, and the temperature of what is said, are chosen on held-out examples (`_calibrate`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.core import Outputs, Task
+from headstart.posteriors import _calibrate
+from headstart.posteriors._problem import Problem
+from headstart.seeds import numpy_generator
+
+WEIGHTS = True
+"""Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
+OWN = 32
+"""Up to so many directions of the outputs have precisions of their own and tell their covariance; more share factors and give draws."""
+DRAWS = 64
+HELD = 1 << 24
+"""Numbers of draws held at once."""
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """The posterior of a linear layer. Everything that it knows is tensors."""
+
+    task: Task
+    centre: Float[Tensor, " inputs"]
+    scale: Float[Tensor, ""]
+    basis: Float[Tensor, "inputs rank"]
+    directions: Float[Tensor, "outputs directions"]
+    roots: Float[Tensor, "directions dense dense"]
+    """Of each direction the inverse Cholesky factor of the precision of the last `dense` - 1 columns of the basis and the bias."""
+    rest: Float[Tensor, "directions rest"]
+    """Variances of the weights on the columns of the basis before those."""
+    outside: Float[Tensor, " directions"]
+    """Prior variances, of the weights on what lies outside the basis."""
+    width: Float[Tensor, ""]
+    temperature: Float[Tensor, ""]
+
+    def outputs(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
+        """What the head says with the covariance of it, or with draws where there are many outputs; tempered by the task."""
+        return self.task.tempered(self._spread(given, said, float(self.width)), float(self.temperature))
+
+    def covariance(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs outputs"]:
+        """Of the head's outputs for each row of inputs, from what is not known of its weights, as wide as the exact posterior."""
+        return torch.einsum("kj,bj,lj->bkl", self.directions, self.variances(given), self.directions)
+
+    def variances(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch directions"]:
+        """M of the formula at the head of this file."""
+        centred = (given.to(self.basis) - self.centre) / self.scale
+        turned = centred @ self.basis
+        few = turned.shape[1] - self.rest.shape[1]
+        dense = torch.cat([turned[:, turned.shape[1] - few :], torch.ones_like(turned[:, :1])], dim=1)
+        found = torch.einsum("jmn,bn->bjm", self.roots, dense).square().sum(2)
+        found = found + turned[:, : turned.shape[1] - few].square() @ self.rest.T
+        beyond = (centred.square().sum(1) - turned.square().sum(1)).clamp(min=0.0)  # no training example has anything there
+        return found + beyond[:, None] * self.outside
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All of it as named tensors."""
+        return {name: getattr(self, name) for name in _TENSORS}
+
+    @property
+    def words(self) -> str:
+        """What was fitted, in a sentence."""
+        return f"Laplace's posterior of the head, {float(self.width):g} of its width, at the temperature {float(self.temperature):.2f}"
+
+    def calibrated(self, problem: Problem) -> "Laplace":
+        """With the width and the temperature that serve the held-out examples best."""
+        held = problem.held.some(max(1, min(_calibrate.MOST, HELD // (DRAWS * self.directions.shape[0]))))
+        said = held.said.to(self.basis)
+        width, warm = _calibrate.width_and_temperature(
+            problem.task, lambda width: self._spread(held.given, said, width), held.targets
+        )
+        return replace(self, width=torch.tensor(width).double(), temperature=torch.tensor(warm).double())
+
+    def _spread(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], width: float) -> Outputs:
+        said = said.to(self.basis)
+        if self.directions.shape[1] <= OWN:
+            return Outputs(said, width * self.covariance(given))
+        moved = (width * self.variances(given)).sqrt() * self._points[:, None]
+        return Outputs(said, samples=said + moved @ self.directions.T)
+
+    @cached_property
+    def _points(self) -> Float[Tensor, "draws directions"]:
+        """Fixed, so that what is said of an image hangs on the image alone; each with its mirror image, so that their mean is none."""
+        half = numpy_generator(0, "laplace", "base points").standard_normal((DRAWS // 2, self.directions.shape[1]))
+        return torch.from_numpy(np.concatenate([half, -half])).to(self.basis)
+
+
+_TENSORS = tuple(each.name for each in fields(Laplace) if each.name != "task")
+
+
+def fit(problem: Problem) -> Laplace:
+    """Around the head as it is, with the curvature at the training examples; believed as far as held-out examples allow."""
+    return around(problem).calibrated(problem)
+
+
+def load(state: Mapping[str, Tensor], task: Task) -> Laplace:
+    """The one whose `state()` this is."""
+    return Laplace(task, **{name: state[name] for name in _TENSORS})
+
+
+def around(problem: Problem, own: int = OWN) -> Laplace:
+    """The posterior at its exact width, nothing tempered.
+
+    Args:
+        own: up to so many directions of the outputs have precisions of their own.
+    """
+    from headstart.posteriors._precision import parts  # scipy takes half a second to import, and only fitting needs it
+
+    one = torch.tensor(1.0, dtype=torch.float64)
+    return Laplace(problem.task, **parts(problem, own), width=one, temperature=one)

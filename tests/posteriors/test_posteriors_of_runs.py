@@ -1,0 +1,185 @@
+"""A posterior from the training to the answer: fitted by itself, saved, asked for by name, refused where it does not belong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import headstart as hs
+from headstart.core import Note
+from headstart.errors import BadSetting, DataError, NotARun, UnknownName
+from headstart.store import tensors
+from headstart.train import solved
+
+Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def show(self, event: Any) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def shapes(make_shapes: Make) -> Path:
+    return make_shapes(16)
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> hs.Learner:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+        run = tmp_path_factory.mktemp("runs") / "run"
+        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), run=run).fine_tune(0)
+
+
+def photo(shapes: Path) -> str:
+    return str(shapes / "disc" / "disc3.png")
+
+
+def test_answers_know_how_sure_they_are_without_being_asked(trained: hs.Learner, shapes: Path) -> None:
+    said, point = trained.predict(photo(shapes)), trained.predict(photo(shapes), posterior="none")
+    assert said.epistemic is not None and said.total == pytest.approx(said.aleatoric + said.epistemic)
+    assert said.interval[0] <= said.probability <= said.interval[1]
+    assert f"({round(100 * said.interval[0])}-" in repr(said) and repr(said).rstrip(")").endswith(("sure", "unsure"))
+    assert point.epistemic is None and point.interval is None and "sure" not in repr(point)
+    assert trained.posterior().name == "laplace" and "Laplace" in repr(trained.posterior())
+    assert repr(trained.posterior("none")) == "Posterior(none)"
+
+
+def test_the_table_is_of_the_point_estimate(trained: hs.Learner) -> None:
+    row = trained.history[0]
+    assert trained.evaluate(posterior="none")["nll"].value == pytest.approx(row["valid_loss"], abs=1e-5)
+    assert trained.evaluate()["nll"].value != pytest.approx(row["valid_loss"], abs=1e-5)
+    assert trained.posterior().evaluate()["nll"] == trained.evaluate()["nll"]
+
+
+def test_a_bundle_answers_as_the_learner_did(trained: hs.Learner, shapes: Path, tmp_path: Path) -> None:
+    moved = trained.save(tmp_path / "bundle")
+    for where in (trained.run.path, trained.run.bundle, moved):
+        again = hs.load(where, observer=Quiet())
+        assert again.predict(photo(shapes)).row() == trained.predict(photo(shapes)).row()
+    assert (moved / "posterior" / "tensors.safetensors").is_file()
+    assert json.loads((moved / "posterior" / "state.json").read_text())["name"] == "laplace"
+
+
+def test_one_that_is_named_is_fitted_once_and_kept_in_the_run(
+    trained: hs.Learner, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = trained.predict(photo(shapes), posterior="temperature")
+    assert said.epistemic is None and said.probability != trained.predict(photo(shapes), posterior="none").probability
+    assert (trained.run.posteriors / "temperature" / "state.json").is_file()
+    monkeypatch.setattr("headstart.learner.believing.of_kept", None)  # what is there is not fitted again
+    again = hs.load(trained.run.path, observer=Quiet())
+    assert again.predict(photo(shapes), posterior="temperature").row() == said.row()
+
+
+def test_a_posterior_of_other_weights_is_refused(trained: hs.Learner, tmp_path: Path) -> None:
+    bundle = trained.save(tmp_path / "bundle")
+    weights = {name: tensor.clone() for name, tensor in tensors.load(bundle / "model.safetensors").items()}
+    weights["head.bias"] += 1.0
+    tensors.save(bundle / "model.safetensors", weights)
+    with pytest.raises(NotARun, match="fitted to other weights"):
+        hs.load(bundle)
+
+
+def test_more_training_fits_it_anew(shapes: Path) -> None:
+    seen = Quiet()
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen, keep="last")
+    learn.fine_tune(0)
+    first = dict(learn.posterior().fitted.posterior.state())
+    learn.fine_tune(1)
+    fitted = learn.posterior().fitted
+    assert fitted.epoch == 1
+    assert any(not torch.equal(first[name], tensor) for name, tensor in fitted.posterior.state().items())
+    assert hs.load(learn.run.path, observer=Quiet()).predict(photo(shapes)).row() == learn.predict(photo(shapes)).row()
+
+
+def test_features_are_computed_again_only_where_the_kept_row_has_none(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[str] = []
+    inner = solved.features_now
+
+    def counted(state: Any, part: str, *rest: Any) -> Any:
+        passes.append(part)
+        return inner(state, part, *rest)
+
+    monkeypatch.setattr("headstart.learner.believing.features_now", counted)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last")
+    learn.fine_tune(1)  # rows 0 and 1 have their features from solving the head
+    assert passes == []
+    hs.load(learn.run.path, observer=Quiet()).posterior("laplace").predict(photo(shapes))
+    assert passes == []
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), head="train").fine_tune(1)
+    assert passes == ["valid", "train"] and learn.posterior().name == "laplace"
+
+
+def test_a_head_without_a_last_linear_layer_has_a_temperature(make_shapes: Make) -> None:
+    from drawn import masked_folder
+
+    data = hs.mask_folder(masked_folder(Path("masks"), 12), classes=["ground", "red", "blue"], valid=0.25)
+    learn = hs.Learner(data, backbone="tiny", batch_size=4, observer=Quiet()).fine_tune(0)
+    assert learn.posterior().name == "temperature"
+    with pytest.raises(BadSetting, match='"decoder" has none'):
+        learn.posterior("laplace")
+
+
+def test_an_mlp_has_the_posterior_of_its_last_layer(shapes: Path) -> None:
+    learn = hs.Learner(
+        hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), head="train", head_kind="mlp"
+    ).fine_tune(0 + 1)
+    said = learn.predict(photo(shapes))
+    assert learn.posterior().name == "laplace" and said.epistemic > 0
+
+
+def test_numbers_have_wider_intervals_far_from_what_was_learned() -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(60, 3))
+    data = hs.from_arrays(rows, (rows @ [1.0, 2.0, 3.0] + draw.normal(size=60)).tolist(), valid=0.25)
+    learn = hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+    near, far = learn.predict([rows[0], rows[0] + 50.0])
+    assert far.epistemic > 3 * near.epistemic and far.total > near.total
+    low, high = far.interval
+    assert high - low > near.interval[1] - near.interval[0]
+
+
+def test_a_name_that_there_is_not_is_told_at_once(shapes: Path, trained: hs.Learner) -> None:
+    with pytest.raises(UnknownName, match="laplace"):
+        hs.Learner(hs.image_folder(shapes), backbone="tiny", posterior="laplase")
+    with pytest.raises(UnknownName, match="temperature"):
+        trained.predict(photo(shapes), posterior="temprature")
+
+
+def test_before_the_first_training_there_is_none(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Quiet())
+    with pytest.raises(BadSetting, match="before the first training"):
+        learn.posterior()
+    assert learn.predict(photo(shapes)).epistemic is None
+
+
+def test_data_that_is_gone_leaves_what_is_saved(shapes: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(shapes, tmp_path / "photos")
+    learn = hs.Learner(hs.image_folder(copy), backbone="tiny", batch_size=8, observer=Quiet()).fine_tune(0)
+    shutil.rmtree(copy)
+    again = hs.load(learn.run.path, observer=Quiet())
+    assert again.predict(photo(shapes)).epistemic is not None
+    with pytest.raises(DataError, match="not at hand"):
+        again.posterior("temperature")
+
+
+def test_none_is_an_answer(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), posterior="none").fine_tune(0)
+    assert learn.predict(photo(shapes)).epistemic is None and learn.posterior().name == "none"
+    assert not (learn.run.bundle / "posterior").exists()
