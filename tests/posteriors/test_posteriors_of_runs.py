@@ -58,6 +58,18 @@ def test_answers_know_how_sure_they_are_without_being_asked(trained: hs.Learner,
     assert repr(trained.posterior("none")) == "Posterior(none)"
 
 
+def test_what_is_unlike_all_that_was_learned_is_told(trained: hs.Learner, shapes: Path) -> None:
+    like = [one.ood for one in trained.predict([str(file) for file in sorted(shapes.glob("disc/*"))])]
+    assert all(0 <= one < 1 for one in like)
+    strange = trained.predict(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
+    assert strange.ood > max(like) - 1e-9 and strange.ood == pytest.approx(
+        1 - 1 / (len(trained._session.ready().state.parts["valid"]) + 1)
+    )
+    assert trained.predict(photo(shapes), posterior="none").ood is None
+    assert trained.predict(photo(shapes), posterior="temperature").ood == trained.predict(photo(shapes)).ood
+    assert trained.predict(photo(shapes), tta=2).ood is not None
+
+
 def test_the_table_is_of_the_point_estimate(trained: hs.Learner) -> None:
     row = trained.history[0]
     assert trained.evaluate(posterior="none")["nll"].value == pytest.approx(row["valid_loss"], abs=1e-5)

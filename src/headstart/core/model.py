@@ -38,12 +38,14 @@ class Outputs:
     """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
 
     `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov` and
-    `samples` are filled by posteriors. On the CPU, float32 or float64.
+    `samples` and `unlike` are filled by posteriors. On the CPU, float32 or float64.
     """
 
     mean: Float[Any, "batch outputs *places"]
     cov: Float[Any, "batch *places outputs outputs"] | None = None
     samples: Float[Any, "samples batch outputs *places"] | None = None
+    unlike: Float[Any, " batch"] | None = None
+    """How unlike what was learned from each example is: one minus a p-value."""
 
 
 @runtime_checkable

@@ -102,6 +102,7 @@ def in_order(outputs: Outputs, order: Int[np.ndarray, " examples"]) -> Outputs:
         outputs.mean[back],
         None if outputs.cov is None else outputs.cov[back],
         None if outputs.samples is None else outputs.samples[:, back],
+        None if outputs.unlike is None else outputs.unlike[back],
     )
 
 

@@ -76,6 +76,7 @@ def outputs(model: Predictive, batches: Iterable[Any], modality: Modality) -> Ou
         torch.cat([torch.as_tensor(part.mean) for part in parts]),
         None if first.cov is None else torch.cat([torch.as_tensor(part.cov) for part in parts]),
         None if first.samples is None else torch.cat([torch.as_tensor(part.samples) for part in parts], dim=1),
+        None if first.unlike is None else torch.cat([torch.as_tensor(part.unlike) for part in parts]),
     )
 
 
@@ -112,6 +113,7 @@ def _said(model: Predictive, batch: Any, modality: Modality) -> Outputs:
         both.mean[:1],
         None if both.cov is None else both.cov[:1],
         None if both.samples is None else both.samples[:, :1],
+        None if both.unlike is None else both.unlike[:1],
     )
 
 

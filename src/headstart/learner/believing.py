@@ -15,6 +15,8 @@ from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Posterior, Predictive, Settings, Task
 from headstart.errors import BadSetting, NotARun
 from headstart.model import Model, bundle_tensors
+from headstart.posteriors import _likeness as likeness
+from headstart.posteriors._likeness import Likeness
 from headstart.posteriors._predictive import Believing
 from headstart.posteriors._problem import Labelled, Problem
 from headstart.store.bundle import Bundle, StoredPosterior, load_posterior, save_posterior
@@ -26,6 +28,8 @@ from headstart.train.solved import BELIEVED, enough, features_now, solver_at
 from headstart.train.state import Seen, TrainState
 
 NONE = "none"
+LIKENESS = "likeness."
+"""Before the names of its tensors, where they lie beside those of a posterior."""
 AT_ONCE = 1024
 """Examples that the head is given at once."""
 
@@ -37,6 +41,8 @@ class Fitted:
     name: str
     posterior: Posterior
     epoch: int
+    likeness: Likeness | None = None
+    """What tells how unlike an example is; None where the head has no features of an example as a whole."""
 
     @property
     def words(self) -> str:
@@ -45,7 +51,9 @@ class Fitted:
 
     def stored(self, model: Model) -> StoredPosterior:
         """As it is saved beside this model."""
-        return StoredPosterior(self.name, dict(self.posterior.state()), digest(dict(bundle_tensors(model))))
+        likeness = {} if self.likeness is None else self.likeness.state()
+        tensors = {**self.posterior.state(), **{f"{LIKENESS}{name}": tensor for name, tensor in likeness.items()}}
+        return StoredPosterior(self.name, tensors, digest(dict(bundle_tensors(model))))
 
 
 def name_of(settings: Settings, model: Model, name: str | None = None) -> str:
@@ -76,7 +84,7 @@ def require_known(settings: Settings) -> None:
 
 def speaker(model: Model, fitted: Fitted | None) -> Predictive:
     """Who answers: the model by itself, or with its posterior."""
-    return model if fitted is None else Believing(model, fitted.posterior)
+    return model if fitted is None else Believing(model, fitted.posterior, fitted.likeness)
 
 
 def loaded(bundle: Bundle, task: Task, epoch: int) -> Fitted | None:
@@ -93,7 +101,7 @@ def loaded(bundle: Bundle, task: Task, epoch: int) -> Fitted | None:
             "the posterior of this bundle was fitted to other weights than those in its model.safetensors, so what it knows is not of this "
             "model. Give it back its weights, or remove the folder posterior: then predictions are point estimates."
         )
-    return Fitted(kept.name, plugins.find("posteriors", kept.name).load(kept.tensors, task), epoch)
+    return _of_stored(kept, task, epoch)
 
 
 def of_run(run: Run, name: str, model: Model, task: Task) -> Fitted | None:
@@ -101,7 +109,14 @@ def of_run(run: Run, name: str, model: Model, task: Task) -> Fitted | None:
     kept = load_posterior(run.posteriors / name)
     if kept is None or kept.digest != digest(dict(bundle_tensors(model))):
         return None
-    return Fitted(name, plugins.find("posteriors", name).load(kept.tensors, task), -1)
+    return _of_stored(kept, task, -1)
+
+
+def _of_stored(kept: StoredPosterior, task: Task, epoch: int) -> Fitted:
+    own = {name: tensor for name, tensor in kept.tensors.items() if not name.startswith(LIKENESS)}
+    rest = {name.removeprefix(LIKENESS): tensor for name, tensor in kept.tensors.items() if name.startswith(LIKENESS)}
+    posterior = plugins.find("posteriors", kept.name).load(own, task)
+    return Fitted(kept.name, posterior, epoch, Likeness(**rest) if rest else None)
 
 
 def keep(run: Run, fitted: Fitted, model: Model) -> None:
@@ -116,7 +131,7 @@ def at_hand(begun: Begun, settings: Settings) -> Fitted | None:
     if name == NONE or state.seen is None or state.seen.epoch != epoch:
         return None
     started = time.perf_counter()
-    fitted = Fitted(name, _fitted(state, name, state.seen), epoch)
+    fitted = _fitted(state, name, state.seen)
     state.spent["posterior"] = time.perf_counter() - started
     return fitted
 
@@ -132,7 +147,7 @@ def of_kept(
     name, epoch = name_of(settings, state.model, name), state.kept()["epoch"]
     if name == NONE:
         return None
-    if not plugins.find("posteriors", name).WEIGHTS:
+    if state.model.head.final is None:
         held = Labelled(torch.empty(len(state.parts["valid"]), 0), _said_of_valid(state), state.parts["valid"].targets)
         nothing = np.full(task.outputs, np.inf)
         return Fitted(name, plugins.find("posteriors", name).fit(Problem(task, held.some(0), held, nothing, 0)), epoch)
@@ -140,8 +155,8 @@ def of_kept(
         state.seen = yield from _seen(state, epoch, left)
     if not enough(state.parts["train"], state.seen.which):
         yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
-        return Fitted("temperature", _fitted(state, "temperature", state.seen), epoch)
-    return Fitted(name, _fitted(state, name, state.seen), epoch)
+        return _fitted(state, "temperature", state.seen)
+    return _fitted(state, name, state.seen)
 
 
 def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator[Event, None, Seen]:
@@ -153,7 +168,7 @@ def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator
     return Seen(epoch, rows, which, valid)
 
 
-def _fitted(state: TrainState, name: str, seen: Seen) -> Any:
+def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
     train, valid = state.parts["train"], state.parts["valid"]
     learned, held = (
         _labelled(state.model, rows, targets)
@@ -164,7 +179,8 @@ def _fitted(state: TrainState, name: str, seen: Seen) -> Any:
         precision = solver_at(state, state.model.head.final)(learned.given.numpy(), learned.targets.numpy()).precision
     if precision is None:
         precision = np.full(state.task.outputs, np.inf)
-    return method.fit(Problem(state.task, learned, held, precision, len(train)))
+    posterior = method.fit(Problem(state.task, learned, held, precision, len(train)))
+    return Fitted(name, posterior, seen.epoch, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
 
 
 def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: Any) -> Labelled:

@@ -52,7 +52,7 @@ class Views:
         margin = (inputs.shape[2] - self.size) // 2
         missing = max(0, max(max(abs(view.down), abs(view.right)) for view in self.views) - margin)
         wide = pad(inputs, [missing] * 4, mode="reflect") if missing else inputs
-        return self.task.averaged([self.model.outputs(seen(wide, self.size, view)) for view in self.views])
+        return together(self.task, [self.model.outputs(seen(wide, self.size, view)) for view in self.views])
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,13 @@ class Turned:
     def outputs(self, inputs: Any) -> Outputs:
         """What the model says of all views of each image [batch, 3, side, side] together."""
         views = ((seen(inputs, inputs.shape[2], View(symmetry=symmetry)), symmetry) for symmetry in self.symmetries)
-        return self.task.averaged([turned_back(self.model.outputs(view), symmetry) for view, symmetry in views])
+        return together(self.task, [turned_back(self.model.outputs(view), symmetry) for view, symmetry in views])
+
+
+def together(task: Averages, views: Sequence[Outputs]) -> Outputs:
+    """What the views say together; an example is as unlike as its views are on average."""
+    found, unlike = task.averaged(views), [view.unlike for view in views if view.unlike is not None]
+    return replace(found, unlike=sum(unlike[1:], unlike[0]) / len(unlike)) if unlike else found
 
 
 def turned_back(outputs: Outputs, symmetry: int) -> Outputs:

@@ -36,7 +36,7 @@ def temperature(task: Task, outputs: Outputs, targets: Any) -> tuple[float, floa
         loss = nll(task.tempered(outputs, math.exp(log_temperature)), targets).value
         return count * loss + 0.5 * (log_temperature / LOOSE_TEMPERATURE) ** 2
 
-    found = optimize.minimize_scalar(penalised, bounds=(-FARTHEST, FARTHEST), method="bounded", options={"xatol": 0.01})
+    found = optimize.minimize_scalar(penalised, bounds=(-FARTHEST, FARTHEST), method="bounded", options={"xatol": 0.02})
     return math.exp(float(found.x)), float(found.fun)
 
 
@@ -44,9 +44,18 @@ def width_and_temperature(task: Task, outputs: Callable[[float], Outputs], targe
     """(width, temperature) for held-out examples, of which `outputs(width)` tells what is said."""
     if not len(targets):
         return USUAL_WIDTH, 1.0
-    tried = []
-    for width in WIDTHS:
+
+    def tried(place: int) -> tuple[float, float, float]:
+        width = WIDTHS[place]
         warm, loss = temperature(task, outputs(width), targets)
-        tried.append((loss + 0.5 * (math.log(width / USUAL_WIDTH) / LOOSE_WIDTH) ** 2, width, warm))
-    _, width, warm = min(tried)
-    return width, warm
+        return loss + 0.5 * (math.log(width / USUAL_WIDTH) / LOOSE_WIDTH) ** 2, width, warm
+
+    place = WIDTHS.index(USUAL_WIDTH)
+    best = tried(place)
+    for step in (-1, 1):  # down from the usual width as long as it gets better, or else up
+        here = place
+        while 0 <= (here := here + step) < len(WIDTHS) and (found := tried(here)) < best:
+            best = found
+        if best[1] != USUAL_WIDTH:
+            break
+    return best[1], best[2]

@@ -1,5 +1,6 @@
 """What the tasks share: outputs as arrays and in the precision that a loss needs, draws from what is known of their spread."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,23 @@ def divided(outputs: Outputs, temperature: float) -> Outputs:
     )
 
 
+UNLIKE = 0.975
+"""From here on an example is said to be unlike: of those that are like what was learned from, one in forty."""
+
+
+def told(ood: float | None) -> str:
+    """What is said to people of an example that is unlike; nothing of others."""
+    return ", but unlike all that it learned from" if ood is not None and ood >= UNLIKE else ""
+
+
 OF_EVERY_TASK = ("id", "answer", "promised", "total", "aleatoric", "epistemic", "ood", "error")
+
+
+def told_unlike(predictions: list[Any], outputs: Outputs) -> list[Any]:
+    """The predictions with how unlike what was learned from their examples are, where that is known."""
+    if outputs.unlike is None:
+        return predictions
+    return [replace(one, ood=value) for one, value in zip(predictions, array(outputs.unlike).tolist(), strict=True)]
 
 
 def machine_row(prediction: Any, **own: Any) -> Row:

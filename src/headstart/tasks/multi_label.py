@@ -16,7 +16,7 @@ from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
 from headstart.modalities import _cells
 from headstart.seeds import numpy_generator
-from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise
+from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise, told, told_unlike
 from headstart.tasks._label_names import LabelNames, names_in
 from headstart.tasks._prototypes import directions
 
@@ -64,7 +64,7 @@ class MultiLabelPrediction:
         return machine_row(self, labels=said, probs=None if self.values is None else self.probs)
 
     def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text})"
+        return f"Prediction({self.error if self.values is None else self.text}{told(self.ood)})"
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,11 @@ class MultiLabel(LabelNames):
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
         probs, thresholds = probabilities(outputs), self._thresholds()
         spread = uncertainty(outputs) if knows_spread(outputs) else [(None, None, None)] * len(probs)
-        return [
+        found = [
             MultiLabelPrediction(id, self._said(values >= thresholds), values, self.names, *parts)
             for id, values, parts in zip(ids, probs, spread, strict=True)
         ]
+        return told_unlike(found, outputs)
 
     def _said(self, has: Bool[np.ndarray, " labels"]) -> tuple[str, ...]:
         return tuple(name for name, yes in zip(self.names, has.tolist(), strict=True) if yes)

@@ -19,7 +19,7 @@ from headstart import metrics
 from headstart.core import Label, Outputs, Row
 from headstart.errors import DataError
 from headstart.metrics import Measured, Metric, measured, values
-from headstart.tasks._arrays import array, knows_spread, machine_row, precise
+from headstart.tasks._arrays import array, knows_spread, machine_row, precise, told, told_unlike
 from headstart.tasks._likelihoods import LIKELIHOODS, Likelihood
 from headstart.tasks._numbers import Numbers, listed, number_in
 
@@ -83,7 +83,7 @@ class RegressionPrediction:
         return machine_row(self, value=self.value, interval=self.interval)
 
     def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text})"
+        return f"Prediction({self.error if self.values is None else self.text}{told(self.ood)})"
 
 
 @dataclass(frozen=True)
@@ -240,10 +240,11 @@ class Regression(Numbers):
             noise = np.sqrt(np.maximum(said.deviation**2 - unsure**2, 0.0))
             parts = list(map(tuple, np.hstack([said.deviation, noise, unsure]).tolist()))
         reach = said.noise.reach / said.noise.deviation
-        return [
+        found = [
             RegressionPrediction(id, mean, deviation, self.names, reach, total, aleatoric, epistemic)
             for id, mean, deviation, (total, aleatoric, epistemic) in zip(ids, said.mean, said.deviation, parts, strict=True)
         ]
+        return told_unlike(found, outputs)
 
     def failed(self, id: str, message: str) -> RegressionPrediction:
         """What is told of an input that could not be read."""

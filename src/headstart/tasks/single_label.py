@@ -15,7 +15,7 @@ from headstart import metrics
 from headstart.core import Outputs, Row
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, classes
-from headstart.tasks._arrays import divided, knows_spread, machine_row, precise
+from headstart.tasks._arrays import divided, knows_spread, machine_row, precise, told, told_unlike
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._prototypes import directions
 from headstart.tasks._softmax import averaged, intervals, probabilities, uncertainty
@@ -67,7 +67,7 @@ class SingleLabelPrediction:
         if self.values is None:
             return f"Prediction({self.error})"
         known = "" if self.interval is None else f" ({in_percent(self.interval[0])}-{in_percent(self.interval[1])}), {self.words}"
-        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known})"
+        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known}{told(self.ood)})"
 
     @property
     def words(self) -> str:
@@ -157,9 +157,11 @@ class SingleLabel(ClassNames):
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[SingleLabelPrediction]:
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
         if not knows_spread(outputs):
-            return [self._said(id, values) for id, values in zip(ids, probabilities(outputs), strict=True)]
-        known = zip(ids, probabilities(outputs), intervals(outputs), uncertainty(outputs), strict=True)
-        return [self._said(id, values, interval, *parts) for id, values, interval, parts in known]
+            found = [self._said(id, values) for id, values in zip(ids, probabilities(outputs), strict=True)]
+        else:
+            known = zip(ids, probabilities(outputs), intervals(outputs), uncertainty(outputs), strict=True)
+            found = [self._said(id, values, interval, *parts) for id, values, interval, parts in known]
+        return told_unlike(found, outputs)
 
     def _said(self, id: str, values: Float[np.ndarray, " classes"], *known: Any) -> SingleLabelPrediction:
         return SingleLabelPrediction(id, self.classes[int(values.argmax())], values, self.classes, *known)

@@ -1,0 +1,63 @@
+"""How unlike what a model has learned from an example is: a conformal p-value of its distance to the nearest training examples.
+
+The distance is the cosine between features, to the fifth nearest of the training examples (Sun et al. 2022, "Out-of-distribution detection
+with deep nearest neighbors"). Beyond the leading directions of the training features (of their second moments, not centred) nothing
+is kept: of what lies there an example has only its length, which makes it less like all of them. An example is told by its rank among
+held-out ones, which the training has not seen either:
+    p = (1 + #{held-out examples at least as far}) / (n + 1),    unlike = 1 - p.
+Where an example is drawn as they were, unlike >= 1 - a has a probability of at most a (Vovk, Gammerman and Shafer 2005, section 2.2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DIRECTIONS = 64
+MOST = 2000
+"""Training examples that are kept; more change nothing (docs/log.md)."""
+NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Training examples as points on a sphere, and how far held-out ones are from them. Everything that it knows is tensors."""
+
+    basis: Float[Tensor, "features directions"]
+    points: Float[Tensor, "examples directions"]
+    held: Float[Tensor, " held"]
+    """Distances of the held-out examples, ascending."""
+
+    def distances(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, " batch"]:
+        """One minus the cosine to the fifth nearest training example."""
+        seen = features.to(self.basis)
+        turned = (seen @ self.basis) / seen.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return 1.0 - (turned @ self.points.T).topk(min(NEAREST, len(self.points)), dim=1).values[:, -1]
+
+    def unlike(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, " batch"]:
+        """One minus the p-value of each example, in [0, 1): near 1 is unlike."""
+        farther = len(self.held) - torch.searchsorted(self.held, self.distances(features).contiguous(), side="left")
+        return 1.0 - (1.0 + farther.double()) / (len(self.held) + 1)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All of it as named tensors."""
+        return {"basis": self.basis, "points": self.points, "held": self.held}
+
+
+def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "held features"]) -> Likeness:
+    """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order."""
+    rows = train[_some(len(train))].astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    basis = vectors[:, -DIRECTIONS:]
+    tensors = (torch.from_numpy(np.ascontiguousarray(part)).float() for part in (basis, rows @ basis))
+    unranked = Likeness(*tensors, held=torch.empty(0))
+    distances = unranked.distances(torch.from_numpy(held[_some(len(held))]))
+    return Likeness(unranked.basis, unranked.points, distances.sort().values)
+
+
+def _some(count: int) -> np.ndarray:
+    return np.linspace(0, count - 1, min(count, MOST)).round().astype(int)

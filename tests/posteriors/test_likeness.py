@@ -1,0 +1,78 @@
+"""How unlike an example is: distances against all pairs written out, p-values against the law that they must keep to."""
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from scipy import stats
+
+from headstart.posteriors import _likeness as likeness
+from headstart.tasks._arrays import told
+
+
+def drawn(count: int, seed: int, width: int = 12) -> Float[np.ndarray, "count width"]:
+    return (np.random.default_rng(seed).normal(size=(count, width)) + np.arange(width)).astype(np.float32)
+
+
+def test_distances_are_cosines_to_the_fifth_nearest() -> None:
+    train, other = drawn(30, 0), drawn(8, 1)
+    found = likeness.fit(train, drawn(10, 2)).distances(torch.from_numpy(other))
+    cosines = (other @ train.T) / np.linalg.norm(other, axis=1)[:, None] / np.linalg.norm(train, axis=1)
+    assert found.numpy() == pytest.approx(1 - np.sort(cosines, axis=1)[:, -5], abs=1e-5)
+
+
+def test_what_lies_beyond_the_directions_makes_an_example_less_like_any() -> None:
+    wide = likeness.DIRECTIONS + 20
+    train = np.zeros((90, wide), np.float32)
+    train[:, :10] = drawn(90, 0, 10)
+    inside = train[:5].copy()
+    outside = inside.copy()
+    outside[:, -1] = np.linalg.norm(inside, axis=1)  # as far again, where no training example has anything
+    found = likeness.fit(train, train[40:])
+    near, far = (found.distances(torch.from_numpy(rows)) for rows in (inside, outside))
+    assert bool((far > near + 0.25).all())
+
+
+def test_a_rank_among_held_out_examples_is_no_smaller_than_it_should_be() -> None:
+    """Super-uniform p-values: over many draws the share with unlike >= 1 - a is at most a, and nearly a."""
+    shares = []
+    for seed in range(200):
+        found = likeness.fit(drawn(40, 3 * seed), drawn(39, 3 * seed + 1))
+        shares.append(float((found.unlike(torch.from_numpy(drawn(50, 3 * seed + 2))) >= 0.9 - 1e-9).double().mean()))
+    mean, error = np.mean(shares), np.std(shares) / np.sqrt(len(shares))
+    assert abs(mean - 0.1) < 3 * error  # with 39 held out a tenth is attained exactly
+    assert stats.t.sf((mean - 0.1) / error, 199) > 1e-3
+
+
+def test_ties_count_as_farther() -> None:
+    train, held = drawn(20, 0), np.repeat(drawn(1, 1), 9, axis=0)
+    found = likeness.fit(train, held)
+    assert found.unlike(torch.from_numpy(held[:1])).item() == 0.0
+
+
+def test_the_farthest_of_all_is_as_unlike_as_so_few_can_tell() -> None:
+    found = likeness.fit(drawn(20, 0), drawn(19, 1))
+    assert found.unlike(-torch.from_numpy(drawn(1, 2))).item() == pytest.approx(0.95)
+    assert likeness.fit(drawn(20, 0), drawn(0, 1)).unlike(torch.from_numpy(drawn(3, 2))).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_fewer_examples_than_neighbours_are_all_compared_with(count: int) -> None:
+    found = likeness.fit(drawn(count, 0), drawn(4, 1))
+    assert bool(torch.isfinite(found.unlike(torch.from_numpy(drawn(5, 2)))).all())
+
+
+def test_features_that_are_all_zero_are_no_error() -> None:
+    found = likeness.fit(drawn(20, 0), drawn(5, 1))
+    assert bool(torch.isfinite(found.distances(torch.zeros(2, 12))).all())
+
+
+def test_a_state_makes_an_equal_one() -> None:
+    found = likeness.fit(drawn(20, 0), drawn(5, 1))
+    again = likeness.Likeness(**found.state())
+    rows = torch.from_numpy(drawn(5, 2))
+    assert torch.equal(again.unlike(rows), found.unlike(rows))
+
+
+def test_people_are_told_of_what_is_unlike() -> None:
+    assert told(0.99) == ", but unlike all that it learned from" and told(0.5) == told(None) == ""
