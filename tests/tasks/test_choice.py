@@ -184,10 +184,6 @@ class Ordinal(SingleLabel):
 
     name: str = field(default="ordinal", init=False)
 
-    @classmethod
-    def from_state(cls, state: Any) -> "Ordinal":
-        return cls(tuple(state["classes"]))
-
     def metrics(self, names: Sequence[Any]) -> dict[str, Any]:
         found = super().metrics([name for name in names if name != "distance"])
         return found | ({"distance": self._distance} if "distance" in names else {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.core import Dataset, Event
+from headstart.core import Dataset, Event, Task
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
@@ -32,6 +32,11 @@ class Answering:
         """Of the method."""
         return believing.NONE if self.fitted is None else self.fitted.name
 
+    @property
+    def task(self) -> Task:
+        """As it answers: with the thresholds that it chose and what it can promise."""
+        return self._session.answering() if self.fitted is None else self.fitted.task
+
     def predict(self, inputs: Any, tta: int = 1) -> Any:
         """The `Prediction` of one example, or a list for several: as `Learner.predict`."""
         found = list(self.predictions(inputs, tta))
@@ -41,7 +46,7 @@ class Answering:
         """One `Prediction` per example, streamed."""
         session = self._session
         chosen = session.model.backbone.defaults.under(session.settings)
-        speaker, task = believing.speaker(session.model, self.fitted), session.answering()
+        speaker, task = believing.speaker(session.model, self.fitted), self.task
         seen, modality = session.modality.viewed(speaker, task, chosen.augment, tta)
         return predict(seen, task, inputs, modality, chosen.batch_size)
 
@@ -58,7 +63,7 @@ class Answering:
         speaker = believing.speaker(session.model, self.fitted)
         with engine.tuned_run(session.device):
             if data is not None:
-                task = session.answering()
+                task = self.task
                 dataset = tasks.met(to_judge(data, session.run, reading), task)
                 kind = (session.modality, session.metrics, session.device, session.settings)
                 steps = evaluated(dataset, session.model, task, *kind, per_class, tta, speaker)
@@ -71,7 +76,7 @@ class Answering:
                 raise DataError(
                     f'{session.data.name} has no images in the part "{part}". A share for it is set where the data is made.'
                 )
-            return state.measured(part, per_class, tta, speaker)
+            return state.measured(part, per_class, tta, speaker, self.task)
 
     def __repr__(self) -> str:
         return f"Posterior({self.name}{'' if self.fitted is None else ': ' + self.fitted.words})"
@@ -93,7 +98,7 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         )
     if session.fitted is not None and session.fitted.name == wanted:
         return Answering(session, show, session.fitted)
-    kept = None if session.run is None else believing.of_run(session.run, wanted, session.model, session.task)
+    kept = None if session.run is None else believing.of_run(session.run, wanted, session.model)
     if kept is None:
         with engine.tuned_run(session.device):
             kept = exhausted(believing.of_kept(session.ready(), session.settings, lambda: float("inf"), wanted), show)

@@ -21,6 +21,7 @@ from headstart.posteriors._predictive import Believing
 from headstart.posteriors._problem import Labelled, Problem
 from headstart.store.bundle import Bundle, StoredPosterior, load_posterior, save_posterior
 from headstart.store.runs import Run
+from headstart.tasks import _choice as tasks
 from headstart.train.begin import Begun
 from headstart.train.budget import CLOSING_SECONDS, FEW_BELIEVED
 from headstart.train.features import digest
@@ -41,6 +42,8 @@ class Fitted:
     name: str
     posterior: Posterior
     epoch: int
+    task: Task
+    """With what it chooses and promises by what this posterior says of the validation images."""
     likeness: Likeness | None = None
     """What tells how unlike an example is; None where the head has no features of an example as a whole."""
 
@@ -53,7 +56,7 @@ class Fitted:
         """As it is saved beside this model."""
         likeness = {} if self.likeness is None else self.likeness.state()
         tensors = {**self.posterior.state(), **{f"{LIKENESS}{name}": tensor for name, tensor in likeness.items()}}
-        return StoredPosterior(self.name, tensors, digest(dict(bundle_tensors(model))))
+        return StoredPosterior(self.name, tensors, digest(dict(bundle_tensors(model))), self.task.state())
 
 
 def name_of(settings: Settings, model: Model, name: str | None = None) -> str:
@@ -87,7 +90,7 @@ def speaker(model: Model, fitted: Fitted | None) -> Predictive:
     return model if fitted is None else Believing(model, fitted.posterior, fitted.likeness)
 
 
-def loaded(bundle: Bundle, task: Task, epoch: int) -> Fitted | None:
+def loaded(bundle: Bundle, epoch: int) -> Fitted | None:
     """The posterior of a bundle, None where it has none.
 
     Raises:
@@ -101,22 +104,23 @@ def loaded(bundle: Bundle, task: Task, epoch: int) -> Fitted | None:
             "the posterior of this bundle was fitted to other weights than those in its model.safetensors, so what it knows is not of this "
             "model. Give it back its weights, or remove the folder posterior: then predictions are point estimates."
         )
-    return _of_stored(kept, task, epoch)
+    return _of_stored(kept, epoch)
 
 
-def of_run(run: Run, name: str, model: Model, task: Task) -> Fitted | None:
+def of_run(run: Run, name: str, model: Model) -> Fitted | None:
     """The one of this name that the run keeps, None where there is none or the model has other weights by now."""
     kept = load_posterior(run.posteriors / name)
     if kept is None or kept.digest != digest(dict(bundle_tensors(model))):
         return None
-    return _of_stored(kept, task, -1)
+    return _of_stored(kept, -1)
 
 
-def _of_stored(kept: StoredPosterior, task: Task, epoch: int) -> Fitted:
+def _of_stored(kept: StoredPosterior, epoch: int) -> Fitted:
     own = {name: tensor for name, tensor in kept.tensors.items() if not name.startswith(LIKENESS)}
     rest = {name.removeprefix(LIKENESS): tensor for name, tensor in kept.tensors.items() if name.startswith(LIKENESS)}
+    task = tasks.from_state(kept.task)
     posterior = plugins.find("posteriors", kept.name).load(own, task)
-    return Fitted(kept.name, posterior, epoch, Likeness(**rest) if rest else None)
+    return Fitted(kept.name, posterior, epoch, task, Likeness(**rest) if rest else None)
 
 
 def keep(run: Run, fitted: Fitted, model: Model) -> None:
@@ -150,7 +154,8 @@ def of_kept(
     if state.model.head.final is None:
         held = Labelled(torch.empty(len(state.parts["valid"]), 0), _said_of_valid(state), state.parts["valid"].targets)
         nothing = np.full(task.outputs, np.inf)
-        return Fitted(name, plugins.find("posteriors", name).fit(Problem(task, held.some(0), held, nothing, 0)), epoch)
+        posterior = plugins.find("posteriors", name).fit(Problem(task, held.some(0), held, nothing, 0))
+        return Fitted(name, posterior, epoch, task.fitted(posterior.outputs(held.given, held.said), held.targets))
     if state.seen is None or state.seen.epoch != epoch:
         state.seen = yield from _seen(state, epoch, left)
     if not enough(state.parts["train"], state.seen.which):
@@ -180,7 +185,8 @@ def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
     if precision is None:
         precision = np.full(state.task.outputs, np.inf)
     posterior = method.fit(Problem(state.task, learned, held, precision, len(train)))
-    return Fitted(name, posterior, seen.epoch, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
+    task = state.task.fitted(posterior.outputs(held.given, held.said), valid.targets)
+    return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
 
 
 def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: Any) -> Labelled:
@@ -197,12 +203,3 @@ def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: 
 
 def _said_of_valid(state: TrainState) -> Tensor:
     return torch.as_tensor(state.outputs("valid").mean)
-
-
-def answering(state: TrainState, fitted: Fitted) -> Task:
-    """The task with what it chooses (thresholds), by what the posterior says of the validation images."""
-    valid, seen = state.parts["valid"], state.seen
-    if seen is None or seen.epoch != fitted.epoch:
-        return state.answers()
-    held = _labelled(state.model, seen.valid, valid.targets)
-    return state.task.fitted(fitted.posterior.outputs(held.given, held.said), valid.targets)

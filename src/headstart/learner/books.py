@@ -86,8 +86,6 @@ class Books:
             self.fitted = believing.at_hand(begun, self.settings) if stopped else None
             if not stopped:
                 self.fitted = yield from believing.of_kept(begun, self.settings, left)
-        if self.fitted is not None:
-            begun.state.answering[self.fitted.epoch] = believing.answering(begun.state, self.fitted)
 
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""

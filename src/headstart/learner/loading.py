@@ -54,7 +54,7 @@ def _loaded(
     trained = task if plan is None else tasks.from_state(plan.task)
     learner = _learner(run, data, trained, settings, None, observer, started)
     rows = bundle.config["headstart"].get("rows", ())
-    fitted = believing.loaded(bundle, task, kept_of(rows, settings)["epoch"] if rows else 0)
+    fitted = believing.loaded(bundle, kept_of(rows, settings)["epoch"] if rows else 0)
     learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows, fitted)
     return learner
 

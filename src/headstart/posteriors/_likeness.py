@@ -51,12 +51,27 @@ def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "hel
     """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order."""
     rows = train[_some(len(train))].astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    _, vectors = np.linalg.eigh(rows.T @ rows)
-    basis = vectors[:, -DIRECTIONS:]
+    basis = _leading(rows)
     tensors = (torch.from_numpy(np.ascontiguousarray(part)).float() for part in (basis, rows @ basis))
     unranked = Likeness(*tensors, held=torch.empty(0))
     distances = unranked.distances(torch.from_numpy(held[_some(len(held))]))
     return Likeness(unranked.basis, unranked.points, distances.sort().values)
+
+
+def _leading(rows: Float[np.ndarray, "examples features"]) -> Float[np.ndarray, "features directions"]:
+    """The directions in which most of the rows lies, by the smaller of the two products of the rows with themselves."""
+    from scipy import linalg  # it takes half a second to import, and only fitting needs it
+
+    few = len(rows) < rows.shape[1]
+    product = rows @ rows.T if few else rows.T @ rows
+    count = len(product)
+    if not count:
+        return np.zeros((rows.shape[1], 0))
+    values, vectors = linalg.eigh(product, subset_by_index=[max(0, count - DIRECTIONS), count - 1])
+    if not few:
+        return vectors
+    kept = values > 1e-9 * max(float(values[-1]), 1e-300)
+    return rows.T @ (vectors[:, kept] / np.sqrt(values[kept]))
 
 
 def _some(count: int) -> np.ndarray:

@@ -20,11 +20,15 @@ from headstart.store.runs import check_format
 
 @dataclass(frozen=True)
 class StoredPosterior:
-    """A posterior as data: the file of `posteriors/` that it is of, its tensors, and the weights that it was fitted to by their digest."""
+    """A posterior as data: the file of `posteriors/` that it is of, its tensors, and the weights that it was fitted to by their digest.
+
+    `task` is the state of the task as it answers with it.
+    """
 
     name: str
     tensors: Mapping[str, Any]
     digest: str
+    task: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,10 @@ def save_posterior(folder: Path, posterior: StoredPosterior) -> None:
     """Writes tensors.safetensors and state.json into a folder that is made for it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors.save(folder / "tensors.safetensors", posterior.tensors)
-    atomic.write_json(folder / "state.json", {"format": FORMAT, "name": posterior.name, "digest": posterior.digest})
+    atomic.write_json(
+        folder / "state.json",
+        to_json({"format": FORMAT, "name": posterior.name, "digest": posterior.digest, "task": posterior.task}),
+    )
 
 
 def load_posterior(folder: Path) -> StoredPosterior | None:
@@ -73,7 +80,7 @@ def load_posterior(folder: Path) -> StoredPosterior | None:
     if not is_file(folder / "state.json"):
         return None
     state = check_format(atomic.read_json(folder / "state.json"), folder / "state.json")
-    return StoredPosterior(str(state["name"]), tensors.load(folder / "tensors.safetensors"), str(state["digest"]))
+    return StoredPosterior(str(state["name"]), tensors.load(folder / "tensors.safetensors"), str(state["digest"]), state["task"])
 
 
 def load(folder: str | Path) -> Bundle:

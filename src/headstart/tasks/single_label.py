@@ -1,9 +1,9 @@
 """One class per example: softmax, cross-entropy, and predictions with their uncertainty in nats."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,14 +13,17 @@ from torch.nn import functional
 
 from headstart import metrics
 from headstart.core import Outputs, Row
-from headstart.errors import DataError, unknown_name
+from headstart.errors import BadSetting, DataError, unknown_name
 from headstart.metrics import Measured, classes
 from headstart.tasks._arrays import divided, knows_spread, machine_row, precise, told, told_unlike
 from headstart.tasks._class_names import ClassNames
+from headstart.tasks._promises import RISK, Promises
 from headstart.tasks._prototypes import directions
 from headstart.tasks._softmax import averaged, intervals, probabilities, uncertainty
+from headstart.tasks._states import require_state
 
 Rule = Callable[[Outputs, Any], Measured]
+T = TypeVar("T", bound="SingleLabel")
 ROUNDS = 200
 EVEN, SURE = 0.5, 0.75
 
@@ -42,6 +45,8 @@ class SingleLabelPrediction:
     promised: bool | None = None
     ood: float | None = None
     error: str | None = None
+    promises: Promises | None = field(default=None, repr=False, compare=False)
+    """What can be promised of such answers."""
 
     @property
     def text(self) -> str:
@@ -58,6 +63,38 @@ class SingleLabelPrediction:
         """The probability of each class; empty if the input could not be read."""
         return {} if self.values is None else dict(zip(self.classes, map(float, self.values), strict=True))
 
+    def answer_at(self, risk: float = RISK) -> str | None:
+        """The label, where answers like it are wrong no more often than `risk`; None where the model does not know that.
+
+        Raises:
+            BadSetting: where nothing can be promised, with how many more held-out examples it takes at least.
+        """
+        threshold = None if self.promises is None else self.promises.threshold(risk)
+        if threshold is None:
+            missing = 0 if self.promises is None else self.promises.missing(risk)
+            raise BadSetting(
+                f"no risk of {risk:g} can be promised here: "
+                + (
+                    "the model was not fitted with a posterior."
+                    if self.promises is None
+                    else f"at least {missing} more validation images are needed."
+                    if missing
+                    else "on the validation images its answers are wrong more often, however sure they are."
+                )
+            )
+        return self.label if self.probability is not None and self.probability >= threshold else None
+
+    def set(self, alpha: float = 0.1) -> tuple[str, ...]:
+        """The classes of which one is the true one with a probability of 1 - `alpha`, the most probable first; all where too few examples
+        were held out to tell."""
+        if self.values is None:
+            return ()
+        least = None if self.promises is None else self.promises.least(alpha)
+        order = [int(place) for place in np.argsort(-self.values, kind="stable")]
+        return tuple(
+            self.classes[place] for rank, place in enumerate(order) if not rank or least is None or self.values[place] >= least
+        )
+
     def row(self) -> Row:
         """The machine-readable contract of `predict --json`."""
         probs = None if self.values is None else self.probs
@@ -66,8 +103,9 @@ class SingleLabelPrediction:
     def __repr__(self) -> str:
         if self.values is None:
             return f"Prediction({self.error})"
-        known = "" if self.interval is None else f" ({in_percent(self.interval[0])}-{in_percent(self.interval[1])}), {self.words}"
-        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known}{told(self.ood)})"
+        known = "" if self.interval is None else f" ({in_percent(self.interval[0])}-{in_percent(self.interval[1])})"
+        sure = told(self.ood) or ("" if self.interval is None else f", {self.words}")
+        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known}{sure})"
 
     @property
     def words(self) -> str:
@@ -89,6 +127,30 @@ class SingleLabel(ClassNames):
     solver: str = field(default="softmax", init=False)
     default_metrics: tuple[str, ...] = field(default=("error_rate",), init=False)
     exact: bool = field(default=True, init=False)
+    promises: Promises | None = None
+    """What can be promised of answers, once examples were held out to tell."""
+
+    @cached_property
+    def _promised(self) -> tuple[float | None, bool]:
+        """From which probability on a label is an answer, and whether that is promised."""
+        threshold = None if self.promises is None else self.promises.threshold()
+        return threshold, threshold is not None
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON from which `from_state` makes an equal task."""
+        return super().state() | ({} if self.promises is None else {"promises": self.promises.state()})
+
+    @classmethod
+    def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
+        """The task whose `state()` this is."""
+        require_state(state, cls.name, ("classes",), ("promises",))
+        kept = state.get("promises")
+        promises = None if kept is None else Promises(tuple(map(float, kept["best"])), tuple(map(float, kept["true"])))
+        return cls(tuple(map(str, state["classes"])), promises=promises)
+
+    def widened(self: T, raw: Sequence[Any]) -> T:
+        """With the classes that are new after the others, of which nothing is promised."""
+        return replace(super().widened(raw), promises=None)
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -164,7 +226,12 @@ class SingleLabel(ClassNames):
         return told_unlike(found, outputs)
 
     def _said(self, id: str, values: Float[np.ndarray, " classes"], *known: Any) -> SingleLabelPrediction:
-        return SingleLabelPrediction(id, self.classes[int(values.argmax())], values, self.classes, *known)
+        label, (threshold, promised) = self.classes[int(values.argmax())], self._promised
+        found = SingleLabelPrediction(id, label, values, self.classes, *known)
+        if self.promises is None:
+            return found
+        answer = label if threshold is None or values.max() >= threshold else None
+        return replace(found, answer=answer, promised=promised, promises=self.promises)
 
     def failed(self, id: str, message: str) -> SingleLabelPrediction:
         """What is told of an input that could not be read."""
@@ -176,8 +243,10 @@ class SingleLabel(ClassNames):
         return {name: _on_outputs(metric) for name, metric in found.items()}
 
     def fitted(self, outputs: Outputs, targets: Any) -> "SingleLabel":
-        """Itself: the most probable class is the answer."""
-        return self
+        """With what can be promised of answers, as these held-out examples tell; there are promises only for outputs with a posterior."""
+        if not len(targets):
+            return self
+        return replace(self, promises=Promises.of(probabilities(outputs), np.asarray(targets).astype(np.int64)))
 
     def by_class(self, outputs: Outputs, targets: Any) -> dict[str, Measured]:
         """`recall.NAME` and `precision.NAME` of each class, with 95 % intervals."""

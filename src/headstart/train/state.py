@@ -148,10 +148,16 @@ class TrainState:
         return self.answering.get(self.kept()["epoch"], self.task) if self.rows else self.task
 
     def measured(
-        self, part: str, per_class: bool = False, tta: int = 1, speaker: Predictive | None = None
+        self,
+        part: str,
+        per_class: bool = False,
+        tta: int = 1,
+        speaker: Predictive | None = None,
+        task: Task | None = None,
     ) -> dict[str, Measured]:
-        """Every metric of the model as it is, or of whoever speaks for it, on a part."""
-        return evaluate(self.outputs(part, tta, speaker), self.parts[part].targets, self.answers(), self.metrics, per_class)
+        """Every metric of the model as it is, or of whoever speaks for it, on a part; `task` is as it answers."""
+        said = self.outputs(part, tta, speaker)
+        return evaluate(said, self.parts[part].targets, task or self.answers(), self.metrics, per_class)
 
     def add_row(self, epoch: int, stage: str, train_loss: float, outputs: Outputs, lr: float | None, seconds: float) -> Row:
         """The finished row of the table for these validation outputs; the weights are remembered if the row is the best."""

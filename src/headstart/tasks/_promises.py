@@ -1,0 +1,105 @@
+"""What can be promised of answers, from examples that did not train: how often they are wrong, and which classes hold the truth.
+
+**Answers.** The most probable class is answered where its probability is at least t. Of k held-out examples that are answered at t, the
+number of wrong ones is binomial with the risk of t. So "risk of t > r" is rejected at level d where P(Binomial(k, r) <= wrong) <= d. Thresholds
+of a fixed grid are tested from the highest down until one is not rejected (Angelopoulos et al. 2021, "Learn then Test", fixed sequence
+testing; those that so few examples cannot decide are passed over): with a confidence of 1 - d over the draw of the held-out examples, an answer
+is wrong with a probability of at most r.
+
+**Sets.** All classes with a probability of at least 1 - q, q the ceil((n + 1)(1 - a))-th smallest of 1 - p(truth) over the n held-out examples
+(Sadinle, Lei and Wasserman 2019; Vovk, Gammerman and Shafer 2005): the truth is in them with a probability of at least 1 - a. The most
+probable class is always in.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+from headstart.errors import BadSetting
+
+RISK = 0.05
+CONFIDENCE = 0.9
+GRID = (
+    0.9995,
+    0.999,
+    0.998,
+    0.995,
+    0.99,
+    0.98,
+    0.97,
+    0.95,
+    0.925,
+    0.9,
+    0.875,
+    0.85,
+    0.8,
+    0.75,
+    0.7,
+    0.65,
+    0.6,
+    0.55,
+    0.5,
+    0.4,
+    0.3,
+    0.0,
+)
+MOST = 5000
+"""Held-out examples that are remembered."""
+
+
+@dataclass(frozen=True)
+class Promises:
+    """Of held-out examples: the probability of the most probable class, and that of the true one."""
+
+    best: tuple[float, ...]
+    true: tuple[float, ...]
+
+    @classmethod
+    def of(cls, probs: Float[np.ndarray, "batch classes"], places: Int[np.ndarray, " batch"]) -> "Promises":
+        """From what was said of held-out examples, and the places of the true classes."""
+        some = np.linspace(0, len(probs) - 1, min(len(probs), MOST)).round().astype(int)
+        best, true = probs.max(1)[some], probs[np.arange(len(probs)), places][some]
+        return cls(tuple(best.tolist()), tuple(true.tolist()))
+
+    def threshold(self, risk: float = RISK, confidence: float = CONFIDENCE) -> float | None:
+        """The lowest probability from which on answers are wrong no more often than `risk`; None where nothing can be promised."""
+        _require_share("risk", risk)
+        _require_share("confidence", confidence)
+        best, wrong = np.array(self.best), np.array(self.true) < np.array(self.best)
+        found = None
+        for threshold in GRID:
+            answered = best >= threshold
+            count = int(answered.sum())
+            if count < fewest(risk, confidence):
+                continue
+            if stats.binom.cdf(int(wrong[answered].sum()), count, risk) > 1 - confidence:
+                break
+            found = threshold
+        return found
+
+    def missing(self, risk: float = RISK, confidence: float = CONFIDENCE) -> int:
+        """How many more held-out examples it takes at least to promise anything."""
+        return max(0, fewest(risk, confidence) - len(self.best))
+
+    def least(self, alpha: float) -> float | None:
+        """The probability from which on a class is in the set that holds the truth with 1 - `alpha`; None where so few examples cannot tell."""
+        _require_share("alpha", alpha)
+        rank = math.ceil((len(self.true) + 1) * (1 - alpha))
+        return None if rank > len(self.true) else float(np.sort(self.true)[::-1][rank - 1])
+
+    def state(self) -> dict[str, list[float]]:
+        """Plain JSON."""
+        return {"best": list(self.best), "true": list(self.true)}
+
+
+def fewest(risk: float, confidence: float) -> int:
+    """Examples that must all be answered rightly, so that `risk` can be promised with this confidence: (1 - risk)^n <= 1 - confidence."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - risk))
+
+
+def _require_share(name: str, share: float) -> None:
+    if not 0 < share < 1:
+        raise BadSetting(f"{name} must be between 0 and 1, got {share!r}. 0.05 is usual.")
