@@ -1,19 +1,22 @@
 """What knowing how sure it is is worth: test NLL and errors of every posterior of a head, on the splits of the training benchmark.
 
     python benchmarks/bayes.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...]
-        [--seeds 3] [--minutes 3 | --head-only] [--posteriors none temperature laplace] [--peer-python PYTHON] [--report]
+        [--seeds 3] [--minutes 3 | --head-only] [--posteriors none temperature laplace laplace-torch] [--peer-python PYTHON] [--report]
 
 Each set and seed is trained once with the head alone and once for so many minutes; then each posterior answers for the same test images,
 which nothing else has read. A difference is that of the losses of the same images, with its paired 95 % interval over them. Every
-posterior chooses what it chooses (temperature, width) on the validation images, the point estimate's temperature too. Rows already in
-results/bayes.jsonl are not run again; `--report` runs nothing.
+posterior chooses what it chooses (temperature, width) on the validation images, the point estimate's temperature too; laplace-torch
+(extra `dev`) has the same head and features, and its defaults. Rows already in results/bayes.jsonl are not run again; `--report` runs nothing.
 """
 
 import argparse
 import math
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,12 @@ from harness import RESULTS, Table, stoppable
 from paired import compared, markdown, paired_t
 from sets import SETS, Divided, available, divided, parse_folders
 
+from headstart.data._steps import exhausted
+from headstart.train.solved import features_now
+
 Row = dict[str, Any]
-POSTERIORS = ("none", "temperature", "laplace")
+PEER = "laplace-torch"
+POSTERIORS = ("none", "temperature", "laplace", PEER)
 BASELINE = "temperature"
 
 
@@ -47,7 +54,52 @@ def run_case(table: Table, split: Divided, case: str, minutes: float | None, ask
         learn.fine_tune(0) if minutes is None else learn.fine_tune(minutes=minutes)
         trained = time.perf_counter() - started
         for name in asked.posteriors:
-            table.tried(name, run=lambda name=name: answers(learn, split.folder / "test", name, trained), **same)
+            run = peer if name == PEER else partial(answers, name=name, trained=trained)
+            table.tried(name, run=partial(run, learn, split.test), **same)
+
+
+def files_in(test: Path) -> list[Path]:
+    """The images of the part, in order."""
+    return sorted(file for file in test.rglob("*") if file.is_file())
+
+
+def peer(learn: Any, test: Path) -> Row:
+    """The defaults of laplace-torch for the same head on the same features: last layer, Kronecker factors, prior by evidence, probit."""
+    import torch
+
+    started = time.perf_counter()
+    state, model, modality = learn._session.ready().state, learn.model, learn.modality
+    rows, which = exhausted(features_now(state, "train"))
+    files, seen = files_in(test), []
+    for first in range(0, len(files), 32):
+        batch = modality.stacked([modality.prepared(str(file), file.name) for file in files[first : first + 32]])
+        with torch.inference_mode():
+            seen.append(model.features(modality.to_input(torch.as_tensor(batch))).float().clone())
+    reading = time.perf_counter() - started
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from laplace import Laplace
+
+        head = torch.nn.Linear(model.head.final.in_features, model.head.final.out_features)
+        head.load_state_dict(model.head.final.state_dict())
+        pairs = torch.utils.data.TensorDataset(torch.from_numpy(rows), state.parts["train"].targets[which])
+        started = time.perf_counter()
+        made = Laplace(torch.nn.Sequential(torch.nn.Identity(), head), "classification")
+        made.fit(torch.utils.data.DataLoader(pairs, batch_size=64))
+        made.optimize_prior_precision()
+        fitting = time.perf_counter() - started
+        probs = torch.cat([made(one).detach() for one in seen]).double()
+    truths = torch.tensor([learn.task.classes.index(file.parent.name) for file in files])
+    losses = -probs[torch.arange(len(files)), truths].clamp(min=1e-300).log()
+    wrong = [f"{file.parent.name}/{file.name}" for file, right in zip(files, probs.argmax(1) == truths, strict=True) if not right]
+    return {
+        "words": f"laplace-torch {version('laplace-torch')}",
+        "reading": round(reading, 2),
+        "fitting": round(fitting, 3),
+        "test": {"nll": float(losses.mean()), "error": len(wrong) / len(files), "n": len(files)},
+        "losses": [round(loss, 6) for loss in losses.tolist()],
+        "wrong": wrong,
+    }
 
 
 def answers(learn: Any, test: Path, name: str, trained: float) -> Row:
@@ -55,7 +107,7 @@ def answers(learn: Any, test: Path, name: str, trained: float) -> Row:
     started = time.perf_counter()
     post = learn.posterior(name)
     fitting = time.perf_counter() - started
-    files = sorted(file for file in test.rglob("*") if file.is_file())
+    files = files_in(test)
     started = time.perf_counter()
     said = post.predict([str(file) for file in files])
     asking = time.perf_counter() - started
