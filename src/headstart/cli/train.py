@@ -158,7 +158,7 @@ def train(
         _option(
             MODEL,
             "What tells how sure answers are. none: point estimates.",
-            metavar="laplace|temperature|none",
+            metavar="laplace|hmc|temperature|none",
             default="laplace; temperature for masks",
         ),
     ] = None,

@@ -25,9 +25,9 @@ HELD = 1 << 24
 def parts(problem: Problem, own: int) -> dict[str, Tensor]:
     """The tensors of `Laplace` by name, but for width and temperature; up to `own` directions have precisions of their own."""
     turned = rotated(problem.train.given.numpy())
-    curvature = _Curvature(problem)
+    curvature = Curvature(problem)
     alpha = curvature.vectors.T**2 @ problem.precision[curvature.free]
-    roots, rest = (_own if len(alpha) <= own else _shared)(turned, curvature, alpha)
+    roots, rest = (own_roots if len(alpha) <= own else shared_roots)(turned, curvature, alpha)
     said = np.zeros((problem.train.said.shape[1], len(alpha)))
     said[curvature.free] = curvature.vectors
     found = {
@@ -43,7 +43,7 @@ def parts(problem: Problem, own: int) -> dict[str, Tensor]:
     return {name: torch.tensor(part, dtype=kind) for name, part in found.items()}
 
 
-class _Curvature:
+class Curvature:
     """The Hessians of the training losses by those outputs that are not held to be known, in the eigenbasis of their mean."""
 
     def __init__(self, problem: Problem) -> None:
@@ -70,7 +70,7 @@ class _Curvature:
         return self.each * np.clip(np.concatenate(found), 0.0, None)
 
 
-def _own(turned: Rotated, curvature: _Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+def own_roots(turned: Rotated, curvature: Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
     """Inverse roots of the leading part of each direction's precision, and variances of the rest."""
     weights = curvature.weights()
     dense, rest = turned.rows[:, -EXACT:], turned.rows[:, :-EXACT]
@@ -85,7 +85,7 @@ def _own(turned: Rotated, curvature: _Curvature, alpha: Float[np.ndarray, " dire
     return roots, 1.0 / (weights.T @ rest.astype(np.float64) ** 2 + alpha[:, None])
 
 
-def _shared(turned: Rotated, curvature: _Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+def shared_roots(turned: Rotated, curvature: Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
     """The same of Kronecker factors: all columns of the basis have a variance, only the bias is left for a root."""
     values = curvature.each * curvature.values
     roots = 1.0 / np.sqrt(values * len(turned.rows) + BIAS_PRECISION)

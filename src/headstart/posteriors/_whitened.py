@@ -1,0 +1,85 @@
+"""The log posterior of a linear layer in coordinates in which its curvature at the mode is one: what `hmc` samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.posteriors._precision import BIAS_PRECISION, Curvature, own_roots
+from headstart.posteriors._problem import Problem
+from headstart.train.head_solve import rotated
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Potential energy and its gradient for many chains at once. A position is [directions x (rank + 1), chains]."""
+
+    problem: Problem
+    rows: Float[Tensor, "batch rank_and_bias"]
+    """The training examples in the eigenbasis of their inputs, and a one for the bias."""
+    centre: Float[Tensor, " inputs"]
+    basis: Float[Tensor, "inputs rank"]
+    directions: Float[Tensor, "outputs directions"]
+    mode: Float[Tensor, "directions rank_and_bias"]
+    """Of the weights of the head as it is."""
+    precision: Float[Tensor, "directions rank_and_bias"]
+    """Of the prior."""
+    roots: Float[Tensor, "directions dense dense"]
+    """R of each direction: weights R^T u have the covariance that Laplace finds, where u is white. Of the last numbers, which matter most."""
+    rest: Float[Tensor, "directions rest"]
+    """Deviations of the numbers before them."""
+    each: float
+    """Examples that each row stands for."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Whitened":
+        """The posterior of this head on these training examples."""
+        turned, curvature = rotated(problem.train.given.numpy()), Curvature(problem)
+        count, kind = len(turned.rows), torch.from_numpy(turned.rows).dtype
+        alpha = curvature.vectors.T**2 @ problem.precision[curvature.free]
+        directions = np.zeros((problem.train.said.shape[1], len(alpha)))
+        directions[curvature.free] = curvature.vectors
+        along = problem.train.said.double().numpy() @ directions
+        weights = (turned.rows.T @ (along - along.mean(0))) / turned.eigenvalues[:, None]
+        mode = np.hstack([weights.T, along.mean(0)[:, None]])
+        precision = np.hstack([np.tile(alpha[:, None], (1, weights.shape[0])), np.full((len(alpha), 1), BIAS_PRECISION)])
+        roots, variances = own_roots(turned, curvature, alpha)
+        rows = torch.from_numpy(np.hstack([turned.rows, np.ones((count, 1), turned.rows.dtype)]))
+        tensors = (turned.mean, turned.basis / turned.scale, directions, mode, precision, roots, np.sqrt(variances))
+        return cls(problem, rows, *(torch.tensor(each, dtype=kind) for each in tensors), each=curvature.each)
+
+    def start(self, chains: int, draw: np.random.Generator) -> Float[Tensor, "numbers chains"]:
+        """Places around the mode, wider than the posterior is thought to be."""
+        return torch.from_numpy(1.5 * draw.standard_normal((self.mode.numel(), chains))).to(self.mode)
+
+    def weights(self, position: Float[Tensor, "numbers chains"]) -> Float[Tensor, "directions rank_and_bias chains"]:
+        """How far the weights at a position are from the mode."""
+        white = position.unflatten(0, self.mode.shape)
+        few = self.rest.shape[1]
+        return torch.cat([self.rest[..., None] * white[:, :few], self.roots.mT @ white[:, few:]], dim=1)
+
+    def __call__(
+        self, position: Float[Tensor, "numbers chains"]
+    ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "numbers chains"]]:
+        """The negative log posterior of each chain, without its constant, and its gradient."""
+        moved = self.weights(position)
+        count, rank, chains = moved.shape
+        train = self.problem.train
+        flat = self.rows @ moved.transpose(0, 1).reshape(rank, count * chains)
+        with torch.enable_grad():
+            along = (
+                flat.unflatten(1, (count, chains)).permute(2, 0, 1).contiguous().requires_grad_()
+            )  # [chains, batch, directions]
+            said = train.said.to(along) + along @ self.directions.T
+            targets = train.targets.repeat(chains, *(1 for _ in train.targets.shape[1:]))
+            losses = self.problem.task.loss(said.flatten(0, 1), targets).unflatten(0, (chains, -1))
+            (slope,) = torch.autograd.grad(losses.sum(), along)
+        weights = self.mode[..., None] + moved
+        penalty = 0.5 * (self.precision[..., None] * weights.double().square()).sum((0, 1))
+        pull = self.rows.T @ slope.permute(1, 2, 0).reshape(-1, count * chains)
+        gradient = self.each * pull.unflatten(1, (count, chains)).transpose(0, 1) + self.precision[..., None] * weights
+        few = self.rest.shape[1]
+        white = torch.cat([self.rest[..., None] * gradient[:, :few], self.roots @ gradient[:, few:]], dim=1)
+        return self.each * losses.detach().double().sum(1) + penalty, white.flatten(0, 1)

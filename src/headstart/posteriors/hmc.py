@@ -1,0 +1,119 @@
+"""The posterior of the head by Hamiltonian Monte Carlo: what Laplace approximates, with no approximation but that of finitely many draws.
+
+The target is the likelihood of the training examples times the prior that the solved head has, in coordinates in which Laplace's
+approximation is white. What is kept are draws of the weights, relative to the head as it is, so that each draw
+says what the head says plus what differs. The exact posterior of a head is too unsure on most data (docs/decisions/0019): it is
+here to be compared with, with its chains judged (`rhat`, `effective`), and the temperature of what it says fitted as for all others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.core import Outputs, Task
+from headstart.posteriors import _calibrate
+from headstart.posteriors._problem import Problem
+
+WEIGHTS = True
+"""Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
+CHAINS, WARM, COUNT = 4, 200, 400
+KEPT = 100
+"""Draws that answer, spread over all chains."""
+WATCHED = 50
+"""Training examples whose outputs tell how far the chains can be trusted."""
+TRUSTED = 1.05
+"""R-hat up to which the chains are said to agree."""
+
+
+@dataclass(frozen=True)
+class Hmc:
+    """Draws of a linear layer's weights. Everything that it knows is tensors."""
+
+    task: Task
+    centre: Float[Tensor, " inputs"]
+    basis: Float[Tensor, "inputs rank"]
+    """From centred inputs to the directions in units of their common spread."""
+    moved: Float[Tensor, "draws directions rank_and_bias"]
+    """How far each draw's weights are from those of the head."""
+    directions: Float[Tensor, "outputs directions"]
+    temperature: Float[Tensor, ""]
+    rhat: Float[Tensor, " watched"]
+    effective: Float[Tensor, " watched"]
+    """Effective draws of each watched output, of all that were made."""
+    accepted: Float[Tensor, ""]
+    divergences: Float[Tensor, ""]
+
+    def outputs(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
+        """What each draw of the head says, tempered by the task."""
+        return self.task.tempered(self._drawn(given, said), float(self.temperature))
+
+    def _drawn(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
+        turned = (given.to(self.basis) - self.centre) @ self.basis
+        moved = torch.einsum("br,sjr->sbj", turned, self.moved[..., :-1]) + self.moved[:, None, :, -1]
+        said = said.to(self.basis)
+        return Outputs(said, samples=said + moved @ self.directions.T)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All of it as named tensors."""
+        return {name: getattr(self, name) for name in _TENSORS}
+
+    @property
+    def words(self) -> str:
+        """What was drawn, and how far to trust it, in a sentence."""
+        worst, least = float(self.rhat.max()), float(self.effective.min())
+        agree = "" if worst <= TRUSTED else "; its chains do not agree yet: give it more draws before you believe it"
+        return (
+            f"{len(self.moved)} draws of the head by Hamiltonian Monte Carlo (R-hat at most {worst:.3f}, at least {least:.0f} effective draws, "
+            f"{float(self.divergences):.0f} divergences), at the temperature {float(self.temperature):.2f}{agree}"
+        )
+
+
+_TENSORS = tuple(each.name for each in fields(Hmc) if each.name != "task")
+
+
+def fit(problem: Problem) -> Hmc:
+    """Draws of the head's posterior on the training examples; what they say is tempered as held-out examples ask for."""
+    drawn = draws(problem, CHAINS, WARM, COUNT)
+    held = problem.held.some(_calibrate.MOST)
+    warmth, _ = _calibrate.temperature(problem.task, drawn._drawn(held.given, held.said), held.targets)
+    return replace(drawn, temperature=torch.tensor(warmth, dtype=torch.float64))
+
+
+def load(state: Mapping[str, Tensor], task: Task) -> Hmc:
+    """The one whose `state()` this is."""
+    return Hmc(task, **{name: state[name] for name in _TENSORS})
+
+
+def draws(problem: Problem, chains: int, warm: int, count: int) -> Hmc:
+    """Draws at temperature 1, with their diagnostics."""
+    from headstart.posteriors import _sampler  # these import scipy, which takes half a second, and only fitting needs it
+    from headstart.posteriors._whitened import Whitened
+    from headstart.seeds import numpy_generator
+
+    target = Whitened.of(problem)
+    start = target.start(chains, numpy_generator(0, "hmc", "start"))
+    found = _sampler.sample(target, start, numpy_generator(0, "hmc", "draws"), warm, count)
+    moved = torch.stack(
+        [target.weights(each).permute(2, 0, 1) for each in found.positions]
+    )  # [draws, chains, directions, rank and bias]
+    watched = np.linspace(0, len(target.rows) - 1, min(WATCHED, len(target.rows))).round().astype(int)
+    seen = torch.einsum("nr,dcjr->dcnj", target.rows[watched], moved).double().numpy()
+    flat = moved.flatten(0, 1)
+    chosen = np.linspace(0, len(flat) - 1, min(KEPT, len(flat))).round().astype(int)
+    one = torch.tensor(1.0, dtype=torch.float64)
+    return Hmc(
+        problem.task,
+        centre=target.centre,
+        basis=target.basis,
+        moved=flat[chosen].contiguous(),
+        directions=target.directions,
+        temperature=one,
+        rhat=torch.from_numpy(_sampler.rhat(seen).ravel()),
+        effective=torch.from_numpy(_sampler.effective(seen).ravel()),
+        accepted=one * found.accepted,
+        divergences=one * found.divergences,
+    )
