@@ -70,11 +70,12 @@ def peer(learn: Any, test: Path) -> Row:
     started = time.perf_counter()
     state, model, modality = learn._session.ready().state, learn.model, learn.modality
     rows, which = exhausted(features_now(state, "train"))
+    model.eval()
     files, seen = files_in(test), []
     for first in range(0, len(files), 32):
         batch = modality.stacked([modality.prepared(str(file), file.name) for file in files[first : first + 32]])
-        with torch.inference_mode():
-            seen.append(model.features(modality.to_input(torch.as_tensor(batch))).float().clone())
+        with torch.no_grad():
+            seen.append(model.features(modality.to_input(torch.as_tensor(batch))).float())
     reading = time.perf_counter() - started
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
