@@ -122,9 +122,9 @@ def test_features_are_computed_again_only_where_the_kept_row_has_none(shapes: Pa
     passes: list[str] = []
     inner = solved.features_now
 
-    def counted(state: Any, part: str, *rest: Any) -> Any:
+    def counted(state: Any, part: str, *rest: Any, **named: Any) -> Any:
         passes.append(part)
-        return inner(state, part, *rest)
+        return inner(state, part, *rest, **named)
 
     monkeypatch.setattr("headstart.learner.believing.features_now", counted)
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last")
@@ -195,3 +195,24 @@ def test_none_is_an_answer(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), posterior="none").fine_tune(0)
     assert learn.predict(photo(shapes)).epistemic is None and learn.posterior().name == "none"
     assert not (learn.run.bundle / "posterior").exists()
+
+
+def test_a_run_that_cannot_be_written_to_answers_all_the_same(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Quiet()
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen).fine_tune(0)
+
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("headstart.learner.believing.save_posterior", full)
+    assert learn.posterior("temperature").name == "temperature"
+    assert any("could not be kept" in note and "No space left" in note for note in seen.notes)
+    assert any(note.startswith("How sure answers are: Laplace") for note in seen.notes)
+
+
+def test_many_examples_are_not_all_kept(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solved, "BELIEVED", 5)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last").fine_tune(1)
+    seen = learn._session.ready().state.seen
+    assert seen.epoch == 1 and len(seen.train) == len(seen.which) == len(seen.valid) == len(seen.which_valid) == 5
+    assert learn.predict(photo(shapes)).epistemic is not None

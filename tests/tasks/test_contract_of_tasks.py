@@ -143,6 +143,19 @@ def test_a_loss_is_one_finite_number_for_each_example(name: str, count: int) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_mean_hessian_is_the_mean_of_the_hessians(name: str) -> None:
+    task, raw = task_of(name)
+    outputs, targets = outputs_of(task, 7), task.encode(raw[:7])
+    each = task.output_hessian(outputs, targets)
+    expected = each.mean(0) if each.ndim == 3 else each.sum((1, 2)).mean(0)
+    assert torch.allclose(task.mean_hessian(outputs, targets), expected, rtol=1e-10, atol=1e-14)
+    if targets.is_floating_point():  # of numbers and labels a part may not be known
+        targets[2, 0] = float("nan")
+        each = task.output_hessian(outputs, targets)
+        assert torch.allclose(task.mean_hessian(outputs, targets), each.mean(0), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_output_hessian_is_that_of_autograd(name: str) -> None:
     task, raw = task_of(name)
     outputs, targets = outputs_of(task, 5), task.encode(raw[:5])

@@ -139,6 +139,10 @@ class Task(Protocol):
         """Second derivative of each example's loss by its outputs: [batch, outputs, outputs]."""
         ...
 
+    def mean_hessian(self, outputs: Any, targets: Any) -> Any:
+        """The mean of `output_hessian` over examples, summed over places where there are any, without holding one for each."""
+        ...
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """What several views of the same examples say together. Their spread is no uncertainty of the model and must not become it."""
         ...

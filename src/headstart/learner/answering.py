@@ -103,5 +103,6 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         with engine.tuned_run(session.device):
             kept = exhausted(believing.of_kept(session.ready(), session.settings, lambda: float("inf"), wanted), show)
         if kept is not None and session.run is not None:
-            believing.keep(session.run, kept, session.model)
+            for event in believing.keep(session.run, kept, session.model):
+                show(event)
     return Answering(session, show, kept)

@@ -1,7 +1,7 @@
 """The posterior of a run: fitted for the row that is kept, laid beside its model, and asked whenever a question is answered."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from headstart import plugins
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Posterior, Predictive, Settings, Task
-from headstart.errors import BadSetting, NotARun
+from headstart.errors import BadSetting, NotARun, StoreError
 from headstart.model import Model, bundle_tensors
 from headstart.posteriors import _likeness as likeness
 from headstart.posteriors._likeness import Likeness
@@ -123,9 +123,12 @@ def _of_stored(kept: StoredPosterior, epoch: int) -> Fitted:
     return Fitted(kept.name, posterior, epoch, task, Likeness(**rest) if rest else None)
 
 
-def keep(run: Run, fitted: Fitted, model: Model) -> None:
-    """Lays it into the folder of the run."""
-    save_posterior(run.posteriors / fitted.name, fitted.stored(model))
+def keep(run: Run, fitted: Fitted, model: Model) -> Iterator[Event]:
+    """Lays it into the folder of the run; where that fails, it will be fitted again."""
+    try:
+        save_posterior(run.posteriors / fitted.name, fitted.stored(model))
+    except (StoreError, OSError) as error:
+        yield Note(f"The posterior could not be kept in the run, so it will be fitted again when it is asked for: {error}")
 
 
 def at_hand(begun: Begun, settings: Settings) -> Fitted | None:
@@ -168,16 +171,16 @@ def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator
     """The features of the kept row, of as many training images as there is time for."""
     most = BELIEVED if left() == float("inf") else FEW_BELIEVED
     reserve = CLOSING_SECONDS + state.spent.get("saving", 1.0) + state.spent.get("posterior", 1.0)
-    valid, _ = yield from features_now(state, "valid")
+    valid, others = yield from features_now(state, "valid", most=BELIEVED)
     rows, which = yield from features_now(state, "train", lambda: left() > reserve, most)
-    return Seen(epoch, rows, which, valid)
+    return Seen(epoch, rows, which, valid, others)
 
 
 def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
     train, valid = state.parts["train"], state.parts["valid"]
     learned, held = (
         _labelled(state.model, rows, targets)
-        for rows, targets in ((seen.train, train.targets[seen.which]), (seen.valid, valid.targets))
+        for rows, targets in ((seen.train, train.targets[seen.which]), (seen.valid, valid.targets[seen.which_valid]))
     )
     method, precision = plugins.find("posteriors", name), seen.precision
     if precision is None and method.WEIGHTS:
@@ -185,7 +188,7 @@ def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
     if precision is None:
         precision = np.full(state.task.outputs, np.inf)
     posterior = method.fit(Problem(state.task, learned, held, precision, len(train)))
-    task = state.task.fitted(posterior.outputs(held.given, held.said), valid.targets)
+    task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
     return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from headstart.backbones.choices import next_size
-from headstart.core import Changed, Cooling, Dataset, Event, Plan, Row, RowDone, Settings, StepDone
+from headstart.core import Changed, Cooling, Dataset, Event, Note, Plan, Row, RowDone, Settings, StepDone
 from headstart.data.earlier import PARTS, from_json, noted
 from headstart.errors import DataError, StoreError
 from headstart.learner import believing
@@ -86,6 +86,8 @@ class Books:
             self.fitted = believing.at_hand(begun, self.settings) if stopped else None
             if not stopped:
                 self.fitted = yield from believing.of_kept(begun, self.settings, left)
+        if self.fitted is not None:
+            yield Note(f"How sure answers are: {self.fitted.words}.")
 
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""

@@ -51,10 +51,8 @@ class Curvature:
         self.free: Int[np.ndarray, " free"] = np.flatnonzero(np.isfinite(problem.precision))
         self.each = problem.count / max(1, len(self.outputs))
         """Examples that each row stands for."""
-        total = np.zeros((len(self.free), len(self.free)))
-        for piece in self._pieces():
-            total += piece.sum(0)
-        values, vectors = linalg.eigh(total / max(1, len(self.outputs)))
+        mean = self.task.mean_hessian(self.outputs, self.targets).numpy()
+        values, vectors = linalg.eigh(mean[np.ix_(self.free, self.free)])
         kept = values > NEGLIGIBLE * max(float(values.max(initial=0.0)), 1e-300)
         self.values, self.vectors = values[kept], vectors[:, kept]
 

@@ -136,6 +136,11 @@ class MultiLabel(LabelNames):
         probs = precise(outputs).sigmoid()
         return torch.diag_embed(probs * (1 - probs) * ~torch.isnan(targets))
 
+    def mean_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "outputs outputs"]:
+        """diag(mean p (1 - p)), where nobody knows zero."""
+        probs = precise(outputs).sigmoid()
+        return torch.diag((probs * (1 - probs) * ~torch.isnan(targets)).mean(0))
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """Outputs whose probabilities are the mean of those of the views; draws of a posterior are averaged one by one."""
         if len(views) == 1:

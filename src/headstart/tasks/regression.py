@@ -194,6 +194,10 @@ class Regression(Numbers):
         found[:, count + at, count + at] = squares * (slope + turn) * inside
         return found
 
+    def mean_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "outputs outputs"]:
+        """The mean of the blocks."""
+        return self.output_hessian(outputs, targets).mean(0)
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """The mean of the means, and of the variances: that views differ is no noise of the target."""
         if len(views) == 1:

@@ -122,6 +122,14 @@ class Segmentation(MaskNames):
         weight = known / known.sum((1, 2), keepdim=True).clamp(min=1)
         return (torch.diag_embed(probs) - probs[..., :, None] * probs[..., None, :]) * weight[..., None, None]
 
+    def mean_hessian(
+        self, outputs: Float[Tensor, "batch classes rows columns"], targets: Integer[Tensor, "batch height width"]
+    ) -> Float[Tensor, "classes classes"]:
+        """The mean over images of the sum over places, a few images at a time."""
+        pairs = zip(outputs.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+        total = sum(self.output_hessian(said, truth).sum((0, 1, 2)) for said, truth in pairs)
+        return torch.as_tensor(total) / max(1, len(outputs))
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """Outputs whose probabilities are the mean of those of the views, place by place; of a single view, that view itself."""
         if len(views) == 1:

@@ -208,6 +208,13 @@ class SingleLabel(ClassNames):
         probs = precise(outputs).softmax(1)
         return torch.diag_embed(probs) - probs[:, :, None] * probs[:, None, :]
 
+    def mean_hessian(
+        self, outputs: Float[Tensor, "batch outputs"], targets: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "outputs outputs"]:
+        """diag(mean p) - mean p p^T: one product."""
+        probs = precise(outputs).softmax(1)
+        return torch.diag(probs.mean(0)) - probs.T @ probs / len(probs)
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """Outputs whose probabilities are the mean of those of the views; of a single view, that view itself."""
         return averaged(views)

@@ -29,7 +29,7 @@ CHECKED = 8
 FEWEST = 32
 """Examples without classes that a head is solved on, where there is no time for all."""
 BELIEVED = 10_000
-"""Training examples at most whose features are kept for a posterior: more would narrow the estimate of its width by next to nothing."""
+"""Examples of a part at most whose features are kept for a posterior: more would change it by next to nothing."""
 HELD = 1 << 25
 """Numbers that the head is given at once."""
 Recompute = Callable[[], Generator[Event, None, Features]]
@@ -70,15 +70,13 @@ def _remember(state: TrainState, features: Features, precision: Float[np.ndarray
     if state.model.head.final is None:
         return
     train, valid = state.parts["train"].indices, state.parts["valid"].indices
-    which = some_of(state, len(train))
-    state.seen = Seen(0, features.rows[train[which]], which, features.rows[valid], precision)
+    which, others = some_of(state, "train"), some_of(state, "valid")
+    state.seen = Seen(0, features.rows[train[which]], which, features.rows[valid[others]], others, precision)
 
 
-def some_of(state: TrainState, most: int) -> Int[np.ndarray, " some"]:
-    """Training examples that a posterior is fitted to: at most so many, and at most `BELIEVED`, drawn at random."""
-    count = len(state.parts["train"])
-    order = numpy_generator(state.settings.seed, "features", "train").permutation(count)
-    return np.sort(order[: min(most, BELIEVED)])
+def some_of(state: TrainState, part: str) -> Int[np.ndarray, " some"]:
+    """Examples of a part that a posterior is fitted to: at most `BELIEVED`, drawn at random; the first that `features_now` reaches."""
+    return np.sort(numpy_generator(state.settings.seed, "features", part).permutation(len(state.parts[part]))[:BELIEVED])
 
 
 def _train_loss(state: TrainState, features: Features) -> float:
@@ -169,8 +167,8 @@ def solve_again(
     losses = [float(state.task.loss(each.mean, state.parts["valid"].targets).mean()) for each in (trained, again)]
     better = losses[1] < losses[0]
     if epoch is not None and state.model.head.final is not None:
-        believed = np.isin(reached, some_of(state, len(state.parts["train"])))
-        state.seen = Seen(epoch, rows[believed], reached[believed], valid, solved.precision)
+        believed, others = np.isin(reached, some_of(state, "train")), some_of(state, "valid")
+        state.seen = Seen(epoch, rows[believed], reached[believed], valid[others], others, solved.precision)
     if better:
         put_head(state.model.head, solved.weight, solved.bias)
     items = state.parts["train"].store.modality.words.items

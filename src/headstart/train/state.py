@@ -27,7 +27,9 @@ class Seen:
     train: Float[np.ndarray, "some features"]
     which: Int[np.ndarray, " some"]
     """The places of these among the training examples."""
-    valid: Float[np.ndarray, "valid features"]
+    valid: Float[np.ndarray, "others features"]
+    which_valid: Int[np.ndarray, " others"]
+    """The places of these among the validation examples."""
     precision: Float[np.ndarray, " outputs"] | None = None
     """Of the prior, where the head was solved on them."""
 
