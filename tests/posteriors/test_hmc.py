@@ -42,6 +42,7 @@ def test_a_number_has_the_gaussian_posterior() -> None:
     assert not (raw(found, given, said)[..., 1] - said[:, 1].numpy()).any()
 
 
+@pytest.mark.slow
 def test_two_classes_have_the_posterior_that_a_grid_finds() -> None:
     """One input and a bias: the contrast of the two logits, integrated over a fine grid of both numbers."""
     given = given_of(12, 1)

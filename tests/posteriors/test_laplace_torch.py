@@ -17,6 +17,8 @@ from headstart.posteriors._problem import Labelled, Problem
 from headstart.tasks.regression import Regression
 from headstart.tasks.single_label import SingleLabel
 
+pytestmark = pytest.mark.slow
+
 
 class Net(nn.Module):
     """A network whose last layer sees its inputs as they are."""
