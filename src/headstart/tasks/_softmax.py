@@ -1,6 +1,7 @@
 """What softmax says: probabilities from logits whose spread may be known, and how unsure they are."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from headstart.seeds import numpy_generator
 from headstart.tasks._arrays import array
 
 DRAWS = 256
+LEVEL = 0.9
 CHUNK = 1 << 22
 """Numbers held at once while draws from a Gaussian over logits are looked at."""
 
@@ -23,24 +25,28 @@ def probabilities(outputs: Outputs) -> Float[np.ndarray, "batch classes"]:
     return np.concatenate([draws.mean(0) for draws in drawn(outputs)])
 
 
-def uncertainty(outputs: Outputs) -> list[tuple[float, float, float]]:
-    """(total, aleatoric, epistemic) of each example in nats: H(mean p) = mean H(p) + mutual information (Houlsby 2011, eq. 2)."""
-    found = []
-    for draws in drawn(outputs):
-        total, aleatoric = entropy(draws.mean(0)), entropy(draws).mean(0)
-        found += zip(total.tolist(), aleatoric.tolist(), np.maximum(total - aleatoric, 0.0).tolist(), strict=True)
-    return found
+@dataclass(frozen=True)
+class Known:
+    """What is known of examples whose logits have a spread, from one set of draws."""
+
+    probs: Float[np.ndarray, "batch classes"]
+    intervals: Float[np.ndarray, "batch 2"]
+    """Where the probability of the most probable class may be: the central `LEVEL` of its draws."""
+    uncertainty: Float[np.ndarray, "batch 3"]
+    """(total, aleatoric, epistemic) in nats: H(mean p) = mean H(p) + mutual information (Houlsby 2011, eq. 2)."""
 
 
-def intervals(outputs: Outputs, level: float = 0.9) -> list[tuple[float, float]]:
-    """Where the probability of the most probable class of each example may be: the central `level` of its draws."""
-    found = []
+def known(outputs: Outputs) -> Known:
+    """Of outputs with a covariance or samples."""
+    probs, intervals, uncertainty = [], [], []
     for draws in drawn(outputs):
-        best = draws.mean(0).argmax(1)
-        own = draws[:, np.arange(len(best)), best]
-        low, high = np.quantile(own, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        found += zip(low.tolist(), high.tolist(), strict=True)
-    return found
+        mean = draws.mean(0)
+        own = draws[:, np.arange(len(mean)), mean.argmax(1)]
+        total, aleatoric = entropy(mean), entropy(draws).mean(0)
+        probs.append(mean)
+        intervals.append(np.quantile(own, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).T)
+        uncertainty.append(np.stack([total, aleatoric, np.maximum(total - aleatoric, 0.0)], 1))
+    return Known(np.concatenate(probs), np.concatenate(intervals), np.concatenate(uncertainty))
 
 
 def drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
@@ -58,9 +64,11 @@ def drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
     step = max(1, CHUNK // (DRAWS * classes))
     pieces = []
     for start in range(0, batch, step):
-        values, vectors = np.linalg.eigh(cov[start : start + step])
-        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-        pieces.append(softmax(mean[start : start + step] + np.einsum("bij,sj->sbi", root, points)))
+        # beware: NumPy's own library takes all cores for small matrices too, and waits long for them on a busy machine
+        values, vectors = torch.linalg.eigh(torch.from_numpy(cov[start : start + step]))
+        root = (vectors * values.clamp(min=0.0).sqrt()[:, None]).numpy()
+        moved = points @ root.swapaxes(1, 2)  # [batch, draws, classes]
+        pieces.append(softmax(mean[start : start + step] + moved.swapaxes(0, 1)))
     return pieces
 
 

@@ -17,7 +17,7 @@ from headstart.metrics import Measured, measured, places
 from headstart.modalities import _masks
 from headstart.tasks._arrays import divided, knows_spread, precise
 from headstart.tasks._mask_names import VOID, MaskNames
-from headstart.tasks._softmax import averaged, probabilities, uncertainty
+from headstart.tasks._softmax import averaged, known, probabilities
 from headstart.tasks._spread import SegmentationPrediction, at_size, told
 
 Rule = Callable[[Outputs, Any], Measured]
@@ -154,7 +154,7 @@ class Segmentation(MaskNames):
         if knows_spread(outputs):
             rows = _by_place(outputs)
             said = _to_grid(torch.from_numpy(np.log(np.maximum(probabilities(rows), np.finfo(np.float64).tiny))), mean.shape)
-            parts = np.array(uncertainty(rows)).reshape(len(mean), -1, 3).mean(1)
+            parts = known(rows).uncertainty.reshape(len(mean), -1, 3).mean(1)
             spread = [tuple(each) for each in parts.tolist()]
         named = zip(ids, said, spread, strict=True)
         return [SegmentationPrediction(id, one, self.classes, self.numbers, *self.grid, None, *parts) for id, one, parts in named]

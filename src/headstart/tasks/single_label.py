@@ -19,7 +19,7 @@ from headstart.tasks._arrays import divided, knows_spread, machine_row, precise,
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._promises import RISK, Promises
 from headstart.tasks._prototypes import directions
-from headstart.tasks._softmax import averaged, intervals, probabilities, uncertainty
+from headstart.tasks._softmax import averaged, known, probabilities
 from headstart.tasks._states import require_state
 
 Rule = Callable[[Outputs, Any], Measured]
@@ -228,8 +228,13 @@ class SingleLabel(ClassNames):
         if not knows_spread(outputs):
             found = [self._said(id, values) for id, values in zip(ids, probabilities(outputs), strict=True)]
         else:
-            known = zip(ids, probabilities(outputs), intervals(outputs), uncertainty(outputs), strict=True)
-            found = [self._said(id, values, interval, *parts) for id, values, interval, parts in known]
+            spread = known(outputs)
+            found = [
+                self._said(id, values, (interval[0], interval[1]), *parts)
+                for id, values, interval, parts in zip(
+                    ids, spread.probs, spread.intervals.tolist(), spread.uncertainty.tolist(), strict=True
+                )
+            ]
         return told_unlike(found, outputs)
 
     def _said(self, id: str, values: Float[np.ndarray, " classes"], *known: Any) -> SingleLabelPrediction:
