@@ -11,7 +11,7 @@ import torch
 
 import headstart as hs
 from headstart.core import Note
-from headstart.errors import BadSetting, DataError, NotARun, UnknownName
+from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.store import tensors
 from headstart.train import solved
 
@@ -97,13 +97,55 @@ def test_one_that_is_named_is_fitted_once_and_kept_in_the_run(
     assert again.predict(photo(shapes), posterior="temperature").row() == said.row()
 
 
-def test_a_posterior_of_other_weights_is_refused(trained: hs.Learner, tmp_path: Path) -> None:
+def test_a_posterior_of_other_weights_is_refused(trained: hs.Learner, shapes: Path, tmp_path: Path) -> None:
     bundle = trained.save(tmp_path / "bundle")
     weights = {name: tensor.clone() for name, tensor in tensors.load(bundle / "model.safetensors").items()}
     weights["head.bias"] += 1.0
     tensors.save(bundle / "model.safetensors", weights)
-    with pytest.raises(NotARun, match="fitted to other weights"):
-        hs.load(bundle)
+    seen = Quiet()
+    assert hs.load(bundle, observer=seen).predict(photo(shapes)).epistemic is None
+    assert any("fitted to other weights" in note and "point estimates" in note for note in seen.notes)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "state.json").unlink(),
+        lambda folder: (folder / "tensors.safetensors").unlink(),
+        lambda folder: (folder / "tensors.safetensors").write_bytes(b""),
+        lambda folder: (folder / "state.json").write_text("{"),
+        lambda folder: (folder / "state.json").write_text('{"format": 1}'),
+        lambda folder: (folder / "state.json").write_text((folder / "state.json").read_text().replace("laplace", "hmc")),
+        lambda folder: (folder / "state.json").write_text((folder / "state.json").read_text().replace('"true"', '"trau"')),
+        lambda folder: (folder / "state.json").write_text((folder / "state.json").read_text().replace("laplace", "other")),
+    ],
+)
+def test_a_posterior_that_is_not_whole_leaves_the_model(
+    trained: hs.Learner, shapes: Path, tmp_path: Path, damage: Callable[[Path], Any]
+) -> None:
+    bundle, seen = trained.save(tmp_path / "bundle"), Quiet()
+    damage(bundle / "posterior")
+    said = hs.load(bundle, observer=seen).predict(photo(shapes))
+    assert said.probs == trained.predict(photo(shapes), posterior="none").probs and said.epistemic is None
+    assert any("point estimates" in note for note in seen.notes)
+
+
+def test_one_of_the_run_that_is_not_whole_is_fitted_anew(trained: hs.Learner) -> None:
+    expected = trained.posterior("temperature").fitted.posterior.state()
+    (trained.run.posteriors / "temperature" / "state.json").write_text("")
+    again = hs.load(trained.run.path, observer=Quiet()).posterior("temperature").fitted.posterior.state()
+    assert again["temperature"] == pytest.approx(float(expected["temperature"]), abs=1e-6)
+
+
+def test_one_taken_before_further_training_is_not_asked_of_the_new_model(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last").fine_tune(0)
+    old = learn.posterior()
+    learn.fine_tune(1)
+    with pytest.raises(BadSetting, match="before it was trained further"):
+        old.predict(photo(shapes))
+    with pytest.raises(BadSetting, match="before it was trained further"):
+        old.evaluate()
+    assert learn.posterior().predict(photo(shapes)).epistemic is not None
 
 
 def test_more_training_fits_it_anew(shapes: Path) -> None:
@@ -216,3 +258,46 @@ def test_many_examples_are_not_all_kept(shapes: Path, monkeypatch: pytest.Monkey
     seen = learn._session.ready().state.seen
     assert seen.epoch == 1 and len(seen.train) == len(seen.which) == len(seen.valid) == len(seen.which_valid) == 5
     assert learn.predict(photo(shapes)).epistemic is not None
+
+
+@pytest.mark.parametrize("targets", [["a", "b"] * 30, np.arange(60.0).tolist()])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_features_that_say_nothing_are_no_error(value: float, targets: list[Any]) -> None:
+    data = hs.from_arrays(np.full((60, 4), value, np.float32), targets, valid=0.25)
+    learn = hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+    said = learn.predict(np.ones((1, 4), np.float32))[0]
+    assert said.error is None and said.total is not None and np.isfinite(said.total)
+
+
+def numbers(scale: float = 1.0) -> hs.Learner:
+    draw = np.random.default_rng(0)
+    rows = np.concatenate([draw.normal(size=(80, 4)), draw.normal(size=(80, 4)) + 1.5]).astype(np.float32)
+    data = hs.from_arrays(rows * scale, ["a"] * 80 + ["b"] * 80, valid=0.3)
+    return hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+
+
+def test_far_away_the_interval_holds_its_probability_and_the_example_is_unlike() -> None:
+    learn = numbers()
+    far = learn.predict(np.random.default_rng(1).normal(0, 60, (40, 4)).astype(np.float32))
+    for one in far:
+        assert one.interval[0] <= one.probability <= one.interval[1]
+        assert one.ood >= 0.975 and "unlike" in repr(one) and "sure" not in repr(one)
+
+
+def test_what_overflows_is_told_and_the_rest_goes_on() -> None:
+    learn = numbers()
+    rows = np.array([[0.1, 0.2, 0.3, 0.4], [3e38, 3e38, 3e38, 3e38], [1, 1, 1, 1]], np.float32)
+    first, bad, last = learn.predict(rows)
+    assert first.error is last.error is None and first.label and last.label
+    assert bad.label is None and "no number" in bad.error
+    for one in learn.predict(rows, posterior="none"):
+        assert one.error is not None or np.isfinite(one.probability)
+
+
+def test_a_posterior_has_a_name(trained: hs.Learner) -> None:
+    with pytest.raises(BadSetting, match="is named"):
+        trained.posterior("")
+
+
+def test_few_validation_images_cannot_tell_what_is_unlike_and_that_is_said(trained: hs.Learner) -> None:
+    assert "takes 39 validation images" in trained.posterior().fitted.limits

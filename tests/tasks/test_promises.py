@@ -63,6 +63,12 @@ def test_too_few_examples_promise_nothing_and_say_how_many_are_missing() -> None
     assert Promises((0.99,) * 44, (0.99,) * 44).threshold() is None
 
 
+def test_one_wrong_answer_among_the_surest_does_not_decide() -> None:
+    few = Promises((0.9999,) * 22 + (0.9992,) * 500, (0.00005,) + (0.9999,) * 21 + (0.9992,) * 500)
+    assert [few.threshold(risk) for risk in (0.02, 0.05, 0.1, 0.2)] == [0.0] * 4
+    assert fewest(0.05, 0.9, errors=1) == 77 and Promises((0.9,), (0.9,)).threshold(0.9) == 0.0
+
+
 def test_answers_that_are_always_wrong_are_never_promised() -> None:
     wrong = Promises((0.9,) * 500, (0.1,) * 500)
     assert wrong.threshold() is None and wrong.missing() == 0

@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 from headstart.core import Modality, Named, Outputs, Predictive, Spread
 from headstart.errors import DataError, HeadstartError
 
+NO_NUMBER = "what the model makes of it is no number: its values are far beyond all that it has learned from. Check them, and their units."
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -52,9 +54,29 @@ def predict(
         found = iter(())
         if good:
             said = outputs(model, [modality.stacked([example for _, example in good])], modality)
-            found = iter(task.predict(said, [name for name, _ in good]))
+            found = _told(task, said, [name for name, _ in good])
         for name, each in batch:
             yield _spread(next(found), each.extent) if each.error is None else task.failed(name, each.error)
+
+
+def _told(task: Predicts, said: Outputs, names: Sequence[str]) -> Iterator[Any]:
+    """What the task makes of the outputs; an example of which they are no numbers could not be read."""
+    import torch
+
+    finite = torch.isfinite(torch.as_tensor(said.mean)).flatten(1).all(1)
+    if bool(finite.all()):
+        yield from task.predict(said, names)
+        return
+    some = finite.nonzero()[:, 0]
+    some_said = Outputs(
+        torch.as_tensor(said.mean)[some],
+        None if said.cov is None else torch.as_tensor(said.cov)[some],
+        None if said.samples is None else torch.as_tensor(said.samples)[:, some],
+        None if said.unlike is None else torch.as_tensor(said.unlike)[some],
+    )
+    found = iter(task.predict(some_said, [names[int(place)] for place in some]) if len(some) else ())
+    for name, good in zip(names, finite.tolist(), strict=True):
+        yield next(found) if good else task.failed(name, NO_NUMBER)
 
 
 def outputs(model: Predictive, batches: Iterable[Any], modality: Modality) -> Outputs:

@@ -26,6 +26,8 @@ class Answering:
     _session: Session
     _show: Callable[[Event], None]
     fitted: Fitted | None
+    rows: int = 0
+    """How many rows there were when it was made."""
 
     @property
     def name(self) -> str:
@@ -44,7 +46,7 @@ class Answering:
 
     def predictions(self, inputs: Any, tta: int = 1) -> Iterator[Any]:
         """One `Prediction` per example, streamed."""
-        session = self._session
+        session = self._current()
         chosen = session.model.backbone.defaults.under(session.settings)
         speaker, task = believing.speaker(session.model, self.fitted), self.task
         seen, modality = session.modality.viewed(speaker, task, chosen.augment, tta)
@@ -59,7 +61,7 @@ class Answering:
         reading: Mapping[str, Any] | None = None,
     ) -> dict[str, Measured]:
         """Each metric with its 95 % interval: as `Learner.evaluate`."""
-        session = self._session
+        session = self._current()
         speaker = believing.speaker(session.model, self.fitted)
         with engine.tuned_run(session.device):
             if data is not None:
@@ -78,6 +80,18 @@ class Answering:
                 )
             return state.measured(part, per_class, tta, speaker, self.task)
 
+    def _current(self) -> Session:
+        """The session, where the model is still the one that this is the posterior of.
+
+        Raises:
+            BadSetting: after further training.
+        """
+        if self.fitted is not None and len(self._session.history) != self.rows:
+            raise BadSetting(
+                "this posterior is of the model as it was before it was trained further. Ask for that of now: learn.posterior()"
+            )
+        return self._session
+
     def __repr__(self) -> str:
         return f"Posterior({self.name}{'' if self.fitted is None else ': ' + self.fitted.words})"
 
@@ -89,6 +103,8 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         UnknownName, BadSetting: for one that there is not, that the head cannot have, or before the first training.
         DataError: where it has to be fitted and the data is gone.
     """
+    if name is not None and (not isinstance(name, str) or not name):
+        raise BadSetting(f'a posterior is named, as in posterior="laplace", got {name!r}.')
     wanted = believing.name_of(session.settings, session.model, name)
     if wanted == believing.NONE:
         return Answering(session, show, None)
@@ -97,7 +113,7 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
             "there is no posterior before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
         )
     if session.fitted is not None and session.fitted.name == wanted:
-        return Answering(session, show, session.fitted)
+        return Answering(session, show, session.fitted, len(session.history))
     kept = None if session.run is None else believing.of_run(session.run, wanted, session.model)
     if kept is None:
         with engine.tuned_run(session.device):
@@ -105,4 +121,4 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         if kept is not None and session.run is not None:
             for event in believing.keep(session.run, kept, session.model):
                 show(event)
-    return Answering(session, show, kept)
+    return Answering(session, show, kept, len(session.history))

@@ -1,5 +1,6 @@
 """The posterior of a run: fitted for the row that is kept, laid beside its model, and asked whenever a question is answered."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from headstart import plugins
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Posterior, Predictive, Settings, Task
-from headstart.errors import BadSetting, NotARun, StoreError
+from headstart.errors import BadSetting, NotARun, StoreError, UnknownName
 from headstart.model import Model, bundle_tensors
 from headstart.posteriors import _likeness as likeness
 from headstart.posteriors._likeness import Likeness
@@ -22,6 +23,7 @@ from headstart.posteriors._problem import Labelled, Problem
 from headstart.store.bundle import Bundle, StoredPosterior, load_posterior, save_posterior
 from headstart.store.runs import Run
 from headstart.tasks import _choice as tasks
+from headstart.tasks._arrays import UNLIKE
 from headstart.train.begin import Begun
 from headstart.train.budget import CLOSING_SECONDS, FEW_BELIEVED
 from headstart.train.features import digest
@@ -51,6 +53,15 @@ class Fitted:
     def words(self) -> str:
         """What was fitted, in a sentence."""
         return self.posterior.words
+
+    @property
+    def limits(self) -> str:
+        """What cannot be told for want of validation images."""
+        held = 0 if self.likeness is None else len(self.likeness.held)
+        few = math.ceil(1 / (1 - UNLIKE)) - 1
+        return (
+            f" No image is told to be unlike the training images: that takes {few} validation images." if 0 < held < few else ""
+        )
 
     def stored(self, model: Model) -> StoredPosterior:
         """As it is saved beside this model."""
@@ -109,13 +120,28 @@ def loaded(bundle: Bundle, epoch: int) -> Fitted | None:
 
 def of_run(run: Run, name: str, model: Model) -> Fitted | None:
     """The one of this name that the run keeps, None where there is none or the model has other weights by now."""
-    kept = load_posterior(run.posteriors / name)
-    if kept is None or kept.digest != digest(dict(bundle_tensors(model))):
-        return None
-    return _of_stored(kept, -1)
+    try:
+        kept = load_posterior(run.posteriors / name)
+        if kept is None or kept.name != name or kept.digest != digest(dict(bundle_tensors(model))):
+            return None
+        return _of_stored(kept, -1)
+    except StoreError:
+        return None  # what cannot be read is fitted anew
 
 
 def _of_stored(kept: StoredPosterior, epoch: int) -> Fitted:
+    """What was saved.
+
+    Raises:
+        StoreError: where the parts do not belong together.
+    """
+    try:
+        return _put_together(kept, epoch)
+    except (KeyError, TypeError, ValueError, AttributeError, UnknownName) as error:
+        raise StoreError(f"the posterior {kept.name} that was saved is not whole ({type(error).__name__}: {error}).") from error
+
+
+def _put_together(kept: StoredPosterior, epoch: int) -> Fitted:
     own = {name: tensor for name, tensor in kept.tensors.items() if not name.startswith(LIKENESS)}
     rest = {name.removeprefix(LIKENESS): tensor for name, tensor in kept.tensors.items() if name.startswith(LIKENESS)}
     task = tasks.from_state(kept.task)

@@ -87,7 +87,7 @@ class Books:
             if not stopped:
                 self.fitted = yield from believing.of_kept(begun, self.settings, left)
         if self.fitted is not None:
-            yield Note(f"How sure answers are: {self.fitted.words}.")
+            yield Note(f"How sure answers are: {self.fitted.words}.{self.fitted.limits}")
 
     def finished(self, begun: Begun, stopped: bool) -> list[str]:
         """The curve, the plan with every phase, the card with the whole table; returns the closing lines."""

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from headstart import model as models
-from headstart.core import Dataset, Observer, Settings, Task
+from headstart.core import Dataset, Note, Observer, Settings, Task
 from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
-from headstart.learner import believing, onward
+from headstart.learner import believing, onward, verbs
 from headstart.learner.facade import Learner
 from headstart.learner.reading import opened
 from headstart.store import bundle as bundles
@@ -16,6 +16,11 @@ from headstart.store.bundle import Bundle
 from headstart.store.runs import Run
 from headstart.tasks import _choice as tasks
 from headstart.train.state import kept_of
+
+POINT_ESTIMATES = (
+    "So predictions are point estimates. To fit it anew: headstart more, or in Python learn.posterior(); or remove the folder "
+    "posterior."
+)
 
 
 def load(
@@ -54,7 +59,13 @@ def _loaded(
     trained = task if plan is None else tasks.from_state(plan.task)
     learner = _learner(run, data, trained, settings, None, observer, started)
     rows = bundle.config["headstart"].get("rows", ())
-    fitted = believing.loaded(bundle, kept_of(rows, settings)["epoch"] if rows else 0)
+    fitted, trouble = None, bundle.trouble
+    try:
+        fitted = believing.loaded(bundle, kept_of(rows, settings)["epoch"] if rows else 0)
+    except StoreError as error:
+        trouble = str(error)
+    if trouble:
+        verbs.screen_of(observer).show(Note(f"{trouble} {POINT_ESTIMATES}"))
     learner._session.take_up(run, plan is not None and plan.frozen, task, models.load_bundle(bundle), rows, fitted)
     return learner
 

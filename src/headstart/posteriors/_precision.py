@@ -72,7 +72,7 @@ def own_roots(turned: Rotated, curvature: Curvature, alpha: Float[np.ndarray, " 
     """Inverse roots of the leading part of each direction's precision, and variances of the rest."""
     weights = curvature.weights()
     dense, rest = turned.rows[:, -EXACT:], turned.rows[:, :-EXACT]
-    dense = np.hstack([dense, np.ones_like(dense[:, :1])])
+    dense = np.hstack([dense, np.ones((len(dense), 1), dense.dtype)])
     roots = np.empty((len(alpha), dense.shape[1], dense.shape[1]))
     for place, (column, prior) in enumerate(zip(weights.T, alpha, strict=True)):
         scaled = dense * np.sqrt(column).astype(dense.dtype)[:, None]

@@ -65,7 +65,7 @@ class Laplace:
         centred = (given.to(self.basis) - self.centre) / self.scale
         turned = centred @ self.basis
         few = turned.shape[1] - self.rest.shape[1]
-        dense = torch.cat([turned[:, turned.shape[1] - few :], torch.ones_like(turned[:, :1])], dim=1)
+        dense = torch.cat([turned[:, turned.shape[1] - few :], turned.new_ones(len(turned), 1)], dim=1)
         found = torch.einsum("jmn,bn->bjm", self.roots, dense).square().sum(2)
         found = found + turned[:, : turned.shape[1] - few].square() @ self.rest.T
         beyond = (centred.square().sum(1) - turned.square().sum(1)).clamp(min=0.0)  # no training example has anything there

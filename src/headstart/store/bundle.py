@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import FORMAT
-from headstart.errors import NotARun
+from headstart.errors import NotARun, StoreError
 from headstart.store import atomic, tensors
 from headstart.store._trouble import is_file
 from headstart.store.codec import to_json
@@ -43,6 +43,8 @@ class Bundle:
     files: Mapping[str, str] = field(default_factory=dict)
     """Further files that the backbone is built from, by name."""
     posterior: StoredPosterior | None = None
+    trouble: str = ""
+    """Why a posterior that is there cannot be read; the model can."""
 
 
 def save(folder: Path, bundle: Bundle) -> None:
@@ -77,9 +79,13 @@ def load_posterior(folder: Path) -> StoredPosterior | None:
         NewerFormat: if a later headstart wrote it.
         StoreError: where it cannot be read.
     """
-    if not is_file(folder / "state.json"):
+    if not os.path.lexists(folder):
         return None
+    if not is_file(folder / "state.json"):
+        raise StoreError(f"{folder} holds no state.json.")
     state = check_format(atomic.read_json(folder / "state.json"), folder / "state.json")
+    if not isinstance(state, dict) or not {"name", "digest", "task"} <= set(state) or not isinstance(state["task"], dict):
+        raise StoreError(f"{folder / 'state.json'} is not whole: it needs name, digest and task.")
     return StoredPosterior(str(state["name"]), tensors.load(folder / "tensors.safetensors"), str(state["digest"]), state["task"])
 
 
@@ -123,11 +129,16 @@ def _read(where: Path) -> Bundle:
     check_format(config["headstart"], where / "config.json")
     task = check_format(atomic.read_json(where / "task.json"), where / "task.json")
     card = where / "README.md"
+    try:
+        posterior, trouble = load_posterior(where / "posterior"), ""
+    except StoreError as error:
+        posterior, trouble = None, str(error)
     return Bundle(
         tensors=tensors.load(where / "model.safetensors"),
         config=config,
         task={key: value for key, value in task.items() if key != "format"},
         card=card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         files={name: (where / name).read_text(encoding="utf-8") for name in config["headstart"].get("files", ())},
-        posterior=load_posterior(where / "posterior"),
+        posterior=posterior,
+        trouble=trouble,
     )

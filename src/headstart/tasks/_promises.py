@@ -1,10 +1,10 @@
 """What can be promised of answers, from examples that did not train: how often they are wrong, and which classes hold the truth.
 
 **Answers.** The most probable class is answered where its probability is at least t. Of k held-out examples that are answered at t, the
-number of wrong ones is binomial with the risk of t. So "risk of t > r" is rejected at level d where P(Binomial(k, r) <= wrong) <= d. Thresholds
-of a fixed grid are tested from the highest down until one is not rejected (Angelopoulos et al. 2021, "Learn then Test", fixed sequence
-testing; those that so few examples cannot decide are passed over): with a confidence of 1 - d over the draw of the held-out examples, an answer
-is wrong with a probability of at most r.
+number of wrong ones is binomial with the risk of t. So "risk of t > r" is rejected at level d where P(Binomial(k, r) <= wrong) <= d.
+Thresholds of a fixed grid are tested from the highest down until one is not rejected (Angelopoulos et al. 2021, "Learn then Test", fixed
+sequence testing; it starts where so many are answered that one wrong answer does not decide, or, where there are fewer, none): with a
+confidence of 1 - d over the draw of the held-out examples, an answer is wrong with a probability of at most r.
 
 **Sets.** All classes with a probability of at least 1 - q, q the ceil((n + 1)(1 - a))-th smallest of 1 - p(truth) over the n held-out examples
 (Sadinle, Lei and Wasserman 2019; Vovk, Gammerman and Shafer 2005): the truth is in them with a probability of at least 1 - a. The most
@@ -46,6 +46,7 @@ GRID = (
     0.3,
     0.0,
 )
+ROUNDING = 1e-12
 MOST = 5000
 """Held-out examples that are remembered."""
 
@@ -69,13 +70,15 @@ class Promises:
         _require_share("risk", risk)
         _require_share("confidence", confidence)
         best, wrong = np.array(self.best), np.array(self.true) < np.array(self.best)
+        first = fewest(risk, confidence, errors=1)
+        first = first if first <= len(best) else fewest(risk, confidence)
         found = None
         for threshold in GRID:
             answered = best >= threshold
             count = int(answered.sum())
-            if count < fewest(risk, confidence):
+            if count < first:
                 continue
-            if stats.binom.cdf(int(wrong[answered].sum()), count, risk) > 1 - confidence:
+            if stats.binom.cdf(int(wrong[answered].sum()), count, risk) > 1 - confidence + ROUNDING:
                 break
             found = threshold
         return found
@@ -95,11 +98,17 @@ class Promises:
         return {"best": list(self.best), "true": list(self.true)}
 
 
-def fewest(risk: float, confidence: float) -> int:
-    """Examples that must all be answered rightly, so that `risk` can be promised with this confidence: (1 - risk)^n <= 1 - confidence."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - risk))
+def fewest(risk: float, confidence: float, errors: int = 0) -> int:
+    """Examples of which no more than so many are answered wrongly, so that `risk` can be promised with this confidence.
+
+    Without errors these are the n from which on (1 - risk)^n <= 1 - confidence.
+    """
+    count = max(errors + 1, math.floor(math.log(1 - confidence) / math.log(1 - risk)) - 1)
+    while stats.binom.cdf(errors, count, risk) > 1 - confidence + ROUNDING:
+        count += 1
+    return count
 
 
 def _require_share(name: str, share: float) -> None:
-    if not 0 < share < 1:
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
         raise BadSetting(f"{name} must be between 0 and 1, got {share!r}. 0.05 is usual.")

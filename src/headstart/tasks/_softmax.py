@@ -31,7 +31,7 @@ class Known:
 
     probs: Float[np.ndarray, "batch classes"]
     intervals: Float[np.ndarray, "batch 2"]
-    """Where the probability of the most probable class may be: the central `LEVEL` of its draws."""
+    """Where the probability of the most probable class may be: the central `LEVEL` of its draws, and their mean, which is the probability."""
     uncertainty: Float[np.ndarray, "batch 3"]
     """(total, aleatoric, epistemic) in nats: H(mean p) = mean H(p) + mutual information (Houlsby 2011, eq. 2)."""
 
@@ -44,7 +44,8 @@ def known(outputs: Outputs) -> Known:
         own = draws[:, np.arange(len(mean)), mean.argmax(1)]
         total, aleatoric = entropy(mean), entropy(draws).mean(0)
         probs.append(mean)
-        intervals.append(np.quantile(own, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).T)
+        low, high = np.quantile(own, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        intervals.append(np.stack([np.minimum(low, mean.max(1)), np.maximum(high, mean.max(1))], 1))
         uncertainty.append(np.stack([total, aleatoric, np.maximum(total - aleatoric, 0.0)], 1))
     return Known(np.concatenate(probs), np.concatenate(intervals), np.concatenate(uncertainty))
 

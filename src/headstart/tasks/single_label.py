@@ -69,6 +69,8 @@ class SingleLabelPrediction:
         Raises:
             BadSetting: where nothing can be promised, with how many more held-out examples it takes at least.
         """
+        if self.values is None:
+            return None
         threshold = None if self.promises is None else self.promises.threshold(risk)
         if threshold is None:
             missing = 0 if self.promises is None else self.promises.missing(risk)
@@ -79,7 +81,7 @@ class SingleLabelPrediction:
                     if self.promises is None
                     else f"at least {missing} more validation images are needed."
                     if missing
-                    else "on the validation images its answers are wrong more often, however sure they are."
+                    else "among the validation images too few of the surest answers are right."
                 )
             )
         return self.label if self.probability is not None and self.probability >= threshold else None
