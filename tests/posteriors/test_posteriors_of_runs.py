@@ -301,3 +301,15 @@ def test_a_posterior_has_a_name(trained: hs.Learner) -> None:
 
 def test_few_validation_images_cannot_tell_what_is_unlike_and_that_is_said(trained: hs.Learner) -> None:
     assert "takes 39 validation images" in trained.posterior().fitted.limits
+
+
+def test_a_posterior_that_cannot_be_fitted_costs_no_training(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def singular(*_: Any) -> Any:
+        raise np.linalg.LinAlgError("the matrix is singular")
+
+    monkeypatch.setattr("headstart.posteriors.laplace.around", singular)
+    seen = Quiet()
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen).fine_tune(0)
+    assert any("laplace could not be fitted (the matrix is singular)" in note for note in seen.notes)
+    assert learn.predict(photo(shapes)).epistemic is None and learn.run.plan().finished
+    assert hs.load(learn.run.path, observer=Quiet()).predict(photo(shapes)).label

@@ -33,6 +33,8 @@ from headstart.train.state import Seen, TrainState
 NONE = "none"
 LIKENESS = "likeness."
 """Before the names of its tensors, where they lie beside those of a posterior."""
+UNSOLVABLE = (np.linalg.LinAlgError, ValueError, MemoryError)
+"""What fitting may end in where features are no numbers, or nothing is determined: no reason to lose a training."""
 AT_ONCE = 1024
 """Examples that the head is given at once."""
 
@@ -164,9 +166,12 @@ def at_hand(begun: Begun, settings: Settings) -> Fitted | None:
     if name == NONE or state.seen is None or state.seen.epoch != epoch:
         return None
     started = time.perf_counter()
-    fitted = _fitted(state, name, state.seen)
-    state.spent["posterior"] = time.perf_counter() - started
-    return fitted
+    try:
+        return _fitted(state, name, state.seen)
+    except UNSOLVABLE:
+        return None  # told at the end of the training
+    finally:
+        state.spent["posterior"] = time.perf_counter() - started
 
 
 def of_kept(
@@ -190,7 +195,11 @@ def of_kept(
     if not enough(state.parts["train"], state.seen.which):
         yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
         return _fitted(state, "temperature", state.seen)
-    return _fitted(state, name, state.seen)
+    try:
+        return _fitted(state, name, state.seen)
+    except UNSOLVABLE as error:
+        yield Note(f"The posterior {name} could not be fitted ({error}), so predictions are point estimates.")
+        return None
 
 
 def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator[Event, None, Seen]:
