@@ -7,7 +7,6 @@ and the bulk effective sample size of Vehtari et al. 2021, "Rank-normalization, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +104,3 @@ def effective(draws: Float[np.ndarray, "draws chains *values"]) -> Float[np.ndar
     pairs = correlation[: count // 2 * 2].reshape(count // 2, 2, *draws.shape[2:]).sum(1)
     pairs = np.minimum.accumulate(np.where(np.cumprod(pairs > 0, axis=0).astype(bool), pairs, 0.0), axis=0)
     return count * chains / np.maximum(2 * pairs.sum(0) - 1, 1 / np.log10(max(10, count * chains)))
-
-
-__all__: list[Any] = ["Draws", "Target", "effective", "rhat", "sample"]
