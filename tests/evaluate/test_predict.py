@@ -207,3 +207,13 @@ def test_without_memory_for_a_batch_its_halves_are_predicted_in_order():
     assert torch.allclose(said, outputs(Small(), batches, GEOMETRY).mean, atol=1e-5)
     with pytest.raises(HeadstartError, match="a single image of 32 pixels"):
         outputs(Narrow(1), batches, GEOMETRY)
+
+
+def test_some_examples_of_outputs_are_those_of_every_part() -> None:
+    whole = Outputs(
+        torch.arange(8.0).view(4, 2), torch.arange(16.0).view(4, 2, 2), torch.arange(24.0).view(3, 4, 2), torch.arange(4.0)
+    )
+    for places in ([2, 0], slice(1), torch.tensor([False, True, True, False])):
+        found = whole.some(places)
+        assert torch.equal(found.mean, whole.mean[places]) and torch.equal(found.cov, whole.cov[places])
+        assert torch.equal(found.samples, whole.samples[:, places]) and torch.equal(found.unlike, whole.unlike[places])

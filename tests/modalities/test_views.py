@@ -185,3 +185,9 @@ def test_the_learner_and_the_command_line_take_views(make_shapes: Any, capsys: p
     assert main(["evaluate", str(learn.run.path), "--per-class"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ["recall", "of"] for line in lines) and any(line.startswith("disc ") for line in lines)
+
+
+def test_an_example_is_as_unlike_as_its_views_are_on_average() -> None:
+    said = [Outputs(torch.zeros(2, 3), unlike=torch.tensor(each)) for each in ([0.2, 0.9], [0.4, 0.5])]
+    assert views.together(TASK, said).unlike.tolist() == pytest.approx([0.3, 0.7])
+    assert views.together(TASK, [Outputs(torch.zeros(2, 3))] * 2).unlike is None

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from headstart.posteriors import _likeness as likeness
-from headstart.tasks._arrays import told
+from headstart.tasks._arrays import unlike_in_words
 
 
 def drawn(count: int, seed: int, width: int = 12) -> Float[np.ndarray, "count width"]:
@@ -75,4 +75,6 @@ def test_a_state_makes_an_equal_one() -> None:
 
 
 def test_people_are_told_of_what_is_unlike() -> None:
-    assert told(0.99) == ", but unlike all that it learned from" and told(0.5) == told(None) == ""
+    assert (
+        unlike_in_words(0.99) == ", but unlike all that it learned from" and unlike_in_words(0.5) == unlike_in_words(None) == ""
+    )

@@ -10,24 +10,14 @@ import pytest
 import torch
 
 import headstart as hs
-from headstart.core import Note
 from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.store import tensors
 from headstart.train import solved
+from headstart.train.budget import CLOSING_SECONDS, seconds_for_posterior
+from watched import Notes
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def show(self, event: Any) -> None:
-        if isinstance(event, Note):
-            self.notes.append(event.text)
-
-    def close(self) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +31,7 @@ def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> hs.Learne
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
         run = tmp_path_factory.mktemp("runs") / "run"
-        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), run=run).fine_tune(0)
+        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)
 
 
 def photo(shapes: Path) -> str:
@@ -80,7 +70,7 @@ def test_the_table_is_of_the_point_estimate(trained: hs.Learner) -> None:
 def test_a_bundle_answers_as_the_learner_did(trained: hs.Learner, shapes: Path, tmp_path: Path) -> None:
     moved = trained.save(tmp_path / "bundle")
     for where in (trained.run.path, trained.run.bundle, moved):
-        again = hs.load(where, observer=Quiet())
+        again = hs.load(where, observer=Notes())
         assert again.predict(photo(shapes)).row() == trained.predict(photo(shapes)).row()
     assert (moved / "posterior" / "tensors.safetensors").is_file()
     assert json.loads((moved / "posterior" / "state.json").read_text())["name"] == "laplace"
@@ -93,7 +83,7 @@ def test_one_that_is_named_is_fitted_once_and_kept_in_the_run(
     assert said.epistemic is None and said.probability != trained.predict(photo(shapes), posterior="none").probability
     assert (trained.run.posteriors / "temperature" / "state.json").is_file()
     monkeypatch.setattr("headstart.learner.believing.of_kept", None)  # what is there is not fitted again
-    again = hs.load(trained.run.path, observer=Quiet())
+    again = hs.load(trained.run.path, observer=Notes())
     assert again.predict(photo(shapes), posterior="temperature").row() == said.row()
 
 
@@ -102,7 +92,7 @@ def test_a_posterior_of_other_weights_is_refused(trained: hs.Learner, shapes: Pa
     weights = {name: tensor.clone() for name, tensor in tensors.load(bundle / "model.safetensors").items()}
     weights["head.bias"] += 1.0
     tensors.save(bundle / "model.safetensors", weights)
-    seen = Quiet()
+    seen = Notes()
     assert hs.load(bundle, observer=seen).predict(photo(shapes)).epistemic is None
     assert any("fitted to other weights" in note and "point estimates" in note for note in seen.notes)
 
@@ -123,7 +113,7 @@ def test_a_posterior_of_other_weights_is_refused(trained: hs.Learner, shapes: Pa
 def test_a_posterior_that_is_not_whole_leaves_the_model(
     trained: hs.Learner, shapes: Path, tmp_path: Path, damage: Callable[[Path], Any]
 ) -> None:
-    bundle, seen = trained.save(tmp_path / "bundle"), Quiet()
+    bundle, seen = trained.save(tmp_path / "bundle"), Notes()
     damage(bundle / "posterior")
     said = hs.load(bundle, observer=seen).predict(photo(shapes))
     assert said.probs == trained.predict(photo(shapes), posterior="none").probs and said.epistemic is None
@@ -133,12 +123,12 @@ def test_a_posterior_that_is_not_whole_leaves_the_model(
 def test_one_of_the_run_that_is_not_whole_is_fitted_anew(trained: hs.Learner) -> None:
     expected = trained.posterior("temperature").fitted.posterior.state()
     (trained.run.posteriors / "temperature" / "state.json").write_text("")
-    again = hs.load(trained.run.path, observer=Quiet()).posterior("temperature").fitted.posterior.state()
+    again = hs.load(trained.run.path, observer=Notes()).posterior("temperature").fitted.posterior.state()
     assert again["temperature"] == pytest.approx(float(expected["temperature"]), abs=1e-6)
 
 
 def test_one_taken_before_further_training_is_not_asked_of_the_new_model(shapes: Path) -> None:
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last").fine_tune(0)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), keep="last").fine_tune(0)
     old = learn.posterior()
     learn.fine_tune(1)
     with pytest.raises(BadSetting, match="before it was trained further"):
@@ -148,8 +138,16 @@ def test_one_taken_before_further_training_is_not_asked_of_the_new_model(shapes:
     assert learn.posterior().predict(photo(shapes)).epistemic is not None
 
 
+def test_nor_is_it_after_starting_over_with_as_many_rows(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes()).fine_tune(0)
+    old = learn.posterior()
+    learn.fine_tune(0, restart=True, seed=3)
+    with pytest.raises(BadSetting, match="before it was trained further"):
+        old.predict(photo(shapes))
+
+
 def test_more_training_fits_it_anew(shapes: Path) -> None:
-    seen = Quiet()
+    seen = Notes()
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen, keep="last")
     learn.fine_tune(0)
     first = dict(learn.posterior().fitted.posterior.state())
@@ -157,7 +155,7 @@ def test_more_training_fits_it_anew(shapes: Path) -> None:
     fitted = learn.posterior().fitted
     assert fitted.epoch == 1
     assert any(not torch.equal(first[name], tensor) for name, tensor in fitted.posterior.state().items())
-    assert hs.load(learn.run.path, observer=Quiet()).predict(photo(shapes)).row() == learn.predict(photo(shapes)).row()
+    assert hs.load(learn.run.path, observer=Notes()).predict(photo(shapes)).row() == learn.predict(photo(shapes)).row()
 
 
 def test_features_are_computed_again_only_where_the_kept_row_has_none(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,12 +167,12 @@ def test_features_are_computed_again_only_where_the_kept_row_has_none(shapes: Pa
         return inner(state, part, *rest, **named)
 
     monkeypatch.setattr("headstart.learner.believing.features_now", counted)
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last")
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), keep="last")
     learn.fine_tune(1)  # rows 0 and 1 have their features from solving the head
     assert passes == []
-    hs.load(learn.run.path, observer=Quiet()).posterior("laplace").predict(photo(shapes))
+    hs.load(learn.run.path, observer=Notes()).posterior("laplace").predict(photo(shapes))
     assert passes == []
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), head="train").fine_tune(1)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), head="train").fine_tune(1)
     assert passes == ["valid", "train"] and learn.posterior().name == "laplace"
 
 
@@ -182,7 +180,7 @@ def test_a_head_without_a_last_linear_layer_has_a_temperature(make_shapes: Make)
     from drawn import masked_folder
 
     data = hs.mask_folder(masked_folder(Path("masks"), 12), classes=["ground", "red", "blue"], valid=0.25)
-    learn = hs.Learner(data, backbone="tiny", batch_size=4, observer=Quiet()).fine_tune(0)
+    learn = hs.Learner(data, backbone="tiny", batch_size=4, observer=Notes()).fine_tune(0)
     assert learn.posterior().name == "temperature"
     with pytest.raises(BadSetting, match='"decoder" has none'):
         learn.posterior("laplace")
@@ -190,7 +188,7 @@ def test_a_head_without_a_last_linear_layer_has_a_temperature(make_shapes: Make)
 
 def test_an_mlp_has_the_posterior_of_its_last_layer(shapes: Path) -> None:
     learn = hs.Learner(
-        hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), head="train", head_kind="mlp"
+        hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), head="train", head_kind="mlp"
     ).fine_tune(0 + 1)
     said = learn.predict(photo(shapes))
     assert learn.posterior().name == "laplace" and said.epistemic > 0
@@ -200,7 +198,7 @@ def test_numbers_have_wider_intervals_far_from_what_was_learned() -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(60, 3))
     data = hs.from_arrays(rows, (rows @ [1.0, 2.0, 3.0] + draw.normal(size=60)).tolist(), valid=0.25)
-    learn = hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+    learn = hs.Learner(data, backbone="identity", observer=Notes()).fine_tune(0)
     near, far = learn.predict([rows[0], rows[0] + 50.0])
     assert far.epistemic > 3 * near.epistemic and far.total > near.total
     low, high = far.interval
@@ -215,7 +213,7 @@ def test_a_name_that_there_is_not_is_told_at_once(shapes: Path, trained: hs.Lear
 
 
 def test_before_the_first_training_there_is_none(shapes: Path) -> None:
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Quiet())
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes())
     with pytest.raises(BadSetting, match="before the first training"):
         learn.posterior()
     assert learn.predict(photo(shapes)).epistemic is None
@@ -225,22 +223,22 @@ def test_data_that_is_gone_leaves_what_is_saved(shapes: Path, tmp_path: Path) ->
     import shutil
 
     copy = shutil.copytree(shapes, tmp_path / "photos")
-    learn = hs.Learner(hs.image_folder(copy), backbone="tiny", batch_size=8, observer=Quiet()).fine_tune(0)
+    learn = hs.Learner(hs.image_folder(copy), backbone="tiny", batch_size=8, observer=Notes()).fine_tune(0)
     shutil.rmtree(copy)
-    again = hs.load(learn.run.path, observer=Quiet())
+    again = hs.load(learn.run.path, observer=Notes())
     assert again.predict(photo(shapes)).epistemic is not None
     with pytest.raises(DataError, match="not at hand"):
         again.posterior("temperature")
 
 
 def test_none_is_an_answer(shapes: Path) -> None:
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), posterior="none").fine_tune(0)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), posterior="none").fine_tune(0)
     assert learn.predict(photo(shapes)).epistemic is None and learn.posterior().name == "none"
     assert not (learn.run.bundle / "posterior").exists()
 
 
 def test_a_run_that_cannot_be_written_to_answers_all_the_same(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Quiet()
+    seen = Notes()
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen).fine_tune(0)
 
     def full(*_: Any) -> None:
@@ -254,7 +252,7 @@ def test_a_run_that_cannot_be_written_to_answers_all_the_same(shapes: Path, monk
 
 def test_many_examples_are_not_all_kept(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solved, "BELIEVED", 5)
-    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Quiet(), keep="last").fine_tune(1)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), keep="last").fine_tune(1)
     seen = learn._session.ready().state.seen
     assert seen.epoch == 1 and len(seen.train) == len(seen.which) == len(seen.valid) == len(seen.which_valid) == 5
     assert learn.predict(photo(shapes)).epistemic is not None
@@ -264,7 +262,7 @@ def test_many_examples_are_not_all_kept(shapes: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_features_that_say_nothing_are_no_error(value: float, targets: list[Any]) -> None:
     data = hs.from_arrays(np.full((60, 4), value, np.float32), targets, valid=0.25)
-    learn = hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+    learn = hs.Learner(data, backbone="identity", observer=Notes()).fine_tune(0)
     said = learn.predict(np.ones((1, 4), np.float32))[0]
     assert said.error is None and said.total is not None and np.isfinite(said.total)
 
@@ -273,7 +271,7 @@ def numbers(scale: float = 1.0) -> hs.Learner:
     draw = np.random.default_rng(0)
     rows = np.concatenate([draw.normal(size=(80, 4)), draw.normal(size=(80, 4)) + 1.5]).astype(np.float32)
     data = hs.from_arrays(rows * scale, ["a"] * 80 + ["b"] * 80, valid=0.3)
-    return hs.Learner(data, backbone="identity", observer=Quiet()).fine_tune(0)
+    return hs.Learner(data, backbone="identity", observer=Notes()).fine_tune(0)
 
 
 def test_far_away_the_interval_holds_its_probability_and_the_example_is_unlike() -> None:
@@ -308,8 +306,35 @@ def test_a_posterior_that_cannot_be_fitted_costs_no_training(shapes: Path, monke
         raise np.linalg.LinAlgError("the matrix is singular")
 
     monkeypatch.setattr("headstart.posteriors.laplace.around", singular)
-    seen = Quiet()
+    seen = Notes()
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen).fine_tune(0)
     assert any("laplace could not be fitted (the matrix is singular)" in note for note in seen.notes)
     assert learn.predict(photo(shapes)).epistemic is None and learn.run.plan().finished
-    assert hs.load(learn.run.path, observer=Quiet()).predict(photo(shapes)).label
+    assert hs.load(learn.run.path, observer=Notes()).predict(photo(shapes)).label
+
+
+def test_without_time_only_the_temperature_is_fitted_and_that_is_said(shapes: Path) -> None:
+    from headstart.data._steps import exhausted
+    from headstart.learner import believing
+
+    seen = Notes()
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen).fine_tune(0)
+    begun = learn._session.ready()
+    begun.state.seen = None
+    fitted = exhausted(believing.of_kept(begun, learn.settings, lambda: CLOSING_SECONDS / 2), seen.show)
+    assert fitted.name == "temperature" and fitted.likeness is None
+    assert any("no time for the posterior" in note for note in seen.notes)
+    begun.state.seen = None
+    assert exhausted(believing.of_kept(begun, learn.settings, lambda: 1e6), seen.show).name == "laplace"
+
+
+def test_a_deadline_leaves_time_for_the_posterior(shapes: Path) -> None:
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes()).fine_tune(0)
+    state = learn._session.ready().state
+    state.spent |= {"posterior": 2.0, "a forward": 0.5}
+    images = len(state.parts["train"])
+    assert seconds_for_posterior(state) == 2.0 + 0.5 * images
+    state.settings = hs.Settings(keep="last")  # the last row has its features from solving the head
+    assert seconds_for_posterior(state) == 2.0
+    state.settings = hs.Settings(posterior="none")
+    assert seconds_for_posterior(state) == 0.0

@@ -100,7 +100,7 @@ def test_a_task_answers_with_what_it_promises_and_remembers_it() -> None:
     assert yes.set(0.1) == ("a",) and no.set(0.1)[:2] == ("a", "b") and no.set(0.01) == ("a", "b", "c") and no.set(0.9) == ("a",)
     (before,) = plain.predict(logits(sure), ["1"])
     assert before.answer is None and before.promised is None
-    with pytest.raises(BadSetting, match="not fitted with a posterior"):
+    with pytest.raises(BadSetting, match="no validation images have told"):
         before.answer_at(0.05)
 
 

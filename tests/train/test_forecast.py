@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import headstart as hs
 from headstart.cli.main import main
-from headstart.core import Note, StepDone
+from headstart.core import StepDone
 from headstart.engine.threads import Timing
 from headstart.errors import BadSetting, DataError
 from headstart.store import cache
@@ -22,6 +22,7 @@ from headstart.train import beside, budget, phases
 from headstart.train.budget import layers_in_words, plan_in_words
 from headstart.train.forecast import Facts, Forecast, Line, Prices, epochs_that_fit, lay_out, number_of
 from headstart.train.observers.pace import Pace
+from watched import Notes
 
 FACTS = Facts(
     "photos", "small", "224 pixels", 800, "images", "all layers train", next_row=0, first_epoch=1, notes=("What is known.",)
@@ -120,19 +121,8 @@ def test_it_reads_well():
 # ---------------------------------------------------------------------------------------------------------- for real
 
 
-class Silent:
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def show(self, event: Any) -> None:
-        if isinstance(event, Note):
-            self.notes.append(event.text)
-
-    def close(self) -> None: ...
-
-
 def learner(shapes: Path, **settings: Any) -> hs.Learner:
-    return hs.Learner(shapes, backbone="tiny", observer=Silent(), **{"batch_size": 8, "keep": "last", **settings})
+    return hs.Learner(shapes, backbone="tiny", observer=Notes(), **{"batch_size": 8, "keep": "last", **settings})
 
 
 def files() -> list[str]:

@@ -37,7 +37,7 @@ class BackboneSpec:
 class Outputs:
     """What any model or posterior says of a batch: the mean of the head's outputs, and what is known of their spread.
 
-    `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov` and
+    `mean` are logits for a classifier; `places` are the rows and columns of an image where something is said of each. `cov`,
     `samples` and `unlike` are filled by posteriors. On the CPU, float32 or float64.
     """
 
@@ -46,6 +46,15 @@ class Outputs:
     samples: Float[Any, "samples batch outputs *places"] | None = None
     unlike: Float[Any, " batch"] | None = None
     """How unlike what was learned from each example is: one minus a p-value."""
+
+    def some(self, places: Any) -> "Outputs":
+        """Those of the examples at these places (a slice, numbers, or a mask), in that order."""
+        return Outputs(
+            self.mean[places],
+            None if self.cov is None else self.cov[places],
+            None if self.samples is None else self.samples[:, places],
+            None if self.unlike is None else self.unlike[places],
+        )
 
 
 @runtime_checkable

@@ -97,13 +97,7 @@ def stored(examples: Examples, batch_size: int = EVALUATION_BATCH, modality: Mod
 
 def in_order(outputs: Outputs, order: Int[np.ndarray, " examples"]) -> Outputs:
     """The outputs of examples that were put in this order, as they were before."""
-    back = np.argsort(order)
-    return Outputs(
-        outputs.mean[back],
-        None if outputs.cov is None else outputs.cov[back],
-        None if outputs.samples is None else outputs.samples[:, back],
-        None if outputs.unlike is None else outputs.unlike[back],
-    )
+    return outputs.some(np.argsort(order))
 
 
 def _ahead(function: Any, items: Sequence[Any]) -> Iterator[Any]:

@@ -67,16 +67,10 @@ def _told(task: Predicts, said: Outputs, names: Sequence[str]) -> Iterator[Any]:
     if bool(finite.all()):
         yield from task.predict(said, names)
         return
-    some = finite.nonzero()[:, 0]
-    some_said = Outputs(
-        torch.as_tensor(said.mean)[some],
-        None if said.cov is None else torch.as_tensor(said.cov)[some],
-        None if said.samples is None else torch.as_tensor(said.samples)[:, some],
-        None if said.unlike is None else torch.as_tensor(said.unlike)[some],
-    )
-    found = iter(task.predict(some_said, [names[int(place)] for place in some]) if len(some) else ())
-    for name, good in zip(names, finite.tolist(), strict=True):
-        yield next(found) if good else task.failed(name, NO_NUMBER)
+    good = [name for name, well in zip(names, finite.tolist(), strict=True) if well]
+    found = iter(task.predict(said.some(finite), good) if good else ())
+    for name, well in zip(names, finite.tolist(), strict=True):
+        yield next(found) if well else task.failed(name, NO_NUMBER)
 
 
 def outputs(model: Predictive, batches: Iterable[Any], modality: Modality) -> Outputs:
@@ -130,13 +124,7 @@ def _said(model: Predictive, batch: Any, modality: Modality) -> Outputs:
     """The outputs of a batch. One example goes in twice: a batch of one is computed by other kernels, which round differently."""
     if len(batch) != 1:
         return model.outputs(modality.to_input(batch))
-    both = model.outputs(modality.to_input(batch.repeat(2, *(1 for _ in batch.shape[1:]))))
-    return Outputs(
-        both.mean[:1],
-        None if both.cov is None else both.cov[:1],
-        None if both.samples is None else both.samples[:, :1],
-        None if both.unlike is None else both.unlike[:1],
-    )
+    return model.outputs(modality.to_input(batch.repeat(2, *(1 for _ in batch.shape[1:])))).some(slice(1))
 
 
 def prepared(inputs: Any, modality: Modality, threads: int, ahead: int) -> Iterator[tuple[str, Prepared]]:

@@ -1,11 +1,11 @@
 """Questions to a model: what it says of inputs, and how good that is, with the posterior that was chosen or without one."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.core import Dataset, Event, Task
+from headstart.core import Dataset, Event, Row, Task
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
@@ -26,8 +26,8 @@ class Answering:
     _session: Session
     _show: Callable[[Event], None]
     fitted: Fitted | None
-    rows: int = 0
-    """How many rows there were when it was made."""
+    rows: Sequence[Row]
+    """Those of the model that it is of."""
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ class Answering:
         Raises:
             BadSetting: after further training.
         """
-        if self.fitted is not None and len(self._session.history) != self.rows:
+        if self.fitted is not None and self._session.history != self.rows:
             raise BadSetting(
                 "this posterior is of the model as it was before it was trained further. Ask for that of now: learn.posterior()"
             )
@@ -94,6 +94,11 @@ class Answering:
 
     def __repr__(self) -> str:
         return f"Posterior({self.name}{'' if self.fitted is None else ': ' + self.fitted.words})"
+
+
+def of(session: Session, show: Callable[[Event], None], fitted: Fitted | None) -> Answering:
+    """The model as it is now, with this posterior of it."""
+    return Answering(session, show, fitted, session.history)
 
 
 def chosen(session: Session, show: Callable[[Event], None], name: str | None) -> Answering:
@@ -107,13 +112,13 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         raise BadSetting(f'a posterior is named, as in posterior="laplace", got {name!r}.')
     wanted = believing.name_of(session.settings, session.model, name)
     if wanted == believing.NONE:
-        return Answering(session, show, None)
+        return of(session, show, None)
     if not session.history:
         raise BadSetting(
             "there is no posterior before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
         )
     if session.fitted is not None and session.fitted.name == wanted:
-        return Answering(session, show, session.fitted, len(session.history))
+        return of(session, show, session.fitted)
     kept = None if session.run is None else believing.of_run(session.run, wanted, session.model)
     if kept is None:
         with engine.tuned_run(session.device):
@@ -121,4 +126,4 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         if kept is not None and session.run is not None:
             for event in believing.keep(session.run, kept, session.model):
                 show(event)
-    return Answering(session, show, kept, len(session.history))
+    return of(session, show, kept)

@@ -311,8 +311,7 @@ class Learner:
         """The model with the posterior that it has, or with the one that is named."""
         if posterior is not None:
             return self.posterior(posterior)
-        session = self._session
-        return Answering(session, verbs.screen_of(self._observer).show, session.fitted, len(session.history))
+        return answering.of(self._session, verbs.screen_of(self._observer).show, self._session.fitted)
 
     def _watched(self, recipe: verbs.Recipe, clock: Clock) -> "Learner":
         """This learner after the recipe."""

@@ -1,1 +1,1 @@
-"""What is known of a head's weights after training: one file a method, each with `fit(problem)`, `load(state, task)` and `WORDS`."""
+"""What is known of a head's weights after training: one file a method, each with `fit(problem)`, `load(state, task)` and `WEIGHTS`."""

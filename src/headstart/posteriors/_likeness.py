@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headstart.posteriors._tensors import tensors_of
+
 DIRECTIONS = 64
 MOST = 2000
 """Training examples that are kept; more change nothing (docs/log.md)."""
@@ -54,7 +56,7 @@ class Likeness:
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""
-        return {"basis": self.basis, "points": self.points, "lengths": self.lengths, "held": self.held}
+        return tensors_of(self)
 
 
 def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "held features"]) -> Likeness:

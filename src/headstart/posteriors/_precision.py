@@ -1,4 +1,4 @@
-"""The precision of a linear layer's weights, direction by direction of its outputs, and its inverse roots: fitting `laplace`."""
+"""The precision of a linear layer's weights, direction by direction of its outputs, and its inverse roots: what `laplace` and `hmc` stand on."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,15 +26,13 @@ def parts(problem: Problem, own: int) -> dict[str, Tensor]:
     """The tensors of `Laplace` by name, but for width and temperature; up to `own` directions have precisions of their own."""
     turned = rotated(problem.train.given.numpy())
     curvature = Curvature(problem)
-    alpha = curvature.vectors.T**2 @ problem.precision[curvature.free]
-    roots, rest = (own_roots if len(alpha) <= own else shared_roots)(turned, curvature, alpha)
-    said = np.zeros((problem.train.said.shape[1], len(alpha)))
-    said[curvature.free] = curvature.vectors
+    alpha = curvature.prior
+    roots, rest = (own_roots if len(alpha) <= own else shared_roots)(turned, curvature)
     found = {
         "centre": turned.mean,
         "scale": np.array(turned.scale),
         "basis": turned.basis,
-        "directions": said,
+        "directions": curvature.directions,
         "roots": roots,
         "rest": rest,
         "outside": np.zeros_like(alpha) if turned.basis.shape[1] == turned.basis.shape[0] else 1.0 / alpha,
@@ -55,6 +53,11 @@ class Curvature:
         values, vectors = linalg.eigh(mean[np.ix_(self.free, self.free)])
         kept = values > NEGLIGIBLE * max(float(values.max(initial=0.0)), 1e-300)
         self.values, self.vectors = values[kept], vectors[:, kept]
+        self.directions = np.zeros((self.outputs.shape[1], len(self.values)))
+        """The eigenvectors as directions of all outputs."""
+        self.directions[self.free] = self.vectors
+        self.prior: Float[np.ndarray, " directions"] = self.vectors.T**2 @ problem.precision[self.free]
+        """The precision of the prior along each."""
 
     def _pieces(self) -> Iterator[Float[np.ndarray, "piece free free"]]:
         step = max(1, HELD // self.outputs.shape[1] ** 2)
@@ -68,23 +71,23 @@ class Curvature:
         return self.each * np.clip(np.concatenate(found), 0.0, None)
 
 
-def own_roots(turned: Rotated, curvature: Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+def own_roots(turned: Rotated, curvature: Curvature) -> tuple[Any, Any]:
     """Inverse roots of the leading part of each direction's precision, and variances of the rest."""
     weights = curvature.weights()
     dense, rest = turned.rows[:, -EXACT:], turned.rows[:, :-EXACT]
     dense = np.hstack([dense, np.ones((len(dense), 1), dense.dtype)])
-    roots = np.empty((len(alpha), dense.shape[1], dense.shape[1]))
-    for place, (column, prior) in enumerate(zip(weights.T, alpha, strict=True)):
+    roots = np.empty((len(curvature.prior), dense.shape[1], dense.shape[1]))
+    for place, (column, prior) in enumerate(zip(weights.T, curvature.prior, strict=True)):
         scaled = dense * np.sqrt(column).astype(dense.dtype)[:, None]
         precision = (scaled.T @ scaled).astype(np.float64)
         precision[np.diag_indices(len(precision))] += np.append(np.full(len(precision) - 1, prior), BIAS_PRECISION)
         root = linalg.cholesky(precision, lower=True, check_finite=False)
         roots[place] = linalg.solve_triangular(root, np.eye(len(root)), lower=True, check_finite=False)
-    return roots, 1.0 / (weights.T @ rest.astype(np.float64) ** 2 + alpha[:, None])
+    return roots, 1.0 / (weights.T @ rest.astype(np.float64) ** 2 + curvature.prior[:, None])
 
 
-def shared_roots(turned: Rotated, curvature: Curvature, alpha: Float[np.ndarray, " directions"]) -> tuple[Any, Any]:
+def shared_roots(turned: Rotated, curvature: Curvature) -> tuple[Any, Any]:
     """The same of Kronecker factors: all columns of the basis have a variance, only the bias is left for a root."""
     values = curvature.each * curvature.values
     roots = 1.0 / np.sqrt(values * len(turned.rows) + BIAS_PRECISION)
-    return roots[:, None, None], 1.0 / (np.outer(values, turned.eigenvalues) + alpha[:, None])
+    return roots[:, None, None], 1.0 / (np.outer(values, turned.eigenvalues) + curvature.prior[:, None])

@@ -1,6 +1,6 @@
 """What a posterior is fitted to: labelled examples as the head sees them, those that trained it and those that did not."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,3 @@ class Problem:
     """Of the prior of each output's weights, as `SolvedHead.precision`."""
     count: int
     """How many training examples there are, of which `train` are some."""
-
-    def without(self) -> "Problem":
-        """Nothing held out."""
-        return replace(self, held=self.held.some(0))

@@ -38,14 +38,12 @@ class Whitened:
         """The posterior of this head on these training examples."""
         turned, curvature = rotated(problem.train.given.numpy()), Curvature(problem)
         count, kind = len(turned.rows), torch.from_numpy(turned.rows).dtype
-        alpha = curvature.vectors.T**2 @ problem.precision[curvature.free]
-        directions = np.zeros((problem.train.said.shape[1], len(alpha)))
-        directions[curvature.free] = curvature.vectors
+        alpha, directions = curvature.prior, curvature.directions
         along = problem.train.said.double().numpy() @ directions
         weights = (turned.rows.T @ (along - along.mean(0))) / turned.eigenvalues[:, None]
         mode = np.hstack([weights.T, along.mean(0)[:, None]])
         precision = np.hstack([np.tile(alpha[:, None], (1, weights.shape[0])), np.full((len(alpha), 1), BIAS_PRECISION)])
-        roots, variances = own_roots(turned, curvature, alpha)
+        roots, variances = own_roots(turned, curvature)
         rows = torch.from_numpy(np.hstack([turned.rows, np.ones((count, 1), turned.rows.dtype)]))
         tensors = (turned.mean, turned.basis / turned.scale, directions, mode, precision, roots, np.sqrt(variances))
         return cls(problem, rows, *(torch.tensor(each, dtype=kind) for each in tensors), each=curvature.each)

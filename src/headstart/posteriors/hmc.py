@@ -7,7 +7,7 @@ here to be compared with, with its chains judged (`rhat`, `effective`), and the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Outputs, Task
-from headstart.posteriors import _calibrate
+from headstart.posteriors import _calibrate, _sampler
 from headstart.posteriors._problem import Problem
+from headstart.posteriors._tensors import tensors_of
+from headstart.seeds import numpy_generator
 
 WEIGHTS = True
 """Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
@@ -59,7 +61,7 @@ class Hmc:
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""
-        return {name: getattr(self, name) for name in _TENSORS}
+        return tensors_of(self)
 
     @property
     def words(self) -> str:
@@ -72,9 +74,6 @@ class Hmc:
         )
 
 
-_TENSORS = tuple(each.name for each in fields(Hmc) if each.name != "task")
-
-
 def fit(problem: Problem) -> Hmc:
     """Draws of the head's posterior on the training examples; what they say is tempered as held-out examples ask for."""
     drawn = draws(problem, CHAINS, WARM, COUNT)
@@ -85,14 +84,12 @@ def fit(problem: Problem) -> Hmc:
 
 def load(state: Mapping[str, Tensor], task: Task) -> Hmc:
     """The one whose `state()` this is."""
-    return Hmc(task, **{name: state[name] for name in _TENSORS})
+    return Hmc(task, **state)
 
 
 def draws(problem: Problem, chains: int, warm: int, count: int) -> Hmc:
     """Draws at temperature 1, with their diagnostics."""
-    from headstart.posteriors import _sampler  # these import scipy, which takes half a second, and only fitting needs it
-    from headstart.posteriors._whitened import Whitened
-    from headstart.seeds import numpy_generator
+    from headstart.posteriors._whitened import Whitened  # scipy takes half a second to import, and only fitting needs it
 
     target = Whitened.of(problem)
     start = target.start(chains, numpy_generator(0, "hmc", "start"))

@@ -12,7 +12,7 @@ width, and the temperature of what is said, are chosen on held-out examples (`_c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from headstart.core import Outputs, Task
 from headstart.posteriors import _calibrate
 from headstart.posteriors._problem import Problem
+from headstart.posteriors._tensors import tensors_of
 from headstart.seeds import numpy_generator
 
 WEIGHTS = True
@@ -73,7 +74,7 @@ class Laplace:
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""
-        return {name: getattr(self, name) for name in _TENSORS}
+        return tensors_of(self)
 
     @property
     def words(self) -> str:
@@ -103,9 +104,6 @@ class Laplace:
         return torch.from_numpy(np.concatenate([half, -half])).to(self.basis)
 
 
-_TENSORS = tuple(each.name for each in fields(Laplace) if each.name != "task")
-
-
 def fit(problem: Problem) -> Laplace:
     """Around the head as it is, with the curvature at the training examples; believed as far as held-out examples allow."""
     return around(problem).calibrated(problem)
@@ -113,7 +111,7 @@ def fit(problem: Problem) -> Laplace:
 
 def load(state: Mapping[str, Tensor], task: Task) -> Laplace:
     """The one whose `state()` this is."""
-    return Laplace(task, **{name: state[name] for name in _TENSORS})
+    return Laplace(task, **state)
 
 
 def around(problem: Problem, own: int = OWN) -> Laplace:

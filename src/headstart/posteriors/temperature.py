@@ -13,6 +13,7 @@ from torch import Tensor
 from headstart.core import Outputs, Task
 from headstart.posteriors import _calibrate
 from headstart.posteriors._problem import Problem
+from headstart.posteriors._tensors import tensors_of
 
 WEIGHTS = False
 """Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
@@ -31,7 +32,7 @@ class Temperature:
 
     def state(self) -> Mapping[str, Tensor]:
         """One number."""
-        return {"temperature": self.temperature}
+        return tensors_of(self)
 
     @property
     def words(self) -> str:
@@ -48,4 +49,4 @@ def fit(problem: Problem) -> Temperature:
 
 def load(state: Mapping[str, Tensor], task: Task) -> Temperature:
     """The one whose `state()` this is."""
-    return Temperature(task, state["temperature"])
+    return Temperature(task, **state)

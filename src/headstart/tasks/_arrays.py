@@ -28,10 +28,11 @@ def knows_spread(outputs: Outputs) -> bool:
 
 def divided(outputs: Outputs, temperature: float) -> Outputs:
     """Logits divided by a temperature, with their spread (Guo et al. 2017, "On calibration of modern neural networks")."""
-    return Outputs(
-        torch.as_tensor(outputs.mean) / temperature,
-        None if outputs.cov is None else torch.as_tensor(outputs.cov) / temperature**2,
-        None if outputs.samples is None else torch.as_tensor(outputs.samples) / temperature,
+    return replace(
+        outputs,
+        mean=torch.as_tensor(outputs.mean) / temperature,
+        cov=None if outputs.cov is None else torch.as_tensor(outputs.cov) / temperature**2,
+        samples=None if outputs.samples is None else torch.as_tensor(outputs.samples) / temperature,
     )
 
 
@@ -39,7 +40,7 @@ UNLIKE = 0.975
 """From here on an example is said to be unlike: of those that are like what was learned from, one in forty."""
 
 
-def told(ood: float | None) -> str:
+def unlike_in_words(ood: float | None) -> str:
     """What is said to people of an example that is unlike; nothing of others."""
     return ", but unlike all that it learned from" if ood is not None and ood >= UNLIKE else ""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special
 
 from headstart.errors import BadSetting
 
@@ -78,7 +78,7 @@ class Promises:
             count = int(answered.sum())
             if count < first:
                 continue
-            if stats.binom.cdf(int(wrong[answered].sum()), count, risk) > 1 - confidence + ROUNDING:
+            if special.bdtr(int(wrong[answered].sum()), count, risk) > 1 - confidence + ROUNDING:
                 break
             found = threshold
         return found
@@ -104,7 +104,7 @@ def fewest(risk: float, confidence: float, errors: int = 0) -> int:
     Without errors these are the n from which on (1 - risk)^n <= 1 - confidence.
     """
     count = max(errors + 1, math.floor(math.log(1 - confidence) / math.log(1 - risk)) - 1)
-    while stats.binom.cdf(errors, count, risk) > 1 - confidence + ROUNDING:
+    while special.bdtr(errors, count, risk) > 1 - confidence + ROUNDING:
         count += 1
     return count
 

@@ -16,7 +16,7 @@ from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
 from headstart.modalities import _cells
 from headstart.seeds import numpy_generator
-from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise, told, told_unlike
+from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise, told_unlike, unlike_in_words
 from headstart.tasks._label_names import LabelNames, names_in
 from headstart.tasks._prototypes import directions
 
@@ -64,7 +64,7 @@ class MultiLabelPrediction:
         return machine_row(self, labels=said, probs=None if self.values is None else self.probs)
 
     def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text}{told(self.ood)})"
+        return f"Prediction({self.error if self.values is None else self.text}{unlike_in_words(self.ood)})"
 
 
 @dataclass(frozen=True)

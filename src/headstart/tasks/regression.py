@@ -7,7 +7,7 @@ With target y, standardised as (y - centre) / scale, mean m and log squared scal
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from headstart import metrics
 from headstart.core import Label, Outputs, Row
 from headstart.errors import DataError
 from headstart.metrics import Measured, Metric, measured, values
-from headstart.tasks._arrays import array, knows_spread, machine_row, precise, told, told_unlike
+from headstart.tasks._arrays import array, knows_spread, machine_row, precise, told_unlike, unlike_in_words
 from headstart.tasks._likelihoods import LIKELIHOODS, Likelihood
 from headstart.tasks._numbers import Numbers, listed, number_in
 
@@ -83,7 +83,7 @@ class RegressionPrediction:
         return machine_row(self, value=self.value, interval=self.interval)
 
     def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text}{told(self.ood)})"
+        return f"Prediction({self.error if self.values is None else self.text}{unlike_in_words(self.ood)})"
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,8 @@ class Regression(Numbers):
             mean, spread = torch.as_tensor(values).chunk(2, dim=-1)
             return torch.cat([mean, spread + shift], dim=-1)
 
-        return Outputs(noisier(outputs.mean), outputs.cov, None if outputs.samples is None else noisier(outputs.samples))
+        samples = None if outputs.samples is None else noisier(outputs.samples)
+        return replace(outputs, mean=noisier(outputs.mean), samples=samples)
 
     def predict(self, outputs: Outputs, ids: Sequence[str]) -> list[RegressionPrediction]:
         """One prediction per example, in order; with one target its standard deviations: of all, of the noise, of the mean."""

@@ -15,7 +15,7 @@ from headstart import metrics
 from headstart.core import Outputs, Row
 from headstart.errors import BadSetting, DataError, unknown_name
 from headstart.metrics import Measured, classes
-from headstart.tasks._arrays import divided, knows_spread, machine_row, precise, told, told_unlike
+from headstart.tasks._arrays import divided, knows_spread, machine_row, precise, told_unlike, unlike_in_words
 from headstart.tasks._class_names import ClassNames
 from headstart.tasks._promises import RISK, Promises
 from headstart.tasks._prototypes import directions
@@ -73,18 +73,8 @@ class SingleLabelPrediction:
             return None
         threshold = None if self.promises is None else self.promises.threshold(risk)
         if threshold is None:
-            missing = 0 if self.promises is None else self.promises.missing(risk)
-            raise BadSetting(
-                f"no risk of {risk:g} can be promised here: "
-                + (
-                    "the model was not fitted with a posterior."
-                    if self.promises is None
-                    else f"at least {missing} more validation images are needed."
-                    if missing
-                    else "among the validation images too few of the surest answers are right."
-                )
-            )
-        return self.label if self.probability is not None and self.probability >= threshold else None
+            raise BadSetting(f"no risk of {risk:g} can be promised here: {_why_not(self.promises, risk)}")
+        return self.label if self.values.max() >= threshold else None
 
     def set(self, alpha: float = 0.1) -> tuple[str, ...]:
         """The classes of which one is the true one with a probability of 1 - `alpha`, the most probable first; all where too few examples
@@ -105,15 +95,26 @@ class SingleLabelPrediction:
     def __repr__(self) -> str:
         if self.values is None:
             return f"Prediction({self.error})"
-        known = "" if self.interval is None else f" ({in_percent(self.interval[0])}-{in_percent(self.interval[1])})"
-        sure = told(self.ood) or ("" if self.interval is None else f", {self.words}")
-        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{known}{sure})"
+        return f"Prediction({self.label} {in_percent(float(self.values.max()))} %{self._surety})"
 
     @property
-    def words(self) -> str:
-        """How sure it is, in a word: by the lower end of its interval, against even odds and three to one."""
-        low = float(self.values.max()) if self.interval is None and self.values is not None else (self.interval or (0.0, 0.0))[0]
-        return "sure" if low >= SURE else "rather sure" if low >= EVEN else "unsure"
+    def _surety(self) -> str:
+        """How sure it is, by the lower end of its interval, against even odds and three to one; nothing where that is not known."""
+        strange = unlike_in_words(self.ood)
+        if self.interval is None:
+            return strange
+        low, high = self.interval
+        word = "sure" if low >= SURE else "rather sure" if low >= EVEN else "unsure"
+        return f" ({in_percent(low)}-{in_percent(high)}){strange or f', {word}'}"
+
+
+def _why_not(promises: Promises | None, risk: float) -> str:
+    """Why nothing is promised, and what it takes."""
+    if promises is None:
+        return "no validation images have told how often the model is wrong."
+    if missing := promises.missing(risk):
+        return f"at least {missing} more validation images are needed."
+    return "among the validation images too few of the surest answers are right."
 
 
 def in_percent(share: float) -> str:
@@ -133,10 +134,9 @@ class SingleLabel(ClassNames):
     """What can be promised of answers, once examples were held out to tell."""
 
     @cached_property
-    def _promised(self) -> tuple[float | None, bool]:
-        """From which probability on a label is an answer, and whether that is promised."""
-        threshold = None if self.promises is None else self.promises.threshold()
-        return threshold, threshold is not None
+    def _threshold(self) -> float | None:
+        """From which probability on the usual risk is promised."""
+        return None if self.promises is None else self.promises.threshold()
 
     def state(self) -> dict[str, Any]:
         """Plain JSON from which `from_state` makes an equal task."""
@@ -240,12 +240,12 @@ class SingleLabel(ClassNames):
         return told_unlike(found, outputs)
 
     def _said(self, id: str, values: Float[np.ndarray, " classes"], *known: Any) -> SingleLabelPrediction:
-        label, (threshold, promised) = self.classes[int(values.argmax())], self._promised
+        label, threshold = self.classes[int(values.argmax())], self._threshold
         found = SingleLabelPrediction(id, label, values, self.classes, *known)
         if self.promises is None:
             return found
         answer = label if threshold is None or values.max() >= threshold else None
-        return replace(found, answer=answer, promised=promised, promises=self.promises)
+        return replace(found, answer=answer, promised=threshold is not None, promises=self.promises)
 
     def failed(self, id: str, message: str) -> SingleLabelPrediction:
         """What is told of an input that could not be read."""
