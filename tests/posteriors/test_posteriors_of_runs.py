@@ -244,7 +244,7 @@ def test_a_run_that_cannot_be_written_to_answers_all_the_same(shapes: Path, monk
     def full(*_: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("headstart.learner.believing.save_posterior", full)
+    monkeypatch.setattr("headstart.learner.fitted.save_posterior", full)
     assert learn.posterior("temperature").name == "temperature"
     assert any("could not be kept" in note and "No space left" in note for note in seen.notes)
     assert any(note.startswith("How sure answers are: Laplace") for note in seen.notes)

@@ -11,7 +11,8 @@ from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.evaluate.predict import predict
 from headstart.learner import believing
-from headstart.learner.believing import Fitted
+from headstart.learner import fitted as fitted_posteriors
+from headstart.learner.fitted import Fitted
 from headstart.learner.reading import to_judge
 from headstart.learner.session import Session
 from headstart.metrics import Measured
@@ -48,7 +49,7 @@ class Answering:
         """One `Prediction` per example, streamed."""
         session = self._current()
         chosen = session.model.backbone.defaults.under(session.settings)
-        speaker, task = believing.speaker(session.model, self.fitted), self.task
+        speaker, task = fitted_posteriors.speaker(session.model, self.fitted), self.task
         seen, modality = session.modality.viewed(speaker, task, chosen.augment, tta)
         return predict(seen, task, inputs, modality, chosen.batch_size)
 
@@ -62,7 +63,7 @@ class Answering:
     ) -> dict[str, Measured]:
         """Each metric with its 95 % interval: as `Learner.evaluate`."""
         session = self._current()
-        speaker = believing.speaker(session.model, self.fitted)
+        speaker = fitted_posteriors.speaker(session.model, self.fitted)
         with engine.tuned_run(session.device):
             if data is not None:
                 task = self.task
@@ -119,11 +120,11 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
         )
     if session.fitted is not None and session.fitted.name == wanted:
         return of(session, show, session.fitted)
-    kept = None if session.run is None else believing.of_run(session.run, wanted, session.model)
+    kept = None if session.run is None else fitted_posteriors.of_run(session.run, wanted, session.model)
     if kept is None:
         with engine.tuned_run(session.device):
             kept = exhausted(believing.of_kept(session.ready(), session.settings, lambda: float("inf"), wanted), show)
         if kept is not None and session.run is not None:
-            for event in believing.keep(session.run, kept, session.model):
+            for event in fitted_posteriors.keep(session.run, kept, session.model):
                 show(event)
     return of(session, show, kept)

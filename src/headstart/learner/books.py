@@ -14,7 +14,7 @@ from headstart.core import Changed, Cooling, Dataset, Event, Note, Plan, Row, Ro
 from headstart.data.earlier import PARTS, from_json, noted
 from headstart.errors import DataError, StoreError
 from headstart.learner import believing
-from headstart.learner.believing import Fitted
+from headstart.learner.fitted import Fitted
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
 from headstart.report.card import CardFacts, card

@@ -7,7 +7,8 @@ from headstart import model as models
 from headstart.core import Dataset, Note, Observer, Settings, Task
 from headstart.data import sources
 from headstart.errors import HeadstartError, NotARun, StoreError, UnknownName
-from headstart.learner import believing, onward, verbs
+from headstart.learner import fitted as fitted_posteriors
+from headstart.learner import onward, verbs
 from headstart.learner.facade import Learner
 from headstart.learner.reading import opened
 from headstart.store import bundle as bundles
@@ -61,7 +62,7 @@ def _loaded(
     rows = bundle.config["headstart"].get("rows", ())
     fitted, trouble = None, bundle.trouble
     try:
-        fitted = believing.loaded(bundle, kept_of(rows, settings)["epoch"] if rows else 0)
+        fitted = fitted_posteriors.loaded(bundle, kept_of(rows, settings)["epoch"] if rows else 0)
     except StoreError as error:
         trouble = str(error)
     if trouble:

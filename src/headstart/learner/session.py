@@ -17,8 +17,8 @@ from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.learner import onward, too_late
-from headstart.learner.believing import Fitted
 from headstart.learner.books import require_same
+from headstart.learner.fitted import Fitted
 from headstart.learner.onward import Start, start_of
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
