@@ -1,12 +1,16 @@
 """What knowing how sure it is is worth: test NLL and errors of every posterior of a head, on the splits of the training benchmark.
 
     python benchmarks/bayes.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...]
-        [--seeds 3] [--minutes 3 | --head-only] [--posteriors none temperature laplace laplace-torch] [--peer-python PYTHON] [--report]
+        [--seeds 3] [--minutes 3 | --head-only] [--posteriors none temperature laplace laplace-torch ensemble]
+        [--peer-python PYTHON] [--report]
 
 Each set and seed is trained once with the head alone and once for so many minutes; then each posterior answers for the same test images,
 which nothing else has read. A difference is that of the losses of the same images, with its paired 95 % interval over them. Every
 posterior chooses what it chooses (temperature, width) on the validation images, the point estimate's temperature too; laplace-torch
-(extra `dev`) has the same head and features, and its defaults. Rows already in results/bayes.jsonl are not run again; `--report` runs nothing.
+(extra `dev`) has the same head and features, and its defaults. "ensemble" is the mean of the probabilities of five models, each trained
+for as many epochs as the single one got in its minutes, with other seeds on the same split, at the temperature that the validation
+images choose (with the prior that headstart has for it): by epochs, so that it may run beside other work.
+Rows already in results/bayes.jsonl are not run again; `--report` runs nothing.
 """
 
 import argparse
@@ -29,7 +33,9 @@ from headstart.train.solved import features_now
 
 Row = dict[str, Any]
 PEER = "laplace-torch"
+ENSEMBLE = "ensemble"
 POSTERIORS = ("none", "temperature", "laplace", PEER)
+MEMBERS = 5
 BASELINE = "temperature"
 
 
@@ -44,7 +50,10 @@ class Quiet:
 def run_case(table: Table, split: Divided, case: str, minutes: float | None, asked: argparse.Namespace) -> None:
     """Whatever is missing of one set, seed and course."""
     same = {"case": case, "repeat": split.seed, "split": split.digest}
-    if all(table.kept(name, **same) for name in asked.posteriors):
+    if ENSEMBLE in asked.posteriors and (single := table.kept("laplace", **same)) is not None and "epochs" in single:
+        table.tried(ENSEMBLE, run=partial(ensemble, split, single["epochs"]), **same)
+    missing = [name for name in asked.posteriors if name != ENSEMBLE and not table.kept(name, **same)]
+    if not missing:
         return
     import headstart as hs
 
@@ -53,7 +62,7 @@ def run_case(table: Table, split: Divided, case: str, minutes: float | None, ask
         started = time.perf_counter()
         learn.fine_tune(0) if minutes is None else learn.fine_tune(minutes=minutes)
         trained = time.perf_counter() - started
-        for name in asked.posteriors:
+        for name in missing:
             run = peer if name == PEER else partial(answers, name=name, trained=trained)
             table.tried(name, run=partial(run, learn, split.test), **same)
 
@@ -118,12 +127,50 @@ def answers(learn: Any, test: Path, name: str, trained: float) -> Row:
     return {
         "words": repr(post),
         "kept": learn.kept,
+        "epochs": learn.history[-1]["epoch"],
         "trained": round(trained, 1),
         "fitting": round(fitting, 3),
         "asking": round(asking, 2),
         "test": {"nll": sum(losses) / len(losses), "error": len(wrong) / len(files), "n": len(files)},
         "epistemic": None if unsure[0] is None else sum(unsure) / len(unsure),
         "losses": [round(loss, 6) for loss in losses],
+        "wrong": wrong,
+    }
+
+
+def ensemble(split: Divided, epochs: int) -> Row:
+    """What five models say together of the test images."""
+    import numpy as np
+    import torch
+
+    import headstart as hs
+    from headstart.core import Outputs
+    from headstart.posteriors import _calibrate
+
+    files, said, started = files_in(split.test), {"valid": [], "test": []}, time.perf_counter()
+    for member in range(MEMBERS):
+        with tempfile.TemporaryDirectory() as folder:
+            data = hs.image_folder(split.folder)
+            learn = hs.Learner(data, observer=Quiet(), seed=1000 * (1 + member) + split.seed, run=Path(folder) / "run").fine_tune(
+                epochs
+            )
+            state = learn._session.ready().state
+            said["valid"].append(torch.as_tensor(state.outputs("valid").mean).double())
+            answers = learn.predict([str(file) for file in files], posterior="none")
+            said["test"].append(torch.from_numpy(np.array([one.values for one in answers])).log())
+            task, targets = state.task, state.parts["valid"].targets
+    trained = time.perf_counter() - started
+    valid, test = (Outputs(torch.stack([one.log_softmax(1) for one in said[part]]).logsumexp(0)) for part in ("valid", "test"))
+    warm, _ = _calibrate.temperature(task, valid, targets)
+    probs = torch.as_tensor(task.tempered(test, warm).mean).softmax(1)
+    truths = torch.tensor([task.names.index(file.parent.name) for file in files])
+    losses = -probs[torch.arange(len(files)), truths].clamp(min=1e-300).log()
+    wrong = [f"{file.parent.name}/{file.name}" for file, right in zip(files, probs.argmax(1) == truths, strict=True) if not right]
+    return {
+        "words": f"{MEMBERS} models of {epochs} epochs, temperature {warm:.2f}",
+        "trained": round(trained, 1),
+        "test": {"nll": float(losses.mean()), "error": len(wrong) / len(files), "n": len(files)},
+        "losses": [round(loss, 6) for loss in losses.tolist()],
         "wrong": wrong,
     }
 
@@ -182,7 +229,7 @@ def main() -> None:
                 run_case(table, split, f"{name} head", None, asked)
                 if not asked.head_only:
                     run_case(table, split, f"{name} {asked.minutes:g} min", asked.minutes, asked)
-    print(report(table.rows(), asked.posteriors))
+    print(report(table.rows(), (*POSTERIORS, ENSEMBLE)))
 
 
 if __name__ == "__main__":

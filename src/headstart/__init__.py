@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headstart.data.sheet import show
     from headstart.data.sources import image_csv, image_folder
     from headstart.learner import Learner, load, resume
+    from headstart.learner.choosing import choose
     from headstart.report.check import check
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "apply_labels",
     "array_csv",
     "check",
+    "choose",
     "coco_json",
     "from_arrays",
     "from_huggingface",
@@ -51,6 +53,7 @@ _PLACES = (
     ("headstart.data.masks", ("mask_folder",)),
     ("headstart.data.sources", ("image_csv", "image_folder")),
     ("headstart.learner", ("Learner", "load", "resume")),
+    ("headstart.learner.choosing", ("choose",)),
 )
 
 

@@ -110,6 +110,25 @@ def test_what_is_said_of_an_example_hangs_on_nothing_else(method: Any, task: Tas
     alike(some, picked, rtol=1e-5, atol=1e-6)
 
 
+def test_draws_for_all_examples_have_their_spread_or_there_are_none(method: Any, task: Task) -> None:
+    """What `together` says of each example by itself is what `outputs` says of it, and it knows what it does not know of several at once."""
+    post = method.fit(problem_of(task))
+    seen = labelled(task, 5, 2)
+    draws = post.together(seen.given, seen.said, 4000)
+    if not method.WEIGHTS:
+        assert draws is None
+        return
+    assert draws.shape[1:] == seen.said.shape and bool(torch.isfinite(draws).all())
+    one, other = (
+        task.predict(each, list("abcde")) for each in (post.outputs(seen.given, seen.said), Outputs(seen.said, samples=draws))
+    )
+    known = [(a.row()["epistemic"], b.row()["epistemic"]) for a, b in zip(one, other, strict=True)]
+    if known[0][0] is not None:
+        assert [b for _, b in known] == pytest.approx([a for a, _ in known], rel=0.4, abs=4e-3)  # of `outputs` 256 points tell it
+    again = post.together(seen.given, seen.said, 4000)
+    assert torch.equal(draws, again)
+
+
 def test_nothing_held_out_changes_no_mean(method: Any, task: Task) -> None:
     post = method.fit(problem_of(task, held=0))
     seen = labelled(task, 5, 2)

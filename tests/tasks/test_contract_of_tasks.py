@@ -156,6 +156,32 @@ def test_the_mean_hessian_is_the_mean_of_the_hessians(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_information_of_a_label_is_the_mean_curvature_over_what_it_may_be(name: str) -> None:
+    """With labels drawn from what the task says itself (numbers, from a Gaussian or a Student); where the curvature hangs on no label, exactly."""
+    task, raw = task_of(name)
+    outputs = outputs_of(task, 3)
+    places = places_of(task)
+    each = torch.eye(task.outputs, dtype=torch.float64).reshape(1, task.outputs, *(1 for _ in places), task.outputs)
+    roots = task.whitened(outputs, each.expand(3, task.outputs, *places, task.outputs)).movedim(1, -2)
+    found = roots.mT @ roots
+    if "regression" not in kind_of(name)[0]:
+        exact = task.output_hessian(outputs, task.encode(raw[:3]))
+        told = exact.flatten(-2).abs().sum(-1) > 0  # a place that nobody knows tells nothing
+        one, other = found[told], exact[told]
+        if name == "segmentation":  # a loss is the mean over the places that are known, and all are here
+            one, other = (each / each.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] for each in (one, other))
+        assert one.numpy() == pytest.approx(other.numpy(), abs=1e-6)
+        return
+    draw, half = np.random.default_rng(0), task.outputs // 2
+    count = 200_000
+    noise = draw.normal(size=(count, half)) if task.noise == "gaussian" else draw.standard_t(4.0, size=(count, half))
+    for one, expected in zip(outputs, found, strict=True):
+        mean, scale = one[:half], (0.5 * one[half:]).exp()
+        each = task.output_hessian(one.repeat(count, 1), mean + scale * torch.from_numpy(noise))
+        assert each.mean(0).numpy() == pytest.approx(expected.numpy(), abs=0.02 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_output_hessian_is_that_of_autograd(name: str) -> None:
     task, raw = task_of(name)
     outputs, targets = outputs_of(task, 5), task.encode(raw[:5])

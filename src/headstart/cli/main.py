@@ -21,11 +21,13 @@ import typer
 from typer.main import get_command
 
 from headstart.cli.check import check
+from headstart.cli.choose import choose
 from headstart.cli.demo import demo
 from headstart.cli.doctor import doctor
 from headstart.cli.evaluate import evaluate
 from headstart.cli.more import more, resume
 from headstart.cli.predict import predict
+from headstart.cli.suggest import suggest
 from headstart.cli.train import train
 from headstart.core import Settings
 from headstart.errors import HeadstartError
@@ -47,6 +49,8 @@ app.command(rich_help_panel="Everyday")(more)
 app.command(rich_help_panel="Everyday")(resume)
 app.command(rich_help_panel="Everyday")(predict)
 app.command(rich_help_panel="Everyday")(evaluate)
+app.command(rich_help_panel="Better data, better model")(choose)
+app.command(rich_help_panel="Better data, better model")(suggest)
 app.command(rich_help_panel="First steps")(demo)
 app.command(rich_help_panel="First steps")(doctor)
 

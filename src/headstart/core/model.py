@@ -113,6 +113,13 @@ class Posterior(Protocol):
         """
         ...
 
+    def together(
+        self, given: Float[Any, "batch inputs"], said: Float[Any, "batch outputs *places"], count: int
+    ) -> Float[Any, "draws batch outputs"] | None:
+        """Outputs with about `count` draws of the weights, the same for all examples: what they have to do with each other. None where
+        nothing is known of the weights."""
+        ...
+
     def state(self) -> Mapping[str, Any]:
         """All of it as named tensors, from which `load` of its file makes an equal one."""
         ...

@@ -143,6 +143,13 @@ class Task(Protocol):
         """The mean of `output_hessian` over examples, summed over places where there are any, without holding one for each."""
         ...
 
+    def whitened(self, outputs: Any, deviations: Any) -> Any:
+        """Deviations of the outputs [batch, outputs, draws] in units in which a label of the example is noise of variance one.
+
+        That is R^T deviations, with R R^T the information of a label: the mean of `output_hessian` over labels as the task expects them.
+        """
+        ...
+
     def averaged(self, views: Sequence[Outputs]) -> Outputs:
         """What several views of the same examples say together. Their spread is no uncertainty of the model and must not become it."""
         ...

@@ -40,6 +40,11 @@ class Fix:
     part: Part | None = None
     place: str = ""
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is a suggestion (`headstart suggest`) that nobody has labelled yet."""
+        return self.action == "add" and self.label is None
+
 
 def apply_labels(dataset: Dataset, file: AnyPath) -> Dataset:
     """The data set as the label file says, with a note on what was applied; neither the file nor an image is touched.
@@ -54,6 +59,7 @@ def apply_labels(dataset: Dataset, file: AnyPath) -> Dataset:
 
 def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
     """The data set with the fixes applied; `origin` remembers them, so that the data can be opened again as it is now."""
+    waiting, fixes = [fix for fix in fixes if fix.waits], [fix for fix in fixes if not fix.waits]
     records = {record.id: record for record in dataset.records}
     ids = _names(dataset)
     meant = [(_added(fix, dataset, ids) if fix.action == "add" else records[_found(fix, dataset, ids)], fix) for fix in fixes]
@@ -76,7 +82,7 @@ def apply(dataset: Dataset, fixes: Sequence[Fix]) -> Dataset:
         records=tuple(records.values()),
         placed=placed,
         origin={**dataset.origin, "fixes": [*dataset.origin.get("fixes", ()), rows]},
-        notes=(*dataset.notes, *_told(fixes, new, gone)),
+        notes=(*dataset.notes, *_told(fixes, new, gone), *_told_waiting(waiting)),
     )
 
 
@@ -166,10 +172,14 @@ def read_fixes(file: AnyPath) -> list[Fix]:
     def cell(row: Sequence[str], name: str) -> str:
         return row[at[name]] if name in at and at[name] < len(row) else ""
 
-    return [
+    found = [
         _checked(cell(row, "path"), cell(row, "action"), cell(row, "label"), cell(row, "part"), f"line {line} of {grid.name}")
         for line, row in grid.rows
     ]
+    if all(fix.waits for fix in found):
+        rows = f"none of the {counted(len(found), 'row')} of {grid.name} has a label yet (the first is {quoted(found[0].path)})"
+        raise BadTable(f"{rows}. Write what they show in the column label; rows that stay without are passed over.")
+    return found
 
 
 def _checked(path: str, action: str, label: str, part: str, place: str) -> Fix:
@@ -179,7 +189,7 @@ def _checked(path: str, action: str, label: str, part: str, place: str) -> Fix:
     if action not in ACTIONS:
         raise unknown_name("action", action, ACTIONS, f" ({place})")
     tidied, named = tidy(label), part_of(part) if part else None
-    if action in ("relabel", "add") and tidied is None:
+    if action == "relabel" and tidied is None:
         raise BadTable(f"{place} says {action} for {quoted(path)}, but no label. Write it in the column label.")
     if action in ("move", "add") and part and named is None:
         raise unknown_name("part", part, ("train", "valid", "test"), f" ({place})")
@@ -268,6 +278,14 @@ def _told(fixes: Sequence[Fix], new: Sequence[str], gone: Sequence[str]) -> list
     if gone:
         notes.append(f"It leaves no image of {', '.join(map(quoted, gone))}.")
     return notes
+
+
+def _told_waiting(waiting: Sequence[Fix]) -> list[str]:
+    if not waiting:
+        return []
+    return [
+        f"{counted(len(waiting), 'row')} of the label file without a label yet: passed over (first: {quoted(waiting[0].path)})."
+    ]
 
 
 def on_judges(dataset: Dataset, split: Split, before: Mapping[str, Part]) -> list[str]:

@@ -125,6 +125,11 @@ def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
 
 def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: Any) -> Labelled:
     """What the head is given of these features and says of them."""
+    return Labelled(*through_head(model, rows), targets)
+
+
+def through_head(model: Model, rows: Float[np.ndarray, "batch features"]) -> tuple[Tensor, Tensor]:
+    """What the last layer of the head is given of these features, and what the head says of them, on the CPU."""
     head, given, said = model.head, list[Tensor](), list[Tensor]()
     device = next(head.parameters()).device
     with torch.inference_mode(), as_eval(head):
@@ -132,7 +137,7 @@ def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: 
             piece = piece.to(device)
             given.append(head.given(piece).float().cpu())
             said.append(head(piece).float().cpu())
-    return Labelled(torch.cat(given), torch.cat(said), targets)
+    return torch.cat(given), torch.cat(said)
 
 
 def _said_of_valid(state: TrainState) -> Tensor:

@@ -13,7 +13,7 @@ from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Tas
 from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
 from headstart.engine import device as engine
-from headstart.learner import answering, believing, onward, verbs
+from headstart.learner import answering, believing, onward, suggesting, verbs
 from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
@@ -223,6 +223,15 @@ class Learner:
                 yet is fitted, to the images that it trained on, and kept in its folder.
         """
         return answering.chosen(self._session, verbs.screen_of(self._observer).show, name)
+
+    def suggest(self, pool: Any, n: int = 50, by: str | None = None, posterior: str | None = None) -> suggesting.Suggestions:
+        """The `n` examples of an unlabelled pool that are most worth a label, the most useful first; `save("next.csv")` writes the file to fill in.
+
+        Args:
+            pool: whatever `predict` takes. What cannot be read, what the model knows with its label, and copies are left out.
+            by: a rule of `acquisitions/`: "epig" (what makes predictions surest), "logdet", "bald", "batch_bald", "entropy", "cover".
+        """
+        return suggesting.suggested(self._session, self._asked(posterior), verbs.screen_of(self._observer).show, pool, n, by)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """`count` validation examples with label and prediction, as a picture or in lines; `worst=True` takes the largest losses."""

@@ -17,8 +17,8 @@ Target = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Of positions [numbers, chains]: the potential energy of each chain and its gradient."""
 ACCEPTED = 0.8
 """The share of trajectories that is aimed at."""
-LENGTH = (0.6, 1.8)
-"""Of trajectories, in units in which the curvature is about one: a quarter of a turn is 1.57."""
+LENGTH = (1.2, 2.0)
+"""Of trajectories, in units in which the curvature is about one: after a quarter of a turn, 1.57, a draw of a Gaussian has forgotten the last."""
 MOST_STEPS = 40
 DIVERGED = 1000.0
 """Nats of energy that a trajectory has won or lost where its steps were too long for the place."""

@@ -22,7 +22,11 @@ from headstart.seeds import numpy_generator
 
 WEIGHTS = True
 """Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
-CHAINS, WARM, COUNT = 4, 200, 400
+CHAINS, FEWEST_CHAINS, WARM, COUNT = 16, 4, 150, 120
+"""A gradient reads all examples whether for one chain or for many, so chains are nearly free where outputs are few; with more outputs
+there are fewer, each the longer. `COUNT` draws of each where there are `CHAINS`."""
+COLUMNS = 64
+"""Chains times outputs from which on computing a gradient takes longer than reading the examples."""
 KEPT = 100
 """Draws that answer, spread over all chains."""
 WATCHED = 50
@@ -53,6 +57,12 @@ class Hmc:
         """What each draw of the head says, tempered by the task."""
         return self.task.tempered(self._drawn(given, said), float(self.temperature))
 
+    def together(
+        self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], count: int
+    ) -> Float[Tensor, "draws batch outputs"]:
+        """The same draws: all that were kept."""
+        return torch.as_tensor(self.outputs(given, said).samples)
+
     def _drawn(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
         turned = (given.to(self.basis) - self.centre) @ self.basis
         moved = torch.einsum("br,sjr->sbj", turned, self.moved[..., :-1]) + self.moved[:, None, :, -1]
@@ -76,7 +86,8 @@ class Hmc:
 
 def fit(problem: Problem) -> Hmc:
     """Draws of the head's posterior on the training examples; what they say is tempered as held-out examples ask for."""
-    drawn = draws(problem, CHAINS, WARM, COUNT)
+    chains = min(CHAINS, max(FEWEST_CHAINS, COLUMNS // problem.train.said.shape[1]))
+    drawn = draws(problem, chains, WARM, COUNT * CHAINS // chains)
     held = problem.held.some(_calibrate.MOST)
     warmth, _ = _calibrate.temperature(problem.task, drawn._drawn(held.given, held.said), held.targets)
     return replace(drawn, temperature=torch.tensor(warmth, dtype=torch.float64))

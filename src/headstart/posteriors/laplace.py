@@ -57,20 +57,42 @@ class Laplace:
         """What the head says with the covariance of it, or with draws where there are many outputs; tempered by the task."""
         return self.task.tempered(self._spread(given, said, float(self.width)), float(self.temperature))
 
+    def together(
+        self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], count: int
+    ) -> Float[Tensor, "draws batch outputs"]:
+        """Outputs with `count` draws of the weights, the same for all rows: their covariance is `covariance`, and that between rows."""
+        centred, turned, few = self._turned(given)
+        normal, kind = numpy_generator(0, "laplace", "draws of the weights"), (count, self.directions.shape[1])
+        white = torch.from_numpy(normal.standard_normal((*kind, self.roots.shape[2]))).to(self.basis)
+        weights = torch.einsum("jmn,sjm->sjn", self.roots, white)
+        moved = torch.einsum("bn,sjn->sbj", torch.cat([turned[:, few:], turned.new_ones(len(turned), 1)], dim=1), weights)
+        rest = torch.from_numpy(normal.standard_normal((*kind, few))).to(self.basis) * self.rest.sqrt()
+        moved = moved + torch.einsum("bn,sjn->sbj", turned[:, :few], rest)
+        if bool(self.outside.any()):
+            beyond = torch.from_numpy(normal.standard_normal((*kind, self.basis.shape[0]))).to(self.basis)
+            moved = moved + torch.einsum("bn,sjn->sbj", centred - turned @ self.basis.T, beyond) * self.outside.sqrt()
+        samples = said.to(self.basis) + self.width.sqrt().to(self.basis) * moved @ self.directions.T
+        return torch.as_tensor(self.task.tempered(Outputs(said.to(self.basis), samples=samples), float(self.temperature)).samples)
+
     def covariance(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs outputs"]:
         """Of the head's outputs for each row of inputs, from what is not known of its weights, as wide as the exact posterior."""
         return torch.einsum("kj,bj,lj->bkl", self.directions, self.variances(given), self.directions)
 
     def variances(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch directions"]:
         """M of the formula at the head of this file."""
-        centred = (given.to(self.basis) - self.centre) / self.scale
-        turned = centred @ self.basis
-        few = turned.shape[1] - self.rest.shape[1]
-        dense = torch.cat([turned[:, turned.shape[1] - few :], turned.new_ones(len(turned), 1)], dim=1)
+        centred, turned, few = self._turned(given)
+        dense = torch.cat([turned[:, few:], turned.new_ones(len(turned), 1)], dim=1)
         found = torch.einsum("jmn,bn->bjm", self.roots, dense).square().sum(2)
-        found = found + turned[:, : turned.shape[1] - few].square() @ self.rest.T
+        found = found + turned[:, :few].square() @ self.rest.T
         beyond = (centred.square().sum(1) - turned.square().sum(1)).clamp(min=0.0)  # no training example has anything there
         return found + beyond[:, None] * self.outside
+
+    def _turned(
+        self, given: Float[Tensor, "batch inputs"]
+    ) -> tuple[Float[Tensor, "batch inputs"], Float[Tensor, "batch rank"], int]:
+        """Inputs centred and scaled, the same in the basis, and of how many of its columns only the variances are known."""
+        centred = (given.to(self.basis) - self.centre) / self.scale
+        return centred, centred @ self.basis, self.rest.shape[1]
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""

@@ -30,6 +30,9 @@ class Temperature:
         """What the head says, tempered by the task."""
         return self.task.tempered(Outputs(said), float(self.temperature))
 
+    def together(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs *places"], count: int) -> None:
+        """None: nothing is known of the weights."""
+
     def state(self) -> Mapping[str, Tensor]:
         """One number."""
         return tensors_of(self)

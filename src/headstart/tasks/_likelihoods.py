@@ -23,6 +23,8 @@ class Likelihood(Protocol):
     """rho with its derivatives, and the distribution that they belong to."""
 
     noise: Noise
+    information: tuple[float, float]
+    """What a number is expected to tell: the means of d2/dm2 in units of exp(-s), and of d2/ds2."""
 
     def rho(self, squares: Squares) -> Squares:
         """0 at 0, growing."""
@@ -41,6 +43,7 @@ class Gaussian:
     """u / 2: what is far off pulls the more."""
 
     noise: Noise = GAUSSIAN
+    information = (1.0, 0.5)
 
     def rho(self, squares: Squares) -> Squares:
         return 0.5 * squares
@@ -57,6 +60,8 @@ class Student:
 
     noise: Noise = STUDENT
     freedom = STUDENT.freedom
+    # Lange, Little and Taylor 1989, "Robust statistical modeling using the t distribution", appendix B
+    information = ((freedom + 1) / (freedom + 3), 0.5 * freedom / (freedom + 3))
 
     def rho(self, squares: Squares) -> Squares:
         return 0.5 * (self.freedom + 1) * torch.log1p(squares / self.freedom)

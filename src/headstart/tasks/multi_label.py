@@ -136,6 +136,13 @@ class MultiLabel(LabelNames):
         probs = precise(outputs).sigmoid()
         return torch.diag_embed(probs * (1 - probs) * ~torch.isnan(targets))
 
+    def whitened(
+        self, outputs: Float[Tensor, "batch outputs"], deviations: Float[Tensor, "batch outputs draws"]
+    ) -> Float[Tensor, "batch outputs draws"]:
+        """sqrt(p (1 - p)) d."""
+        probs = precise(outputs).sigmoid()
+        return (probs * (1 - probs)).sqrt()[..., None].to(deviations) * deviations
+
     def mean_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "outputs outputs"]:
         """diag(mean p (1 - p)), where nobody knows zero."""
         probs = precise(outputs).sigmoid()

@@ -194,6 +194,15 @@ class Regression(Numbers):
         found[:, count + at, count + at] = squares * (slope + turn) * inside
         return found
 
+    def whitened(
+        self, outputs: Float[Tensor, "batch outputs"], deviations: Float[Tensor, "batch outputs draws"]
+    ) -> Float[Tensor, "batch outputs draws"]:
+        """Of a mean e^(-s / 2) d, of a log squared scale d / sqrt(2), for a Gaussian; the two tell nothing of each other."""
+        spread = _halves(precise(outputs))[1]
+        of_mean, of_spread = self.likelihood.information
+        root = torch.cat([of_mean**0.5 * torch.exp(-0.5 * spread), torch.full_like(spread, of_spread**0.5)], dim=1)
+        return root[..., None].to(deviations) * deviations
+
     def mean_hessian(self, outputs: Float[Tensor, "batch outputs"], targets: Targets) -> Float[Tensor, "outputs outputs"]:
         """The mean of the blocks."""
         return self.output_hessian(outputs, targets).mean(0)

@@ -122,6 +122,13 @@ class Segmentation(MaskNames):
         weight = known / known.sum((1, 2), keepdim=True).clamp(min=1)
         return (torch.diag_embed(probs) - probs[..., :, None] * probs[..., None, :]) * weight[..., None, None]
 
+    def whitened(
+        self, outputs: Float[Tensor, "batch classes rows columns"], deviations: Float[Tensor, "batch classes rows columns draws"]
+    ) -> Float[Tensor, "batch classes rows columns draws"]:
+        """sqrt(p) (d - p^T d) at each place, divided by the root of how many there are, of which a loss is the mean."""
+        probs = precise(outputs).softmax(1)[..., None].to(deviations)
+        return probs.sqrt() * (deviations - (probs * deviations).sum(1, keepdim=True)) / outputs[0, 0].numel() ** 0.5
+
     def mean_hessian(
         self, outputs: Float[Tensor, "batch classes rows columns"], targets: Integer[Tensor, "batch height width"]
     ) -> Float[Tensor, "classes classes"]:

@@ -115,6 +115,17 @@ class SingleLabel(ClassNames):
         probs = precise(outputs).softmax(1)
         return torch.diag_embed(probs) - probs[:, :, None] * probs[:, None, :]
 
+    def whitened(
+        self, outputs: Float[Tensor, "batch outputs"], deviations: Float[Tensor, "batch outputs draws"]
+    ) -> Float[Tensor, "batch outputs draws"]:
+        """sqrt(p) (d - p^T d), for R = diag(sqrt p) - p sqrt(p)^T."""
+        probs = precise(outputs).softmax(1)[..., None].to(deviations)
+        return probs.sqrt() * (deviations - (probs * deviations).sum(1, keepdim=True))
+
+    def answer_probabilities(self, outputs: Float[Tensor, "draws batch outputs"]) -> Float[Tensor, "draws batch outputs"]:
+        """Of each class, under each draw of the outputs."""
+        return outputs.double().softmax(2)
+
     def mean_hessian(
         self, outputs: Float[Tensor, "batch outputs"], targets: Int[Tensor, " batch"]
     ) -> Float[Tensor, "outputs outputs"]:

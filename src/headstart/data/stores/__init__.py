@@ -59,6 +59,11 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+def reads_files(modality: Modality) -> bool:
+    """Whether a text as the source of a record is the path of a file, and not an example itself."""
+    return _of(modality).READS_FILES
+
+
 def start(dataset: Dataset, modality: Modality) -> Store:
     """A store that is full, or is filled from now on; it can be read at once."""
     return _of(modality).start(dataset, modality)

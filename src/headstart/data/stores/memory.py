@@ -12,6 +12,9 @@ from headstart.core import Dataset, Modality, Progress
 from headstart.data.audit import FileReport
 from headstart.errors import DataError
 
+READS_FILES = False
+"""Whether a text as the source of a record is the path of a file."""
+
 
 @runtime_checkable
 class InMemory(Modality, Protocol):

@@ -28,6 +28,9 @@ MAX_THREADS = 16
 REMAP_BYTES = 256 << 20
 """The map is renewed after so many bytes were read through it, so that pages once touched do not count as memory in use."""
 
+READS_FILES = True
+"""Whether a text as the source of a record is the path of a file."""
+
 
 class _Ledger:
     """What is known of each image so far; filled by threads, read under `changed`."""

@@ -1,0 +1,195 @@
+"""What to label next, from the pool to the label file and back into a training."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import headstart as hs
+from drawn import shape_image
+from headstart import plugins
+from headstart.cli.main import main
+from headstart.errors import BadSetting, BadTable, DataError, UnknownName
+from headstart.learner import pools
+from watched import Notes
+from written import sentences, tiny_encoder
+
+Make = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("plain_training")
+RULES = plugins.names("acquisitions")
+
+
+@pytest.fixture(scope="module")
+def shapes(make_shapes: Make) -> Path:
+    return make_shapes(16)
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> hs.Learner:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+        run = tmp_path_factory.mktemp("runs") / "run"
+        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Twelve new pictures, of discs and squares, one of them twice, one broken, one empty."""
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    for number in range(12):
+        shape_image("disc" if number % 2 else "square", 100 + 3 * number).save(folder / f"{number:02d}.png")
+    (folder / "copy.png").write_bytes((folder / "03.png").read_bytes())
+    (folder / "broken.png").write_bytes((folder / "04.png").read_bytes()[:60])
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+@pytest.mark.parametrize("by", RULES)
+def test_every_rule_suggests_examples_of_the_pool(trained: hs.Learner, pool: Path, by: str) -> None:
+    found = trained.suggest(pool, 5, by)
+    names = [each.id for each in found]
+    assert len(found) == len(set(names)) == 5 and found.by == by
+    assert all(Path(str(each.path)).parent == pool and each.guess in ("disc", "square") for each in found)
+    assert all(plugins.find("acquisitions", by).WHY in each.reason for each in found)
+
+
+def test_what_cannot_be_used_is_left_out_with_a_reason(trained: hs.Learner, shapes: Path, pool: Path) -> None:
+    known = shapes / "disc" / "disc3.png"
+    (pool / "known.png").write_bytes(known.read_bytes())
+    found = trained.suggest(pool, 99)
+    names = {Path(each.id).name for each in found}
+    assert len(names & {"03.png", "copy.png"}) == 1
+    assert not {"broken.png", "empty.jpg", "known.png"} & names and len(names) >= 10
+    told = " ".join(found.notes)
+    assert "1 image of the pool the model knows" in told and "look like another" in told
+    assert "broken.png" in told or "damaged" in told
+    with pytest.raises(DataError, match="nothing is left"):
+        trained.suggest(known, 5)
+
+
+def test_a_suggestion_is_as_the_model_predicts(trained: hs.Learner, pool: Path) -> None:
+    first = trained.suggest(pool, 3).items[0]
+    said = trained.predict(first.path)
+    assert first.guess == said.label and first.probability == pytest.approx(said.probability, abs=1e-4)
+
+
+def test_labels_filled_in_train_on_and_rows_without_one_are_passed_over(
+    trained: hs.Learner, shapes: Path, pool: Path, tmp_path: Path
+) -> None:
+    found = trained.suggest(pool, 4)
+    file = found.save(tmp_path / "next.csv")
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert [row["path"] for row in rows] == [each.path for each in found]
+    assert {row["action"] for row in rows} == {"add"} and not any(row["label"] for row in rows)
+    with pytest.raises(BadTable, match=r"none of the 4 rows .* has a label yet"):
+        hs.apply_labels(hs.image_folder(shapes), file)
+    for row in rows[:3]:
+        row["label"] = "disc" if int(Path(row["path"]).stem) % 2 else "square"
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    again = hs.Learner(hs.image_folder(shapes), from_run=trained.run.path, labels=file, observer=Notes(), run=tmp_path / "again")
+    assert "1 row of the label file without a label yet: passed over" in " ".join(again.data.notes)
+    again.fine_tune(0)
+    parts = again.run.split()
+    assert len(parts.train) + len(parts.valid) == 35
+    with pytest.raises(UnknownName, match="entrpy"):
+        again.suggest(pool, 2, "entrpy")
+    left = {Path(each.id).name for each in again.suggest(pool, 99)}
+    assert not left & {Path(row["path"]).name for row in rows[:3]}
+
+
+def test_labels_that_are_told_change_what_comes_next_without_training(trained: hs.Learner, pool: Path) -> None:
+    before = trained.suggest(pool, 3)
+    labels = {each.id: "disc" if int(Path(each.id).stem[:2]) % 2 else "square" for each in before if Path(each.id).stem != "copy"}
+    after = before.told(labels)
+    assert not set(labels) & {each.id for each in after} and len(after) == 3
+    assert trained.suggest(pool, 3).items == before.items
+    with pytest.raises(UnknownName, match="in what is left of the pool"):
+        after.told({next(iter(labels)): "disc"})
+    with pytest.raises(DataError, match="oval"):
+        before.told({before.items[0].id: "oval"})
+
+
+def test_told_labels_weigh_the_draws_by_what_they_make_probable(trained: hs.Learner, pool: Path) -> None:
+    """Against importance weights written out: the mean of the probabilities of the rest, each draw as probable as the labels under it."""
+    reading = trained.suggest(pool, 3).reading
+    labels = {reading.ids[0]: "disc", reading.ids[1]: "square"}
+    left, counting = reading.told(labels)
+    shares = reading.pool.task.answer_probabilities(reading.pool.together).numpy()
+    weights = shares[:, 0, 0] * shares[:, 1, 1]
+    weights /= weights.sum()
+    expected = np.einsum("s,snk->nk", weights, shares[:, 2:])
+    got = left.pool.task.answer_probabilities(left.pool.together).numpy().mean(0)
+    assert got == pytest.approx(expected, abs=0.02)
+    assert counting == pytest.approx(1 / (weights**2).sum()) and left.ids == reading.ids[2:]
+
+
+def test_labels_that_teach_much_ask_for_training(trained: hs.Learner, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.learner.suggesting.WORN", 1e9)
+    found = trained.suggest(pool, 2)
+    assert "train it again" in " ".join(found.told({found.items[0].id: "disc"}).notes)
+
+
+def test_a_large_pool_is_looked_at_in_part(trained: hs.Learner, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "MOST", 6)
+    found = trained.suggest(pool, 99)
+    assert len(found) <= 6 and "drawn at random" in found.notes[0]
+
+
+def test_pictures_and_arrays(trained: hs.Learner, pool: Path, tmp_path: Path) -> None:
+    found = trained.suggest(pool, 4)
+    with Image.open(io.BytesIO(found.png() or b"")) as sheet:
+        assert sheet.width > 300 and found.show().size == sheet.size
+    arrays = [np.asarray(shape_image("disc", 300 + number)) for number in range(5)]
+    of_arrays = trained.suggest(arrays, 2)
+    assert len(of_arrays) == 2 and of_arrays.items[0].path is None and of_arrays.png() is not None
+
+
+def test_the_refusals(trained: hs.Learner, shapes: Path, pool: Path) -> None:
+    with pytest.raises(BadSetting, match="at least 1"):
+        trained.suggest(pool, 0)
+    with pytest.raises(BadSetting, match="before the first training"):
+        hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes()).suggest(pool, 3)
+    with pytest.raises(BadSetting, match="posterior"):
+        trained.suggest(pool, 3, "epig", posterior="temperature")
+    with pytest.raises(BadSetting, match="cover"):
+        trained.suggest(pool, 3, "entropy", posterior="none")
+    assert len(trained.suggest(pool, 3, "cover", posterior="none")) == 3
+
+
+def test_texts_stand_in_the_file_themselves(tmp_path: Path) -> None:
+    texts, labels = sentences(60)
+    encoder = tiny_encoder(tmp_path / "encoder")
+    learn = hs.Learner(hs.from_arrays(texts, labels), backbone=str(encoder), observer=Notes(), run=tmp_path / "run").fine_tune(0)
+    fresh = [f"{text} again" for text in sentences(90)[0][60:]]
+    found = learn.suggest([*fresh, texts[0], ""], 5)
+    assert "knows with a label" in " ".join(found.notes) and "empty" in " ".join(found.notes)
+    rows = list(csv.DictReader(found.save(tmp_path / "next.csv").read_text().splitlines()))
+    assert all(row["example"] in fresh for row in rows) and found.png() is None
+    assert fresh[int(found.items[0].id)] in repr(found.show())
+
+
+def test_the_command_writes_a_label_file_and_a_sheet(
+    trained: hs.Learner, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = str(trained.run.path)
+    assert main(["suggest", run, str(pool), "-n", "3"]) == 0
+    assert "suggestions.csv" in capsys.readouterr().out and (tmp_path / "suggestions.png").is_file()
+    assert len((tmp_path / "suggestions.csv").read_text().splitlines()) == 4
+    assert main(["suggest", run, str(pool), "-n", "3", "--json", "--by", "bald"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [set(line) for line in lines[:-1]] == [{"id", "path", "guess", "probability", "score", "reason"}] * 3
+    assert Path(lines[-1]["labels"]).is_file()
+    assert main(["suggest", run, str(pool), "--output", str(pool / "next.csv")]) == 2
+    assert "never written to" in capsys.readouterr().err and not (pool / "next.csv").exists()
+    assert main(["suggest", run, str(pool), "--output", "next.txt"]) == 2
