@@ -1,7 +1,7 @@
 """What choosing what to label is worth: labels needed by each rule, from two of each class on, on features of the default backbone.
 
     python benchmarks/suggest.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...] [--seeds 10]
-        [--rules random epig logdet ...] [--batch 10] [--most 300] [--peer-python PYTHON] [--report]
+        [--rules random epig logdet ...] [--batch 10] [--most 400] [--peer-python PYTHON] [--report]
 
 The training part of each split (train and valid of `sets.py` together) is the pool, of which two examples of each class have a label; the
 test part judges. After each batch of labels the head is solved again, its posterior fitted (there is no validation part: its usual
@@ -35,7 +35,7 @@ from headstart.train.head_solve import solve_softmax
 
 Row = dict[str, Any]
 RANDOM = "random"
-RULES = (RANDOM, "entropy", "bald", "batch_bald", "logdet", "epig", "cover")
+RULES = (RANDOM, "unsure", "cover", "epig", "logdet", "batch_bald", "bald", "entropy")
 PEERS = ("baal_bald", "baal_batch_bald")
 EACH = 2
 """Labels of each class to start with."""
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rules", nargs="+", default=list(RULES))
     parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--most", type=int, default=300)
+    parser.add_argument("--most", type=int, default=400)
     parser.add_argument("--peer-python", default="")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true")

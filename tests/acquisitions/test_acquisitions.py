@@ -66,7 +66,7 @@ def test_without_draws_a_rule_works_or_names_one_that_does(name: str) -> None:
         rule.pick(bare, 3)
 
 
-@pytest.mark.parametrize("name", ["batch_bald", "logdet", "epig", "cover"])
+@pytest.mark.parametrize("name", ["batch_bald", "logdet", "epig", "cover", "unsure"])
 def test_a_copy_of_what_was_picked_tells_less(name: str) -> None:
     """The pool holds everything three times: a rule that knows what it has picked takes no copy while others are there."""
     rule, once = plugins.find("acquisitions", name), pool_of(CLASSES, 12, 256)
@@ -154,6 +154,27 @@ def test_cover_takes_the_middle_of_each_group_that_was_not_learned() -> None:
     pool = Pool(CLASSES, features, Outputs(torch.zeros(80, 3)), None, learned)
     picked = plugins.find("acquisitions", "cover").pick(pool, 3).places // 20
     assert set(picked.tolist()) == {1, 2, 3}
+
+
+def test_the_typical_of_what_is_unsure_comes_before_the_odd_and_the_known() -> None:
+    """Three groups: one large and known, one of ten that is unsure, and a single example that is the most unsure of all."""
+    draw = np.random.default_rng(0)
+    features = np.concatenate(
+        [10 * middle + draw.normal(size=(size, 6)) for middle, size in zip(np.eye(3, 6), (40, 10, 1), strict=True)]
+    )
+    draws = torch.zeros(100, 51, 2).double()
+    draws[:, :40, 0] = 6.0
+    draws[:50, 40:50, 0], draws[50:, 40:50, 1] = 2.0, 2.0
+    draws[:50, 50:, 0], draws[50:, 50:, 1] = 5.0, 5.0
+    pool = Pool(
+        SingleLabel(("a", "b")),
+        features.astype(np.float32),
+        Outputs(draws.mean(0), samples=draws),
+        draws,
+        np.zeros((0, 6), np.float32),
+    )
+    first = {name: int(plugins.find("acquisitions", name).pick(pool, 1).places[0]) for name in ("unsure", "cover", "bald")}
+    assert first["unsure"] in range(40, 50) and first["cover"] in range(40) and first["bald"] == 50
 
 
 def test_the_largest_come_first_and_of_equal_ones_the_earlier() -> None:

@@ -12,7 +12,8 @@ from headstart.acquisitions._pool import OneAnswer, Picked, Pool
 from headstart.errors import BadSetting
 from headstart.seeds import numpy_generator
 
-WHY = "information about the weights, in nats"
+WHY = "tells most about the model"
+"""Of a picked example, for people."""
 LEARNED = False
 """Whether it looks at what the model was trained on."""
 MOST = 2000

@@ -2,7 +2,8 @@
 
 from headstart.acquisitions._pool import Picked, Pool, largest
 
-WHY = "total uncertainty"
+WHY = "least certain"
+"""Of a picked example, for people."""
 LEARNED = False
 """Whether it looks at what the model was trained on."""
 

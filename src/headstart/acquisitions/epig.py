@@ -13,7 +13,8 @@ from jaxtyping import Float
 from headstart.acquisitions._greedy import Roots, grams, one_by_one
 from headstart.acquisitions._pool import Picked, Pool
 
-WHY = "information about other answers, in nats for each"
+WHY = "makes answers to others surest"
+"""Of a picked example, for people."""
 LEARNED = False
 """Whether it looks at what the model was trained on."""
 JUDGED = 500

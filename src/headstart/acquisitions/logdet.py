@@ -12,7 +12,8 @@ from jaxtyping import Float
 from headstart.acquisitions._greedy import Roots, grams, one_by_one
 from headstart.acquisitions._pool import Picked, Pool
 
-WHY = "information about the weights, in nats"
+WHY = "tells most about the model"
+"""Of a picked example, for people."""
 LEARNED = False
 """Whether it looks at what the model was trained on."""
 

@@ -24,7 +24,7 @@ def suggest(
     count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="How many to label next.")] = 50,
     by: Annotated[
         str | None,
-        typer.Option(metavar="RULE", help="epig, logdet, bald, batch_bald, entropy, or cover.", show_default="epig"),
+        typer.Option(metavar="RULE", help="unsure, cover, epig, logdet, bald, batch_bald, or entropy.", show_default="unsure"),
     ] = None,
     posterior: PosteriorName = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="The label file to fill in: a .csv.")] = Path("suggestions.csv"),

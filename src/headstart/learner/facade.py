@@ -229,7 +229,8 @@ class Learner:
 
         Args:
             pool: whatever `predict` takes. What cannot be read, what the model knows with its label, and copies are left out.
-            by: a rule of `acquisitions/`: "epig" (what makes predictions surest), "logdet", "bald", "batch_bald", "entropy", "cover".
+            by: a rule of `acquisitions/`: "unsure" (the most typical of what the model is unsure of), "cover", "epig", "logdet", "bald",
+                "batch_bald", "entropy".
         """
         return suggesting.suggested(self._session, self._asked(posterior), verbs.screen_of(self._observer).show, pool, n, by)
 

@@ -21,7 +21,7 @@ from headstart.report import results
 from headstart.report.results import Shown
 from headstart.store import atomic
 
-USUAL = "epig"
+USUAL = "unsure"
 """The rule where none is named (docs/log.md)."""
 WORN = 50.0
 """Draws of the weights that count after labels were told, below which it is time to train again."""
@@ -146,7 +146,13 @@ def picked(reading: Reading, by: str, count: int) -> Suggestions:
     ids = [reading.ids[place] for place in found.places.tolist()]
     said = pool.some(found.places).predictions
     items = tuple(
-        Suggestion(name, path, one.text, one.probability, score, f"{rule.WHY} {score:.3g}; looks like {one.text or 'nothing'}")
+        Suggestion(name, path, one.text, one.probability, score, f"{rule.WHY}; {_looks(one.text, one.probability)}")
         for name, path, one, score in zip(ids, reading.sources(ids), said, found.scores.tolist(), strict=True)
     )
     return Suggestions(items, by, reading.notes, reading, count)
+
+
+def _looks(text: str, probability: float | None) -> str:
+    """What the model takes an example for."""
+    sure = "" if probability is None else f" ({results.percent(probability)})"
+    return f"looks like {text or 'nothing'}{sure}"

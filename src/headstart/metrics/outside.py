@@ -11,7 +11,8 @@ from headstart.errors import DataError
 from headstart.metrics.measured import Measured, proportion
 from headstart.metrics.ranking import mean_auroc
 
-Inside, Outside = Float[np.ndarray, " inside"], Float[np.ndarray, " outside"]
+Inside = Float[np.ndarray, " inside"]
+Outside = Float[np.ndarray, " outside"]
 
 
 def auroc(inside: Inside, outside: Outside) -> Measured:
