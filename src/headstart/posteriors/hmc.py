@@ -22,7 +22,7 @@ from headstart.seeds import numpy_generator
 
 WEIGHTS = True
 """Whether it is a posterior of the weights of the head's last layer, which must be linear then."""
-CHAINS, FEWEST_CHAINS, WARM, COUNT = 16, 4, 150, 120
+CHAINS, FEWEST_CHAINS, WARM, COUNT = 16, 4, 150, 240
 """A gradient reads all examples whether for one chain or for many, so chains are nearly free where outputs are few; with more outputs
 there are fewer, each the longer. `COUNT` draws of each where there are `CHAINS`."""
 COLUMNS = 64
