@@ -113,6 +113,12 @@ def test_numbers_are_measured_as_scikit_learn_does(count: int) -> None:
         "nll": -stats.norm.logpdf(targets, said.mean, said.deviation).sum(1).mean(),
         "coverage": (np.abs(targets - said.mean) < 1.959964 * said.deviation).mean(),
         "crps": np.mean([_crps(*each) for each in zip(targets.ravel(), said.mean.ravel(), said.deviation.ravel(), strict=True)]),
+        "pit_gap": np.mean(
+            [
+                stats.kstest(stats.norm.cdf(y, m, d), "uniform").statistic
+                for y, m, d in zip(targets.T, said.mean.T, said.deviation.T, strict=True)
+            ]
+        ),
     }
     assert wanted.keys() == values.METRICS.keys()
     for name, value in wanted.items():
@@ -134,6 +140,7 @@ def _crps(truth: float, mean: float, deviation: float) -> float:
 def test_a_noise_is_the_distribution_that_it_is_called(noise: Noise, oracle_of: Any) -> None:
     z = np.array([-7.0, -1.0, 0.0, 0.3, 2.0, 40.0])
     assert noise.log_density(z) == pytest.approx(oracle_of.logpdf(z), rel=1e-10)
+    assert noise.cdf(z) == pytest.approx(oracle_of.cdf(z), rel=1e-10)
     assert noise.deviation == pytest.approx(oracle_of.std()) and noise.reach == pytest.approx(oracle_of.ppf(0.975))
     for truth in z:
         below = integrate.quad(lambda y: oracle_of.cdf(y) ** 2, -np.inf, truth)[0]
@@ -156,7 +163,7 @@ def test_numbers_under_student_are_measured_by_its_density() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rmse", "mae", "r2", "crps", "coverage"])
+@pytest.mark.parametrize("name", ["rmse", "mae", "r2", "crps", "coverage", "pit_gap"])
 def test_intervals_of_numbers_hold_the_truth_about_as_often_as_they_say(name: str) -> None:
     def sample(n: int, seed: int) -> tuple[Said, np.ndarray]:
         draw = np.random.default_rng(seed)

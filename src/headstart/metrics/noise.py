@@ -31,6 +31,10 @@ class Noise(Protocol):
         """In nats."""
         ...
 
+    def cdf(self, z: Numbers) -> Numbers:
+        """Probability of less."""
+        ...
+
     def crps(self, z: Numbers) -> Numbers:
         """Continuous ranked probability score where the truth is `z`."""
         ...
@@ -46,6 +50,10 @@ class Gaussian:
     def log_density(self, z: Numbers) -> Numbers:
         """-z^2 / 2 - log(2 pi) / 2."""
         return -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+
+    def cdf(self, z: Numbers) -> Numbers:
+        """Phi(z)."""
+        return special.ndtr(z)
 
     def crps(self, z: Numbers) -> Numbers:
         """z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi) (Gneiting and Raftery 2007, eq. 21)."""
@@ -74,6 +82,10 @@ class Student:
         free = self.freedom
         constant = special.gammaln((free + 1) / 2) - special.gammaln(free / 2) - 0.5 * np.log(free * np.pi)
         return constant - 0.5 * (free + 1) * np.log1p(z**2 / free)
+
+    def cdf(self, z: Numbers) -> Numbers:
+        """F(z)."""
+        return special.stdtr(self.freedom, z)
 
     def crps(self, z: Numbers) -> Numbers:
         """z (2 F(z) - 1) + 2 p(z) (f + z^2) / (f - 1) - 2 sqrt(f) B(1/2, f - 1/2) / ((f - 1) B(1/2, f/2)^2).

@@ -77,7 +77,21 @@ def coverage(said: Said, targets: Numbers) -> Measured:
     return proportion(int(inside.sum()), inside.size)
 
 
-METRICS = MappingProxyType({metric.__name__: metric for metric in (rmse, mae, r2, nll, crps, coverage)})
+def pit_gap(said: Said, targets: Numbers) -> Measured:
+    """How far the places of the truths in their distributions are from being equally often anywhere: 0 where the model knows how sure it is.
+
+    The largest distance between the distribution of the probability integral transforms and the uniform one (Dawid 1984;
+    Kolmogorov). The interval holds for any distribution (Massart 1990): twice exp(-2 n e^2) is the chance to be off by more than e.
+    """
+    places = np.sort(said.noise.cdf(-_residuals(said, targets) / said.scale), axis=0)
+    n = len(places)
+    steps = np.arange(n + 1)[:, None] / n
+    gap = float(np.maximum(steps[1:] - places, places - steps[:-1]).max(0).mean())
+    off = float(np.sqrt(np.log(2 * places.shape[1] / 0.05) / (2 * n)))
+    return Measured(gap, max(0.0, gap - off), min(1.0, gap + off), n)
+
+
+METRICS = MappingProxyType({metric.__name__: metric for metric in (rmse, mae, r2, nll, crps, coverage, pit_gap)})
 FASTAI = MappingProxyType({"R2Score": "r2", "mse": "rmse", "MSELossFlat": "rmse", "L1LossFlat": "mae", "valid_loss": "nll"})
 
 
