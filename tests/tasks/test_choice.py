@@ -77,7 +77,7 @@ def test_labels_that_do_not_fit_are_a_lesson(labels: Sequence[Any], columns: Seq
         ([0.1, 0.5, 0.7, 0.9], {"label_smoothing": 0.1}, "label_smoothing spreads"),
         ([0.1, 0.5, 0.7, 0.9], {"balance": "weights"}, "numbers have none"),
         ([["a"], ["b"], ["a", "b"], ["b"]], {"balance": "sample"}, "any number of labels"),
-        ([0.1, 0.5, 0.7, 0.9], {"metrics": "error_rate"}, "There are: coverage, crps, mae, nll, r2, rmse"),
+        ([0.1, 0.5, 0.7, 0.9], {"metrics": "error_rate"}, "There are: coverage, crps, mae, nll, pit_gap, r2, rmse"),
         ([0.1, 0.5, 0.7, 0.9], {"monitor": "mae"}, "monitor must be a column of the table"),
     ],
 )

@@ -56,6 +56,8 @@ class Numbers(OfTheWhole):
     divides: bool = field(default=False, init=False)
     outputs: int = field(default=0, init=False)
     """Numbers per example that the head gives: a centre and a logarithm of the squared scale for each."""
+    held: tuple[tuple[float, ...], ...] | None = None
+    """Of held-out examples, target by target: how many deviations they were off, the least first. None before there were any."""
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -97,14 +99,17 @@ class Numbers(OfTheWhole):
     @classmethod
     def from_state(cls: type[T], state: Mapping[str, Any]) -> T:
         """The task whose `state()` this is."""
-        require_state(state, "regression", ("names", "centre", "scale"), ("loss",))
+        require_state(state, "regression", ("names", "centre", "scale"), ("loss", "held"))
         centre, scale = (tuple(map(float, state[key])) for key in ("centre", "scale"))
-        return cls(tuple(map(str, state["names"])), centre, scale, str(state.get("loss", "gaussian")))
+        held = state.get("held")
+        kept = None if held is None else tuple(tuple(map(float, column)) for column in held)
+        return cls(tuple(map(str, state["names"])), centre, scale, str(state.get("loss", "gaussian")), held=kept)
 
     def state(self) -> dict[str, Any]:
         """Plain JSON from which `from_state` makes an equal task."""
         numbers = {"names": list(self.names), "centre": list(self.centre), "scale": list(self.scale)}
-        return {"name": self.name, **numbers, "loss": self.noise}
+        held = {} if self.held is None else {"held": [list(column) for column in self.held]}
+        return {"name": self.name, **numbers, "loss": self.noise, **held}
 
     @property
     def words(self) -> TaskWords:

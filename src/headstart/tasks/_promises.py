@@ -67,8 +67,8 @@ class Promises:
 
     def threshold(self, risk: float = RISK, confidence: float = CONFIDENCE) -> float | None:
         """The lowest probability from which on answers are wrong no more often than `risk`; None where nothing can be promised."""
-        _require_share("risk", risk)
-        _require_share("confidence", confidence)
+        require_share("risk", risk)
+        require_share("confidence", confidence)
         best, wrong = np.array(self.best), np.array(self.true) < np.array(self.best)
         first = fewest(risk, confidence, errors=1)
         first = first if first <= len(best) else fewest(risk, confidence)
@@ -89,7 +89,7 @@ class Promises:
 
     def least(self, alpha: float) -> float | None:
         """The probability from which on a class is in the set that holds the truth with 1 - `alpha`; None where so few examples cannot tell."""
-        _require_share("alpha", alpha)
+        require_share("alpha", alpha)
         rank = math.ceil((len(self.true) + 1) * (1 - alpha))
         return None if rank > len(self.true) else float(np.sort(self.true)[::-1][rank - 1])
 
@@ -109,6 +109,7 @@ def fewest(risk: float, confidence: float, errors: int = 0) -> int:
     return count
 
 
-def _require_share(name: str, share: float) -> None:
+def require_share(name: str, share: float) -> None:
+    """Raises `BadSetting` for what is no share of all."""
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
         raise BadSetting(f"{name} must be between 0 and 1, got {share!r}. 0.05 is usual.")

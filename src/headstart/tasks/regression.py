@@ -16,74 +16,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart import metrics
-from headstart.core import Label, Outputs, Row
+from headstart.core import Label, Outputs
 from headstart.errors import DataError
-from headstart.metrics import Measured, Metric, measured, values
-from headstart.tasks._arrays import array, knows_spread, machine_row, precise, told_unlike, unlike_in_words
+from headstart.metrics import Measured, Metric, values
+from headstart.tasks._arrays import array, knows_spread, precise, told_unlike
 from headstart.tasks._likelihoods import LIKELIHOODS, Likelihood
 from headstart.tasks._numbers import Numbers, listed, number_in
+from headstart.tasks._promises import MOST
+from headstart.tasks._some_numbers import RegressionPrediction
 
 Rule = Callable[[Outputs, Any], Measured]
 Targets = Float[Tensor, "batch targets"]
 FLATTEST, SHARPEST = 10.0, -16.0
 """Log squared scales beyond these are taken for these: where a noise is driven to zero, the loss must stay a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegressionPrediction:
-    """What is told of one example: each number with its 95 % interval. `error` says why there is none."""
-
-    id: str
-    values: Float[np.ndarray, " targets"] | None
-    deviations: Float[np.ndarray, " targets"] | None = field(repr=False)
-    """Standard deviations, of the noise and of what is not known of the mean together."""
-    names: tuple[str, ...] = field(repr=False)
-    reach: float = field(default=measured.Z, repr=False)
-    """Half of the interval, in standard deviations."""
-    total: float | None = None
-    aleatoric: float | None = None
-    epistemic: float | None = None
-    answer: float | None = None
-    promised: bool | None = None
-    ood: float | None = None
-    error: str | None = None
-
-    @property
-    def text(self) -> str:
-        """ "0.34 ± 0.12", with names where there are several numbers."""
-        if self.values is None or self.deviations is None:
-            return ""
-        told = [in_digits(value, deviation) for value, deviation in zip(self.values, self.deviations, strict=True)]
-        return told[0] if len(told) == 1 else ", ".join(f"{name} {text}" for name, text in zip(self.names, told, strict=True))
-
-    @property
-    def probability(self) -> float | None:
-        """None: a number is not right or wrong."""
-        return None
-
-    @property
-    def value(self) -> Any:
-        """The number, or a number by name where there are several."""
-        return None if self.values is None else self._named(list(map(float, self.values)))
-
-    @property
-    def interval(self) -> Any:
-        """[low, high] of 95 %, or that by name."""
-        if self.values is None or self.deviations is None:
-            return None
-        half = self.reach * self.deviations
-        bounds = np.stack([self.values - half, self.values + half], axis=1)
-        return self._named(bounds.tolist())
-
-    def _named(self, each: list[Any]) -> Any:
-        return each[0] if len(each) == 1 else dict(zip(self.names, each, strict=True))
-
-    def row(self) -> Row:
-        """The machine-readable contract of `predict --json`."""
-        return machine_row(self, value=self.value, interval=self.interval)
-
-    def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text}{unlike_in_words(self.ood)})"
 
 
 @dataclass(frozen=True)
@@ -255,7 +200,7 @@ class Regression(Numbers):
             parts = list(map(tuple, np.hstack([said.deviation, noise, unsure]).tolist()))
         reach = said.noise.reach / said.noise.deviation
         found = [
-            RegressionPrediction(id, mean, deviation, self.names, reach, total, aleatoric, epistemic)
+            RegressionPrediction(id, mean, deviation, self.names, reach, total, aleatoric, epistemic, held=self.held)
             for id, mean, deviation, (total, aleatoric, epistemic) in zip(ids, said.mean, said.deviation, parts, strict=True)
         ]
         return told_unlike(found, outputs)
@@ -279,8 +224,14 @@ class Regression(Numbers):
         return rule
 
     def fitted(self, outputs: Outputs, targets: Targets) -> "Regression":
-        """Itself: there is nothing to choose."""
-        return self
+        """With how far off these held-out examples were, in deviations: what sets are made from."""
+        if not len(targets):
+            return self
+        said, table = self.said(outputs)[0], self._in_units(np.asarray(targets, np.float64))
+        off = np.abs(table - said.mean) / said.deviation
+        known = [np.sort(column[~np.isnan(column)]) for column in off.T]
+        some = [column[np.linspace(0, len(column) - 1, min(len(column), MOST)).round().astype(int)] for column in known]
+        return replace(self, held=tuple(tuple(map(float, column)) for column in some))
 
     def by_class(self, outputs: Outputs, targets: Targets) -> dict[str, Measured]:
         """`rmse.NAME`, `mae.NAME` and `r2.NAME` of each target where there are several."""
@@ -294,14 +245,6 @@ class Regression(Numbers):
             for figure in ("rmse", "mae", "r2"):
                 found[f"{figure}.{name}"] = values.METRICS[figure](one, table[known, place, None])
         return found
-
-
-def in_digits(value: float, deviation: float) -> str:
-    """ "0.34 ± 0.12": both to the second digit of the deviation."""
-    if not math.isfinite(deviation) or deviation <= 0:
-        return f"{value:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(deviation)))
-    return f"{value:.{digits}f} ± {deviation:.{digits}f}"
 
 
 def _halves(outputs: Float[Tensor, "*batch outputs"]) -> tuple[Float[Tensor, "*batch targets"], Float[Tensor, "*batch targets"]]:
