@@ -63,7 +63,7 @@ def judged(learn: Any, test: Path, name: str, splits: int) -> Row:
     truths = np.array([learn.task.names.index(file.parent.name) for file in files])
     return {
         "n": len(files),
-        "at": {str(n): _at(probs, truths, n, splits) for n in sorted({20, 50, 100, len(files) // 2}) if n < len(files)},
+        "by_n": {str(n): _at(probs, truths, n, splits) for n in sorted({20, 50, 100, len(files) // 2}) if n < len(files)},
     }
 
 
@@ -107,8 +107,8 @@ def report(rows: Sequence[Row]) -> str:
     for case in dict.fromkeys(row["case"] for row in rows):
         for name in dict.fromkeys(row["entrant"] for row in rows):
             found = [row for row in rows if row["case"] == case and row["entrant"] == name]
-            for n in sorted({int(n) for row in found for n in row["at"]}):
-                each = [row["at"][str(n)] for row in found if str(n) in row["at"]]
+            for n in sorted({int(n) for row in found for n in row["by_n"]}):
+                each = [row["by_n"][str(n)] for row in found if str(n) in row["by_n"]]
                 total, made = sum(one["splits"] for one in each), sum(one["promised"] for one in each)
                 shares = [f"{sum(one[key] for one in each) / total:.3f}" for key in ("above", "beyond_chance")]
                 said = [one["answered"] for one in each if one["answered"] is not None]

@@ -208,7 +208,7 @@ def main() -> None:
                         run=lambda data=data, rule=rule, seed=seed: run_one(data, rule, seed, asked.batch, asked.most),
                         **same,
                     )
-    print(report(table.rows(), asked.rules))
+    print(report(table.rows(), (*RULES, *PEERS)))
 
 
 if __name__ == "__main__":
