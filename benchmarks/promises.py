@@ -79,8 +79,8 @@ def _at(probs: np.ndarray, truths: np.ndarray, n: int, splits: int) -> Row:
         if threshold is not None and (count := int((best >= threshold).sum())):
             wrong = int((~right[best >= threshold]).sum())
             promised += 1
-            above += wrong / count > RISK
-            beyond += special.bdtrc(wrong - 1, count, RISK) < 0.05 if wrong else 0
+            above += int(wrong / count > RISK)
+            beyond += int(wrong > 0 and special.bdtrc(wrong - 1, count, RISK) < 0.05)
             answered.append(count / len(rest))
         least = made.least(ALPHA)
         inside = np.ones_like(probs[rest], bool) if least is None else probs[rest] >= least
