@@ -54,8 +54,12 @@ def test_one_that_cannot_be_built_costs_only_its_own_line(shapes: Path) -> None:
     assert "tinny" in str(found.candidates[1].error) and "tinny" in repr(found)
     with pytest.raises(BadSetting, match="none of the 1"):
         hs.choose(hs.image_folder(shapes), ["tinny"], observer=Notes())
-    with pytest.raises(BadSetting, match="in a list"):
-        hs.choose(hs.image_folder(shapes), "tiny", observer=Notes())
+    for wrong in ({"backbones": "tiny"}, {"backbones": ["tiny"], "sizes": [32, 0]}):
+        notes = Notes()
+        with pytest.raises(BadSetting):
+            hs.choose(hs.image_folder(shapes), observer=notes, **wrong)
+        assert not notes.notes  # before anything is read
+    assert len(hs.choose(hs.image_folder(shapes), ["tiny", "tiny"], observer=Notes()).candidates) == 1
     with pytest.raises(DataError):
         hs.choose("nowhere", ["tiny"], observer=Notes())
 
@@ -63,13 +67,19 @@ def test_one_that_cannot_be_built_costs_only_its_own_line(shapes: Path) -> None:
 def test_numbers_labels_and_masks_can_be_ranked_too(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(40, 3))
-    number = hs.choose(hs.from_arrays(rows, rows[:, 0] + 0.1 * draw.normal(size=40)), ["identity"], observer=Notes()).best
+    number = hs.choose(hs.from_arrays(rows, rows[:, 0] + 0.1 * draw.normal(size=40)), observer=Notes()).best
     assert number.left_out is not None and "rmse" in number.figures
     several = hs.from_arrays(rows, [["a"] if row[0] > 0 else ["a", "b"] if row[1] > 0 else ["b"] for row in rows])
     assert hs.choose(several, ["identity"], observer=Notes()).best.left_out is not None
     masks = hs.mask_folder(masked_folder(tmp_path / "masked"), classes=["ground", "red", "blue"])
     of_places = hs.choose(masks, ["tiny"], observer=Notes()).best
     assert of_places.left_out is None and of_places.evidence < 0 and " - " in repr(Ranking((of_places,), ()))
+
+
+def test_a_backbone_that_may_know_the_images_is_told(shapes: Path, tmp_path: Path) -> None:
+    hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes(), run=tmp_path / "run").fine_tune(0)
+    found = hs.choose(hs.image_folder(shapes), ["tiny", str(tmp_path / "run")], observer=Notes())
+    assert any("trained before" in note for note in found.notes)
 
 
 def candidate(name: str, losses: list[float], evidence: float) -> Candidate:

@@ -5,13 +5,14 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import headstart as hs
-from drawn import shape_image
+from drawn import masked_folder, shape_image
 from headstart import plugins
 from headstart.cli.main import main
 from headstart.errors import BadSetting, BadTable, DataError, UnknownName
@@ -68,7 +69,7 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(trained: hs.Learner, shap
     assert len(names & {"03.png", "copy.png"}) == 1
     assert not {"broken.png", "empty.jpg", "known.png"} & names and len(names) >= 10
     told = " ".join(found.notes)
-    assert "1 image of the pool the model knows" in told and "look like another" in told
+    assert "1 image of the pool the model knows" in told and "of the pool like another of it" in told
     assert "broken.png" in told or "damaged" in told
     with pytest.raises(DataError, match="nothing is left"):
         trained.suggest(known, 5)
@@ -133,6 +134,98 @@ def test_told_labels_weigh_the_draws_by_what_they_make_probable(trained: hs.Lear
     assert counting == pytest.approx(1 / (weights**2).sum()) and left.ids == reading.ids[2:]
 
 
+def test_labels_told_one_by_one_count_as_those_told_at_once(trained: hs.Learner, pool: Path) -> None:
+    first = trained.suggest(pool, 3)
+    labels = {name: ("disc", "square")[place % 2] for place, name in enumerate(first.reading.ids[:4])}
+    at_once, counting = first.reading.told(labels)
+    slowly = first.reading
+    for name, label in labels.items():
+        slowly, so_far = slowly.told({name: label})
+    assert slowly.ids == at_once.ids and so_far == pytest.approx(counting)
+    assert bool((slowly.pool.together == at_once.pool.together).all())
+    assert len(slowly.pool.learned) == len(first.reading.pool.learned) + 4
+    assert first.told({}).items == first.items
+
+
+def test_numbers_and_several_labels_can_be_told(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(60, 3))
+    number = hs.Learner(hs.from_arrays(rows[:40], rows[:40, 0]), observer=Notes(), run=tmp_path / "one").fine_tune(0)
+    found = number.suggest(rows[40:], 3)
+    assert len(found.told({found.items[0].id: 1.5})) == 3
+    labels = [["a"] if row[0] > 0 else ["a", "b"] if row[1] > 0 else ["b"] for row in rows]
+    several = hs.Learner(hs.from_arrays(rows[:40], labels[:40]), observer=Notes(), run=tmp_path / "two").fine_tune(0)
+    found = several.suggest(rows[40:], 3)
+    assert len(found.told({found.items[0].id: ["a", "b"]})) == 3
+
+
+def test_labels_that_were_filled_in_are_not_written_over(
+    trained: hs.Learner, pool: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    found = trained.suggest(pool, 3)
+    file = found.save(tmp_path / "next.csv")
+    found.save(file)
+    file.write_text(file.read_text().replace(",,add", ",disc,add", 1))
+    with pytest.raises(BadSetting, match="1 labels filled in already"):
+        found.save(file)
+    monkeypatch.chdir(tmp_path)
+    for expected in ("suggestions.csv", "suggestions-2.csv"):
+        assert main(["suggest", str(trained.run.path), str(pool), "-n", "2"]) == 0 and Path(expected).is_file()
+    assert main(["suggest", str(trained.run.path), str(pool), "--output", "next.csv"]) == 2
+
+
+def test_labels_of_an_earlier_round_hold_in_the_next(trained: hs.Learner, shapes: Path, pool: Path, tmp_path: Path) -> None:
+    rows = [f"{pool / name},disc,add,," for name in ("01.png", "03.png")]
+    header = "path,label,action,part,reason"
+    (tmp_path / "one.csv").write_text("\n".join([header, rows[0], "disc/disc1.png,square,relabel,,"]))
+    (tmp_path / "two.csv").write_text("\n".join([header, rows[1]]))
+    first = hs.Learner(
+        hs.image_folder(shapes), from_run=trained.run.path, labels=tmp_path / "one.csv", observer=Notes(), run=tmp_path / "r1"
+    )
+    first.fine_tune(0)
+    for how in ("python", "command"):
+        if how == "python":
+            second = hs.Learner(
+                str(shapes), from_run=tmp_path / "r1", labels=tmp_path / "two.csv", observer=Notes(), run=tmp_path / how
+            )
+            second.fine_tune(0)
+        else:
+            command = [
+                "train",
+                str(shapes),
+                "--from",
+                str(tmp_path / "r1"),
+                "--labels",
+                str(tmp_path / "two.csv"),
+                "--epochs",
+                "0",
+            ]
+            assert main([*command, "--run", str(tmp_path / how)]) == 0
+        again = hs.load(tmp_path / how, observer=Notes())
+        labels = {record.id: record.target for record in again.data.records}
+        assert len(labels) == 34 and labels["disc/disc1.png"] == "square"
+        assert sum(name.endswith(("01.png", "03.png")) for name in labels) == 2
+
+
+def test_a_model_without_its_run_says_what_it_does_not_know(trained: hs.Learner, pool: Path, tmp_path: Path) -> None:
+    bundle = hs.load(trained.save(tmp_path / "bundle"), observer=Notes())
+    found = bundle.suggest(pool, 3)
+    assert found.by == "epig" and "does not know what it was trained on" in " ".join(found.notes)
+    with pytest.raises(BadSetting, match='by="epig" needs none'):
+        bundle.suggest(pool, 3, "unsure")
+
+
+def test_masks_are_suggested_by_what_they_show(tmp_path: Path) -> None:
+    data = hs.mask_folder(masked_folder(tmp_path / "masked", 16), classes=["ground", "red", "blue"])
+    learn = hs.Learner(data, backbone="tiny", observer=Notes(), run=tmp_path / "run").fine_tune(0)
+    fresh = masked_folder(tmp_path / "fresh", 24) / "images"
+    found = learn.suggest(fresh, 3)
+    assert found.by == "cover" and len(found) == 3 and found.of_places
+    for by in ("epig", "entropy"):
+        with pytest.raises(BadSetting, match="cover"):
+            learn.suggest(fresh, 3, by)
+
+
 def test_labels_that_teach_much_ask_for_training(trained: hs.Learner, pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headstart.learner.suggesting.WORN", 1e9)
     found = trained.suggest(pool, 2)
@@ -155,8 +248,9 @@ def test_pictures_and_arrays(trained: hs.Learner, pool: Path, tmp_path: Path) ->
 
 
 def test_the_refusals(trained: hs.Learner, shapes: Path, pool: Path) -> None:
-    with pytest.raises(BadSetting, match="at least 1"):
-        trained.suggest(pool, 0)
+    for wrong in (0, True):
+        with pytest.raises(BadSetting, match="at least 1"):
+            trained.suggest(pool, wrong)
     with pytest.raises(BadSetting, match="before the first training"):
         hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes()).suggest(pool, 3)
     with pytest.raises(BadSetting, match="posterior"):
@@ -176,6 +270,9 @@ def test_texts_stand_in_the_file_themselves(tmp_path: Path) -> None:
     rows = list(csv.DictReader(found.save(tmp_path / "next.csv").read_text().splitlines()))
     assert all(row["example"] in fresh for row in rows) and found.png() is None
     assert fresh[int(found.items[0].id)] in repr(found.show())
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="that is a folder"):
+        learn.suggest(str(tmp_path / "folder"), 5)
 
 
 def test_the_command_writes_a_label_file_and_a_sheet(
@@ -192,4 +289,5 @@ def test_the_command_writes_a_label_file_and_a_sheet(
     assert Path(lines[-1]["labels"]).is_file()
     assert main(["suggest", run, str(pool), "--output", str(pool / "next.csv")]) == 2
     assert "never written to" in capsys.readouterr().err and not (pool / "next.csv").exists()
+    assert main(["suggest", run, str(pool / "*.png"), "--output", str(pool / "next.csv")]) == 2
     assert main(["suggest", run, str(pool), "--output", "next.txt"]) == 2

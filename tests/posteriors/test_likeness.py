@@ -74,6 +74,20 @@ def test_a_state_makes_an_equal_one() -> None:
     assert torch.equal(again.unlike(rows), found.unlike(rows))
 
 
+def test_beyond_all_that_was_held_out_farther_is_more_unlike() -> None:
+    """Where forty were held out; with fewer the value stays at what they can tell. What lies within is ranked as before."""
+    found = likeness.fit(drawn(60, 0), drawn(60, 1))
+    rows = torch.from_numpy(drawn(30, 2))
+    far, farther = (rows[:1] * length for length in (1e2, 1e6))
+    one, other = found.unlike(far).item(), found.unlike(farther).item()
+    assert 1 - 1 / 61 < one < other < 1
+    inside = found.unlike(rows)[found.distances(rows) < found.held[-1]]
+    steps = (1 - inside) * 61
+    assert torch.allclose(steps, steps.round(), atol=1e-9) and float(steps.min()) >= 1
+    few = likeness.fit(drawn(60, 0), drawn(20, 1))
+    assert few.unlike(far).item() == few.unlike(farther).item() == pytest.approx(1 - 1 / 21)
+
+
 def test_people_are_told_of_what_is_unlike() -> None:
     assert (
         unlike_in_words(0.99) == ", but unlike all that it learned from" and unlike_in_words(0.5) == unlike_in_words(None) == ""

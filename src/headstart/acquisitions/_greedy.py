@@ -22,7 +22,7 @@ def one_by_one(pool: Pool, count: int, score: Score, judged: int) -> Picked:
     """`count` places by the largest score each, whatever was picked before counted as labelled; `judged` examples stand for all."""
     roots = pool.roots
     targets = roots[np.linspace(0, len(roots) - 1, min(judged, len(roots))).round().astype(int)]
-    candidates = np.argsort(-score(roots, targets), kind="stable")[:MOST]
+    candidates = np.argsort(-score(roots, targets), kind="stable")[: max(MOST, count)]
     left = roots[candidates]
     taken, scores = list[int](), list[float]()
     for _ in range(min(count, len(candidates))):

@@ -89,8 +89,8 @@ class Pool:
         """
         if self.draws is None:
             raise BadSetting(
-                "this rule goes by what is not known of the head's weights, and this model has no posterior of them. Take "
-                'posterior="laplace" where the head is linear, or a rule that needs none: by="entropy", by="cover".'
+                "this rule goes by what is not known of the head's weights, and there is no posterior of them here. Take "
+                'posterior="laplace" where the head is linear, or by="cover", which needs none.'
             )
         return self.draws
 

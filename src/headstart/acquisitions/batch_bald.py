@@ -32,7 +32,7 @@ def pick(pool: Pool, count: int) -> Picked:
     shares = np.asarray(task.answer_probabilities(pool.together), np.float64)
     own = entropies(shares).mean(0)
     alone = entropies(shares.mean(0)) - own
-    candidates = np.argsort(-alone, kind="stable")[:MOST]
+    candidates = np.argsort(-alone, kind="stable")[: max(MOST, count)]
     places, scores, total = list[int](), list[float](), 0.0
     joint = Joint(np.ones((len(shares), 1)), np.ones(1))
     for step in range(min(count, len(candidates))):

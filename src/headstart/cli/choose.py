@@ -1,5 +1,6 @@
 """`headstart choose`: which backbone suits the data, before anything is trained."""
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -92,6 +93,6 @@ def choose(
         return
     typer.echo(repr(found))
     best = found.best
-    typer.echo(
-        f"headstart train {printable(path)} --backbone {best.backbone}{'' if best.size is None else f' --size {best.size}'}"
-    )
+    chosen = f"--backbone {quote(best.backbone)}{'' if best.size is None else f' --size {best.size}'}"
+    given = any((label, group_by, folder, image_column, label_column, text_column, masks, classes, void, task))
+    typer.echo(f"headstart train {quote(path)} {chosen}{'   with what was said of the data here' if given else ''}")

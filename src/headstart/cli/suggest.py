@@ -1,6 +1,9 @@
 """`headstart suggest`: which unlabelled examples to label next, with a file to fill in."""
 
+from glob import has_magic
+from itertools import chain, count
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,13 +24,16 @@ def suggest(
     pool: Annotated[
         list[str], typer.Argument(help="Unlabelled images and folders of them; texts or .txt files; tables of numbers.")
     ],
-    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="How many to label next.")] = 50,
+    n: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="How many to label next.")] = 50,
     by: Annotated[
         str | None,
         typer.Option(metavar="RULE", help="unsure, cover, epig, logdet, bald, batch_bald, or entropy.", show_default="unsure"),
     ] = None,
     posterior: PosteriorName = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The label file to fill in: a .csv.")] = Path("suggestions.csv"),
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The label file to fill in: a .csv.", show_default="suggestions.csv, or the next free"),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A picture of them: a .png.", show_default="beside the label file")
     ] = None,
@@ -43,19 +49,23 @@ def suggest(
 
       headstart train photos/ --from last --labels suggestions.csv --epochs 1
     """
+    output = _free() if output is None else output
     if output.suffix.lower() != ".csv":
         raise UsageError(f'--output writes a .csv, not "{output.suffix or output.name}". Try: --output {output.stem}.csv')
     picture = output.with_suffix(".png") if sheet is None else sheet
     if picture.suffix.lower() != ".png":
         raise UsageError(f'--sheet writes a .png, not "{picture.suffix or picture.name}". Try: --sheet {picture.stem}.png')
+    _require_outside(pool, output, picture)
     with results_on_stdout(json) as stdout:
         from headstart.learner import load
+        from headstart.learner.suggesting import require_unfilled
 
+        require_unfilled(output)
         observer = choose(json=json, stdout=stdout)
         try:
             learner = load(run, observer=observer)
-            found = learner.suggest(pool, count, by, posterior)
-            file, shown = _written(found, output, picture, pool)
+            found = learner.suggest(pool, n, by, posterior)
+            file, shown = _written(found, output, picture)
         finally:
             observer.close()
     if json:
@@ -75,19 +85,38 @@ def suggest(
     typer.echo(
         f"Fill in the column label: {printable(str(file))}{'' if shown is None else f'   What they look like: {printable(str(shown))}'}"
     )
-    typer.echo(f"Then: headstart train DATA --from {printable(run)} --labels {printable(str(file))} --epochs 1")
+    typer.echo(_next_step(found, run, str(file)))
 
 
-def _written(found: "Suggestions", output: Path, picture: Path, pool: list[str]) -> tuple[Path, Path | None]:
-    """The label file and the picture, outside the pool."""
+def _next_step(found: "Suggestions", run: str, file: str) -> str:
+    """How to go on, once labels were made."""
+    if found.of_places:
+        return f"Make a mask for each, put both beside the others, and: headstart more {quote(run)} --data DATA --epochs 1"
+    if any(each.path is None for each in found):
+        return f"Put them into your table with their labels, and: headstart more {quote(run)} --data TABLE --epochs 1"
+    return f"Then: headstart train DATA --from {quote(run)} --labels {quote(file)} --epochs 1"
+
+
+def _free() -> Path:
+    """The first name that is not taken, so that no label is lost that somebody has filled in."""
+    numbers = chain([""], (f"-{place}" for place in count(2)))
+    return next(file for number in numbers if not (file := Path(f"suggestions{number}.csv")).exists())
+
+
+def _require_outside(pool: list[str], *targets: Path) -> None:
+    """Raises `UsageError` for a target in a folder of the pool."""
+    for given in pool:
+        place = Path(given) if Path(given).is_dir() or not has_magic(given) else Path(given).parent
+        if place.is_dir() and any(target.resolve().is_relative_to(place.resolve()) for target in targets):
+            raise UsageError(
+                f"{targets[0]} lies in {given}, which is never written to. Name a file elsewhere: --output ../{targets[0].name}"
+            )
+
+
+def _written(found: "Suggestions", output: Path, picture: Path) -> tuple[Path, Path | None]:
+    """The label file and the picture."""
     from headstart.store.atomic import write_bytes
 
-    for given in pool:
-        inside = Path(given).absolute()
-        if inside.is_dir() and any(target.absolute().is_relative_to(inside) for target in (output, picture)):
-            raise UsageError(
-                f"{output} lies in {given}, which is never written to. Name a file elsewhere: --output ../{output.name}"
-            )
     file, drawn = found.save(output), found.png()
     if drawn is None:
         return file, None

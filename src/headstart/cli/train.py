@@ -287,6 +287,10 @@ def train(
             )
         if run is not None:
             outside(data, run)
+        if start is not None:
+            from headstart.learner.reading import carried
+
+            data = carried(data, start)
         if labels:
             from headstart.data.fixes import apply_labels
 

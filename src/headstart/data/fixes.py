@@ -142,6 +142,17 @@ def apply_again(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> Dataset:
     return apply(known, held) if held else known
 
 
+def carried(dataset: Dataset, origin: Mapping[str, Any]) -> Dataset:
+    """The data set with the label files that a training of the same data has had, where it has not got them: `origin` is that of its data."""
+    earlier, own = list(origin.get("fixes", ())), dataset.origin
+    same = all(own.get(key) == origin.get(key) for key in ("kind", "path"))
+    if not earlier or not same or list(own.get("fixes", ()))[: len(earlier)] == earlier:
+        return dataset
+    for rows in earlier:
+        dataset = apply_again(dataset, rows)
+    return dataset
+
+
 def _told_lost(lost: Sequence[Fix]) -> tuple[str, ...]:
     if not lost:
         return ()

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from headstart.backbones import choices
 from headstart.core import Dataset, Event, Note, Observer, Outputs, Row, Settings
+from headstart.data import sources
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, HeadstartError
@@ -108,25 +109,32 @@ def choose(
         BadSetting: where nothing is to be chosen between, or none can be looked at.
     """
     settings = settings or Settings()
-    names = tuple(backbones) or installed()
-    if isinstance(backbones, str):
+    if isinstance(backbones, str) or not all(isinstance(name, str) for name in backbones):
         raise BadSetting(f'backbones must be names in a list, as in ["small", "medium"], got {backbones!r}.')
+    if isinstance(sizes, int):
+        raise BadSetting(f"sizes must be in a list, as in [160, 224], got {sizes!r}.")
+    dataset = sources.open_path(data) if isinstance(data, str | Path) else data
+    names = tuple(backbones) or installed(dataset.modality)
+    asked = list(
+        dict.fromkeys(replace(settings, backbone=name, size=size) for name in names for size in sizes or (settings.size,))
+    )
     found, show = list[Candidate](), verbs.screen_of(observer).show
-    dataset: Dataset | str | Path = data
-    for name in names:
-        for size in sizes or (settings.size,):
-            learner = Learner(dataset, replace(settings, backbone=name, size=size), observer=observer)
-            show(Note(f"{len(found) + 1} of {len(names) * max(1, len(sizes))}: {name}{'' if size is None else f' at {size}'}"))
-            found.append(_looked_at(learner, name, size, show, first=not found))
-            dataset = replace(learner.data, notes=())
+    for each in asked:
+        learner = Learner(dataset, each, observer=observer)
+        show(Note(f"{len(found) + 1} of {len(asked)}: {Candidate(each.backbone, each.size).name}"))
+        found.append(_looked_at(learner, each.backbone, each.size, show, first=not found))
+        dataset = replace(learner.data, notes=())
     ranked = tuple(sorted(found, key=lambda each: each.order))
     if all(each.error for each in ranked):
         raise BadSetting(f"none of the {len(ranked)} could be looked at. {ranked[0].name}: {ranked[0].error}")
     return Ranking(ranked, tuple(_told(ranked)))
 
 
-def installed() -> tuple[str, ...]:
-    """The backbones whose weights are installed: headstart's own, and those of its extra `backbones` where that is there."""
+def installed(modality: str = "image") -> tuple[str, ...]:
+    """The backbones whose weights are installed: headstart's own, and those of its extra `backbones` where that is there; for what is no
+    image, the one there is."""
+    if modality in choices.ONLY:
+        return (choices.ONLY[modality],)
     from headstart.backbones.bundled import weights_file
 
     return tuple(name for name in choices.BUNDLED if weights_file(name) is not None)
@@ -185,6 +193,11 @@ def _told(ranked: Sequence[Candidate]) -> list[str]:
         notes.append(
             f"The evidence prefers {by_evidence.name} ({by_evidence.evidence:.3f} nats for each example against {best.evidence:.3f}): the two "
             "figures disagree, so train both for a minute or two before you settle."
+        )
+    trained = [each.name for each in ranked if Path(each.backbone).expanduser().is_dir()]
+    if trained:
+        notes.append(
+            f"{', '.join(trained)}: trained before. If that was on these images, they are known to it, and its figures are too good."
         )
     if len(others):
         notes.append(

@@ -17,7 +17,7 @@ from headstart.learner import answering, believing, onward, suggesting, verbs
 from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
-from headstart.learner.reading import opened
+from headstart.learner.reading import carried, opened
 from headstart.learner.session import Session
 from headstart.metrics import Measured
 from headstart.report import rates, results, summary
@@ -73,6 +73,8 @@ class Learner:
         settings = changed(settings, changes)
         module = backbone if isinstance(backbone, nn.Module) else None
         dataset = sources.open_path(data) if isinstance(data, str | Path) else data
+        if isinstance(from_run, str | Path):
+            dataset = carried(dataset, from_run)
         for file in [labels] if isinstance(labels, str | Path) else labels:
             dataset = fixes.apply_labels(dataset, file)
         start = start_of(from_run, module) if isinstance(from_run, str | Path) else from_run

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from headstart.acquisitions._pool import Pool
 from headstart.core import Dataset, Event, Modality, Outputs, Progress
 from headstart.data import stores
 from headstart.data.audit import auditing, left_out
+from headstart.data.labels import tidy
 from headstart.data.stores import Store
 from headstart.data.unlabelled import unlabelled
 from headstart.errors import BadSetting, DataError, unknown_name
@@ -39,6 +40,10 @@ class Reading:
     ids: tuple[str, ...]
     pool: Pool
     notes: tuple[str, ...]
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    """Those that were told since."""
+    whole: "Reading | None" = None
+    """As it was before any label was told."""
 
     def sources(self, ids: Sequence[str]) -> list[str | None]:
         """The path of each, None for what is no file."""
@@ -53,27 +58,45 @@ class Reading:
             return store.texts(chosen) or store.pictures(chosen)
 
     def told(self, labels: Mapping[str, Any]) -> tuple["Reading", float]:
-        """Without the examples that have a label by now, and with draws of the weights that fit these labels: each counts as much
-        as it makes them probable. And how many draws still count; with few of them left it is time to train again.
+        """Without the examples that have a label by now, which count as learned from; and with draws of the weights that fit all labels that
+        were told: each counts as much as it makes them probable. And how many draws still count, with few of which it is time to train.
 
         Raises:
             DataError, UnknownName: for an example that is not in the pool, or a label that the model does not know.
         """
-        places = {name: place for place, name in enumerate(self.ids)}
+        if not isinstance(labels, Mapping):
+            raise BadSetting(f'labels are told by example, as in {{"photos/1.jpg": "cat"}}, got {labels!r:.60}.')
         for name in labels:
-            if name not in places:
-                raise unknown_name("example", name, self.ids, " in what is left of the pool")
-        task, draws = self.pool.task, self.pool.together
-        targets = task.encode(list(labels.values()))
-        seen = draws[:, [places[name] for name in labels]]
-        losses = task.loss(seen.flatten(0, 1), targets.repeat(len(draws), *(1 for _ in targets.shape[1:]))).double()
-        shares = (-losses.reshape(len(draws), -1).sum(1)).softmax(0).numpy()
-        chosen = torch.from_numpy(_resampled(shares))
-        left = np.array([place for name, place in places.items() if name not in labels], np.int64)
-        fitting = draws[chosen]
-        said = Outputs(fitting.mean(0), samples=fitting, unlike=self.pool.said.unlike)
-        pool = replace(self.pool, draws=fitting, said=said).some(left)
-        return replace(self, ids=tuple(self.ids[place] for place in left), pool=pool), float(1.0 / (shares**2).sum())
+            if name not in self.ids:
+                raise unknown_name("example", str(name), self.ids, " in what is left of the pool")
+        known = {**self.labels, **{name: _label(value) for name, value in labels.items()}}
+        whole = self.whole or self
+        places = {name: place for place, name in enumerate(whole.ids)}
+        pool, counting = _fitting(whole.pool, [places[name] for name in known], list(known.values()))
+        left = np.array([place for name, place in places.items() if name not in known], np.int64)
+        ids = tuple(whole.ids[place] for place in left)
+        return replace(self, ids=ids, pool=pool.some(left), labels=known, whole=whole), counting
+
+
+def _fitting(pool: Pool, places: Sequence[int], labels: Sequence[Any]) -> tuple[Pool, float]:
+    """The pool as it is seen once these of its examples have these labels, and how many draws of the weights count."""
+    targets = pool.task.encode(list(labels))
+    pool = replace(pool, learned=np.concatenate([pool.learned, pool.features[places]]))
+    if pool.draws is None or not places:
+        return pool, float("inf")
+    draws = pool.draws
+    losses = pool.task.loss(draws[:, places].flatten(0, 1), targets.repeat(len(draws), *(1 for _ in targets.shape[1:]))).double()
+    shares = (-losses.reshape(len(draws), -1).sum(1)).softmax(0).numpy()
+    fitting = draws[torch.from_numpy(_resampled(shares))]
+    said = Outputs(fitting.mean(0), samples=fitting, unlike=pool.said.unlike)
+    return replace(pool, draws=fitting, said=said), float(1.0 / (shares**2).sum())
+
+
+def _label(value: Any) -> Any:
+    """A label as data sets have it: a text, or several."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return tuple(tidy(one) or "" for one in (sorted(value) if isinstance(value, set | frozenset) else value))
+    return tidy(value)
 
 
 def _resampled(shares: Float[np.ndarray, " draws"]) -> np.ndarray:
@@ -142,18 +165,32 @@ def _kept(session: Session, dataset: Dataset, store: Store) -> Generator[Event, 
     known = set() if earlier is None else {digest for digest, label in earlier.images.values() if digest and label is not None}
     usable = {report.id for report in reports if report.status == "ok"}
     labelled = {report.id for report in reports if report.digest in known}
-    copies = {name for group in (*found.exact, *found.near) for name in [each for each in group if each in usable][1:]}
+    copies = set[str]()
+    for group in (*found.exact, *found.near):
+        there = [name for name in group if name in usable]
+        copies.update(there if labelled & set(there) else there[1:])
     kept = [place for place, name in enumerate(store.ids) if name in usable - labelled - copies]
     notes = [*left_out(reports)]
     if labelled:
         notes.append(f"{counted(len(labelled), dataset.item)} of the pool the model knows with a label: left out.")
     if alike := copies - labelled:
-        notes.append(f"{counted(len(alike), dataset.item)} of the pool look like another of it: left out.")
+        notes.append(f"{counted(len(alike), dataset.item)} of the pool like another of it: left out.")
+    if earlier is None:
+        notes.append(
+            f"This is a model without its run, which does not know what it was trained on: {dataset.item}s of that in the pool are not left out."
+        )
     return np.array(kept, np.int64), notes
 
 
 def _learned(session: Session) -> Generator[Event, None, Float[np.ndarray, "learned features"]]:
-    """Features of what the model was trained on, from the cache where they are."""
+    """Features of what the model was trained on, from the cache where they are.
+
+    Raises:
+        BadSetting: where that is not at hand.
+    """
+    if not session.data.records:
+        reason = session.data.notes[0] if session.data.notes else ""
+        raise BadSetting(f'this rule looks at what the model was trained on. {reason} by="epig" needs none of it.')
     begun = session.ready()
     found = yield from engine_features(begun.store, begun.state.model, begun.state.device)
     width = session.model.backbone.spec.width

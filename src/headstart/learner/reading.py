@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any
 
 from headstart.core import Dataset
-from headstart.data import sources
+from headstart.data import fixes, sources
 from headstart.data._paths import FOLDERS, absolute
 from headstart.errors import DataError, UsageError
-from headstart.store.runs import Run
+from headstart.store.runs import Run, folder_of
 
 Data = Dataset | str | Path
 
@@ -46,6 +46,13 @@ def to_judge(data: Data, run: Run | None, reading: Mapping[str, Any] | None = No
     except (DataError, UsageError) as error:
         found = sources.open_as(data, given)
         return replace(found, notes=(*found.notes, f"Not read as the run has read its own data, but by itself. {error}"))
+
+
+def carried(data: Dataset, start: str | Path) -> Dataset:
+    """The data set with the label files of the run that a training starts from, where that run is of the same data."""
+    if str(start) != "last" and folder_of(Path(start).expanduser()) is None:
+        return data
+    return fixes.carried(data, _origin(Run.open(start)))
 
 
 def _origin(run: Run | None) -> Mapping[str, Any]:

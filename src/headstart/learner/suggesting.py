@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart import plugins
-from headstart.core import Event, Row
+from headstart.core import Event, Row, Spread
 from headstart.data._steps import exhausted
 from headstart.data.fixes import COLUMNS
 from headstart.engine import device as engine
@@ -21,8 +21,8 @@ from headstart.report import results
 from headstart.report.results import Shown
 from headstart.store import atomic
 
-USUAL = "unsure"
-"""The rule where none is named (docs/log.md)."""
+USUAL, WITHOUT_DATA, WITHOUT_WEIGHTS = "unsure", "epig", "cover"
+"""The rule where none is named (docs/log.md); without what the model was trained on, and where nothing is known of its weights."""
 WORN = 50.0
 """Draws of the weights that count after labels were told, below which it is time to train again."""
 EXAMPLE = "example"
@@ -58,6 +58,8 @@ class Suggestions:
     reading: Reading = field(repr=False)
     count: int = 0
     """How many were asked for."""
+    of_places: bool = False
+    """Whether a label says something of every place of an example, and is no word."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -66,7 +68,7 @@ class Suggestions:
         return iter(self.items)
 
     def told(self, labels: Mapping[str, Any]) -> "Suggestions":
-        """The next ones, once these examples (by id) have these labels: within milliseconds, without training.
+        """The next ones, once these examples (by id) have these labels too: at once, without training.
 
         Raises:
             UnknownName, DataError: for an example that is not in the pool, or a label that the model does not know.
@@ -87,7 +89,11 @@ class Suggestions:
 
         `train DATA --from RUN --labels FILE` adds what was labelled and passes over rows without a label. Of a text that lies in no
         file of its own the text stands in one more column, to be put into your table.
+
+        Raises:
+            BadSetting: where the file is there already, with labels that somebody has filled in.
         """
+        require_unfilled(Path(file))
         target, written = Path(file), io.StringIO()
         looks = [""] * len(self) if all(each.path for each in self) else self.reading.looks([each.id for each in self])
         extra = [EXAMPLE] if any(isinstance(look, str) and look for look in looks) else []
@@ -127,16 +133,39 @@ def suggested(
         BadSetting: for a rule that this model cannot follow, or before the first training.
         DataError: where nothing is left of the pool.
     """
-    if count < 1:
-        raise BadSetting(f"n must be at least 1, got {count!r}.")
-    rule = plugins.find("acquisitions", by or USUAL)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise BadSetting(f"n must be a whole number of at least 1, got {count!r}.")
     if not session.history:
         raise BadSetting(
             "there is nothing to go by before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
         )
+    name = by or usual(session, post)
+    rule = plugins.find("acquisitions", name)
     with engine.tuned_run(session.device):
         reading = exhausted(pools.read(session, post, inputs, rule.LEARNED), show)
-        return picked(reading, by or USUAL, count)
+        return picked(reading, name, count)
+
+
+def usual(session: Session, post: Answering) -> str:
+    """The rule for a model of which this is known."""
+    if post.fitted is None or not plugins.find("posteriors", post.fitted.name).WEIGHTS:
+        return WITHOUT_WEIGHTS
+    return USUAL if session.data.records else WITHOUT_DATA
+
+
+def require_unfilled(file: Path) -> None:
+    """Raises `BadSetting` where the file is a label file with labels that somebody has filled in: they would be lost."""
+    if not file.is_file():
+        return
+    try:
+        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig", errors="replace").splitlines()))
+    except (OSError, csv.Error):
+        rows = []
+    filled = sum(bool((row.get("label") or "").strip()) for row in rows)
+    if filled:
+        raise BadSetting(
+            f"{file} has {filled} labels filled in already, which would be lost. Train with them first, or name another file."
+        )
 
 
 def picked(reading: Reading, by: str, count: int) -> Suggestions:
@@ -149,7 +178,7 @@ def picked(reading: Reading, by: str, count: int) -> Suggestions:
         Suggestion(name, path, one.text, one.probability, score, f"{rule.WHY}; {_looks(one.text, one.probability)}")
         for name, path, one, score in zip(ids, reading.sources(ids), said, found.scores.tolist(), strict=True)
     )
-    return Suggestions(items, by, reading.notes, reading, count)
+    return Suggestions(items, by, reading.notes, reading, count, any(isinstance(one, Spread) for one in said))
 
 
 def _looks(text: str, probability: float | None) -> str:

@@ -75,6 +75,11 @@ class Texts(Single):
         given: Iterable[Any] = [inputs] if isinstance(inputs, str | Path) else inputs
         number = 0
         for each in given:
+            if _is_folder(each):
+                yield Named(
+                    clean(str(each)), None, "that is a folder. Give the .txt files in it, a table, or the texts themselves."
+                )
+                continue
             if _is_file(each):
                 yield from _of_file(Path(each))
                 continue
@@ -132,6 +137,11 @@ def _is_file(given: Any) -> bool:
         return isinstance(given, Path)
     named = given.lower().endswith((".txt", *TABLE_SUFFIXES)) and not any(map(str.isspace, given))
     return named or ("." in given and "\n" not in given and os.path.isfile(given))  # noqa: PTH113
+
+
+def _is_folder(given: Any) -> bool:
+    """Whether it is the name of a folder and no text."""
+    return isinstance(given, str | Path) and not any(map(str.isspace, str(given))) and os.path.isdir(given)  # noqa: PTH112
 
 
 def _of_file(file: Path) -> Iterator[Named]:

@@ -6,7 +6,9 @@ is kept: of what lies there an example has only its length, which makes it less 
 the training examples' add the logarithm of how many times. An example is told by its rank among held-out ones, which the training has not
 seen either:
     p = (1 + #{held-out examples at least as far}) / (n + 1),    unlike = 1 - p.
-Where an example is drawn as they were, unlike >= 1 - a has a probability of at most a (Vovk, Gammerman and Shafer 2005, section 2.2).
+Where an example is drawn as they were, unlike >= 1 - a has a probability of at most a (Vovk, Gammerman and Shafer 2005, section 2.2), for
+every a >= 1 / (n + 1). Beyond the farthest of them p goes on falling, as its distance over that of the example: nothing is promised of so small
+an a, but what is farther out comes out larger. Where there are too few to tell anybody of it (`UNLIKE`), it does not.
 """
 
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.posteriors._tensors import tensors_of
+from headstart.tasks._arrays import UNLIKE
 
 DIRECTIONS = 64
 MOST = 2000
@@ -52,7 +55,10 @@ class Likeness:
         # a batch of another size is computed in another order, which must not break a tie
         least = self.distances(features) * (1 - SAME) - SAME
         farther = len(self.held) - torch.searchsorted(self.held, least.contiguous(), side="left")
-        return 1.0 - (1.0 + farther.double()) / (len(self.held) + 1)
+        share = (1.0 + farther.double()) / (len(self.held) + 1)
+        if (len(self.held) + 1) * (1.0 - UNLIKE) >= 1.0:
+            share = share * (self.held[-1] / least.clamp(min=TINY)).clamp(max=1.0).double()
+        return 1.0 - share
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""
