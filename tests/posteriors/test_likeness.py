@@ -14,23 +14,42 @@ def drawn(count: int, seed: int, width: int = 12) -> Float[np.ndarray, "count wi
     return (np.random.default_rng(seed).normal(size=(count, width)) + np.arange(width)).astype(np.float32)
 
 
-def test_distances_are_cosines_to_the_fifth_nearest() -> None:
-    train, other = drawn(30, 0), drawn(8, 1)
+def test_distances_are_those_of_a_gaussian_of_unit_features_and_of_their_lengths() -> None:
+    """Against the whole covariance, inverted: its leading part as it is, all other directions with their mean variance."""
+    train, other = drawn(200, 0), 2 * drawn(8, 1)
+    length = np.linalg.norm(train, axis=1)
+    rows = (train / length[:, None]).astype(np.float64)
+    values, vectors = np.linalg.eigh(np.cov(rows.T, bias=True))
+    own = min(likeness.DIRECTIONS, 200 // likeness.EACH, 11)
+    values[: 12 - own] = values[: 12 - own].sum() / (12 - own)
+    inverse = vectors / values @ vectors.T
+    apart = other / np.linalg.norm(other, axis=1)[:, None] - rows.mean(0)
+    off = (np.log(np.linalg.norm(other, axis=1)) - np.log(length).mean()) / np.log(length).std()
+    expected = (np.einsum("bi,ij,bj->b", apart, inverse, apart) + likeness.OF_LENGTH * off**2) / 12
     found = likeness.fit(train, drawn(10, 2)).distances(torch.from_numpy(other))
-    cosines = (other @ train.T) / np.linalg.norm(other, axis=1)[:, None] / np.linalg.norm(train, axis=1)
-    assert found.numpy() == pytest.approx(1 - np.sort(cosines, axis=1)[:, -5], abs=1e-5)
+    assert found.numpy() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_fewer_examples_than_features_and_more_are_seen_alike(count: int) -> None:
+    """What was learned from is at about one, whichever of the two products tells the directions."""
+    train = drawn(count, 0, 100)
+    found = likeness.fit(train, drawn(10, 1, 100))
+    assert float(found.distances(torch.from_numpy(train)).median()) == pytest.approx(1.0, abs=0.5)
+    assert float(found.distances(torch.from_numpy(drawn(50, 2, 100))).median()) < 4
+    assert torch.allclose(found.basis.T @ found.basis, torch.eye(found.basis.shape[1]), atol=1e-5)
 
 
 def test_what_lies_beyond_the_directions_makes_an_example_less_like_any() -> None:
     wide = likeness.DIRECTIONS + 20
-    train = np.zeros((90, wide), np.float32)
-    train[:, :10] = drawn(90, 0, 10)
+    train = np.zeros((400, wide), np.float32)
+    train[:, :10] = drawn(400, 0, 10)
     inside = train[:5].copy()
     outside = inside.copy()
     outside[:, -1] = np.linalg.norm(inside, axis=1)  # as far again, where no training example has anything
     found = likeness.fit(train, train[40:])
     near, far = (found.distances(torch.from_numpy(rows)) for rows in (inside, outside))
-    assert bool((far > near + 0.25).all())
+    assert bool((far > 100 * near).all())
 
 
 def test_a_rank_among_held_out_examples_is_no_smaller_than_it_should_be() -> None:

@@ -1,10 +1,11 @@
-"""How unlike what a model has learned from an example is: a conformal p-value of its distance to the nearest training examples.
+"""How unlike what a model has learned from an example is: a conformal p-value of how improbable its features are among those of training.
 
-The distance is the cosine between features, to the fifth nearest of the training examples (Sun et al. 2022, "Out-of-distribution detection
-with deep nearest neighbors"). Beyond the leading directions of the training features (of their second moments, not centred) nothing
-is kept: of what lies there an example has only its length, which makes it less like all of them. Features that are longer or shorter than any of
-the training examples' add the logarithm of how many times. An example is told by its rank among held-out ones, which the training has not
-seen either:
+Features of length one, z = x / |x|, are taken for Gaussian with a covariance of its own in the leading directions V and equal in all others
+(Tipping and Bishop 1999, "Probabilistic principal component analysis"; Mahalanobis distances of features: Lee et al. 2018), and the
+logarithm of their length for another:
+    distance = ( sum_j (v_j^T (z - m))^2 / l_j + |what lies outside V|^2 / rest + 10 ((log |x| - a) / s)^2 ) / features.
+On the length as such, or the fifth nearest training example in place of the Gaussian, see docs/log.md. An example is told by its rank among
+held-out ones, which the training has not seen either:
     p = (1 + #{held-out examples at least as far}) / (n + 1),    unlike = 1 - p.
 Where an example is drawn as they were, unlike >= 1 - a has a probability of at most a (Vovk, Gammerman and Shafer 2005, section 2.2), for
 every a >= 1 / (n + 1). Beyond the farthest of them p goes on falling, as its distance over that of the example: nothing is promised of so small
@@ -22,33 +23,40 @@ from torch import Tensor
 from headstart.posteriors._tensors import tensors_of
 from headstart.tasks._arrays import UNLIKE
 
-DIRECTIONS = 64
+DIRECTIONS, EACH = 64, 4
+"""With variances of their own at most, one for so many training examples."""
 MOST = 2000
-"""Training examples that are kept; more change nothing (docs/log.md)."""
-NEAREST = 5
-TINY, SAME = 1e-12, 1e-5
-"""A length that counts as none; distances that differ by no more, relative and in itself, are equal."""
+"""Training examples that are looked at, and held-out ones that are kept; more change nothing (docs/log.md)."""
+OF_LENGTH = 10.0
+"""How many directions the length of features counts as."""
+TINY, FLAT, SAME = 1e-12, 1e-9, 1e-4
+"""A length that counts as none; the least variance; distances that differ by no more, relative and in itself, are equal."""
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Training examples as points on a sphere, and how far held-out ones are from them. Everything that it knows is tensors."""
+    """A Gaussian of features on the sphere, and how far held-out examples are from it. Everything that it knows is tensors."""
 
+    middle: Float[Tensor, " features"]
     basis: Float[Tensor, "features directions"]
-    points: Float[Tensor, "examples directions"]
+    variances: Float[Tensor, " directions"]
+    rest: Float[Tensor, ""]
+    """The variance along every other direction."""
     lengths: Float[Tensor, " two"]
-    """The shortest and the longest of the training examples."""
+    """Mean and deviation of the logarithm of the features' lengths."""
     held: Float[Tensor, " held"]
     """Distances of the held-out examples, ascending."""
 
     def distances(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, " batch"]:
-        """One minus the cosine to the fifth nearest training example, and what is too long or too short."""
+        """The formula at the head of this file: about one for what was learned from."""
         seen = features.to(self.basis)
         length = seen.norm(dim=1).clamp(min=TINY)
-        turned = (seen / length[:, None]) @ self.basis
-        away = 1.0 - (turned @ self.points.T).topk(min(NEAREST, len(self.points)), dim=1).values[:, -1]
-        beyond = torch.maximum((length / self.lengths[1]).log(), (self.lengths[0] / length).log()).clamp(min=0.0)
-        return away + beyond
+        apart = seen / length[:, None] - self.middle
+        turned = apart @ self.basis
+        outside = (apart.square().sum(1) - turned.square().sum(1)).clamp(min=0.0)
+        off = (length.log() - self.lengths[0]) / self.lengths[1]
+        found = (turned.square() / self.variances).sum(1) + outside / self.rest + OF_LENGTH * off.square()
+        return found / len(self.middle)
 
     def unlike(self, features: Float[Tensor, "batch features"]) -> Float[Tensor, " batch"]:
         """One minus the p-value of each example, in [0, 1): near 1 is unlike."""
@@ -68,29 +76,37 @@ class Likeness:
 def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "held features"]) -> Likeness:
     """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order."""
     rows = train[_some(len(train))].astype(np.float64)
-    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
-    rows /= lengths
-    basis = _leading(rows)
-    parts = (basis, rows @ basis, np.array([lengths.min(), lengths.max()]))
-    unranked = Likeness(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts), held=torch.empty(0))
+    length = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+    logs, rows = np.log(length), rows / length
+    middle = rows.mean(0)
+    values, basis, rest = _leading(rows - middle)
+    lengths = np.array([logs.mean(), max(float(logs.std()), FLAT)])
+    parts = (middle, basis, np.maximum(values, rest), np.array(rest), lengths)
+    unranked = Likeness(*(torch.tensor(part, dtype=torch.float32) for part in parts), held=torch.empty(0))
     distances = unranked.distances(torch.from_numpy(held[_some(len(held))]))
     return replace(unranked, held=distances.sort().values)
 
 
-def _leading(rows: Float[np.ndarray, "examples features"]) -> Float[np.ndarray, "features directions"]:
-    """The directions in which most of the rows lies, by the smaller of the two products of the rows with themselves."""
+def _leading(
+    rows: Float[np.ndarray, "examples features"],
+) -> tuple[Float[np.ndarray, " directions"], Float[np.ndarray, "features directions"], float]:
+    """Variances along the leading directions of centred rows, these directions, and the mean variance along all others.
+
+    By the smaller of the two products of the rows with themselves.
+    """
     from scipy import linalg  # it takes half a second to import, and only fitting needs it
 
-    few = len(rows) < rows.shape[1]
-    product = rows @ rows.T if few else rows.T @ rows
-    count = len(product)
-    if not count:
-        return np.zeros((rows.shape[1], 0))
-    values, vectors = linalg.eigh(product, subset_by_index=[max(0, count - DIRECTIONS), count - 1])
+    count, width = rows.shape
+    few = count < width
+    values, vectors = linalg.eigh((rows @ rows.T if few else rows.T @ rows) / max(1, count))
+    own = min(DIRECTIONS, count // EACH, width - 1)
+    values, vectors = np.clip(values, 0.0, None), vectors[:, len(values) - own :]
+    rest = max(float(values[: len(values) - own].sum()) / (width - own), FLAT)
+    values = values[len(values) - own :]
     if not few:
-        return vectors
-    kept = values > 1e-9 * max(float(values[-1]), 1e-300)
-    return rows.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+        return values, vectors, rest
+    kept = values > FLAT
+    return values[kept], rows.T @ (vectors[:, kept] / np.sqrt(count * values[kept])), rest
 
 
 def _some(count: int) -> np.ndarray:
