@@ -144,13 +144,15 @@ def report(rows: Sequence[Row], rules: Sequence[str]) -> str:
             both = [(by[rule, seed], by[RANDOM, seed]) for name, seed in by if name == rule and (RANDOM, seed) in by]
             if not both:
                 continue
-            needed, base = ([one["needed"] or 10**6 for one in some] for some in zip(*both, strict=True))
+            # who never got there is counted as needing one more than was given
+            needed, base = ([one["needed"] or one["curve"][-1][0] + 1 for one in some] for some in zip(*both))
             saved = 1 - statistics.median(needed) / statistics.median(base)
             errors = [100 * (one["mean_error"] - other["mean_error"]) for one, other in both]
             gaps = np.mean(
                 [[a[1] - b[1] for a, b in zip(one["curve"], other["curve"], strict=True)] for one, other in both], axis=0
             )
-            spread = f"{min(needed)}-{max(needed)}".replace("1000000", "never")
+            failed = sum(one["needed"] is None for one, _ in both)
+            spread = f"{min(needed)}-{max(needed)}{f', {failed} never' if failed else ''}"
             lines.append(
                 [
                     case,
