@@ -52,9 +52,9 @@ def test_the_posterior_of_a_number_is_calibrated() -> None:
 
 @pytest.mark.slow
 def test_draws_of_a_head_are_calibrated() -> None:
-    """200 sets of two classes: the rank of the true contrast of a new example among the draws is uniform."""
+    """120 sets of two classes: the rank of the true contrast of a new example among the draws is uniform."""
     places = []
-    for seed in range(200):
+    for seed in range(120):
         draw = np.random.default_rng(seed)
         rows, fresh = rows_of(draw, 20, 2), draw.normal(size=(1, 2))
         weights = draw.normal(size=(3, 2)) / np.sqrt(ALPHA)
@@ -64,7 +64,7 @@ def test_draws_of_a_head_are_calibrated() -> None:
         head = solve_softmax(rows, targets, 2, ALPHA)
         said = torch.from_numpy(rows @ head.weight.T + head.bias)
         seen = Labelled(torch.from_numpy(rows), said, torch.from_numpy(targets))
-        found = hmc.draws(Problem(SingleLabel(("a", "b")), seen, seen.some(0), head.precision, 20), 4, 100, 250)
+        found = hmc.draws(Problem(SingleLabel(("a", "b")), seen, seen.some(0), head.precision, 20), 8, 50, 50)
         at = found._drawn(torch.from_numpy(fresh), torch.from_numpy(fresh @ head.weight.T + head.bias)).samples[:, 0]
         contrast = (at[:, 1] - at[:, 0]).numpy()[:99]
         true = float((new @ weights)[0] @ np.array([-1.0, 1.0]))
