@@ -35,6 +35,7 @@ def test_every_public_name_is_there() -> None:
             "apply_labels",
             "array_csv",
             "check",
+            "choose",
             "coco_json",
             "from_arrays",
             "from_huggingface",
