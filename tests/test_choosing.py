@@ -12,7 +12,8 @@ from drawn import masked_folder
 from headstart.cli.main import main
 from headstart.errors import BadSetting, DataError
 from headstart.learner import choosing
-from headstart.learner.choosing import Candidate, Ranking
+from headstart.report import ranking
+from headstart.report.ranking import Candidate, Ranking
 from watched import Notes
 
 Make = Callable[..., Path]
@@ -90,12 +91,12 @@ def test_what_is_not_told_apart_and_what_disagrees_is_said() -> None:
     draw = np.random.default_rng(0)
     base = draw.exponential(size=200)
     near, far = base + 0.3 * draw.normal(size=200), base + 0.5
-    told = choosing._told(
+    told = ranking._told(
         [candidate("one", base.tolist(), -0.5), candidate("two", near.tolist(), -0.4), candidate("far", far.tolist(), -0.9)]
     )
     assert "Not told apart from one by these examples: two." in told[0]
     assert "The evidence prefers two (-0.400" in told[1]
-    clear = choosing._told([candidate("one", base.tolist(), -0.5), candidate("far", far.tolist(), -0.9)])
+    clear = ranking._told([candidate("one", base.tolist(), -0.5), candidate("far", far.tolist(), -0.9)])
     assert len(clear) == 1 and "head alone" in clear[0]
 
 
