@@ -47,7 +47,9 @@ class FakeLearner:
     made: list["FakeLearner"] = []
     stop = False
 
-    def __init__(self, data: Any, settings: Settings, *, run: Any, observer: Any, started: float, from_run: Any) -> None:
+    def __init__(
+        self, data: Any, settings: Settings, *, run: Any, observer: Any, started: float, from_run: Any, labels: Any
+    ) -> None:
         assert from_run is None
         self.data, self.settings, self.observer, self.asked = data, settings, observer, ("", -1)
         self.run = SimpleNamespace(path=Path(run or "runs/photos-1"))

@@ -1,6 +1,7 @@
 """`headstart train`: from a folder of images to a model; the chain of calls that `demo` shares."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -287,19 +288,10 @@ def train(
             )
         if run is not None:
             outside(data, run)
-        if start is not None:
-            from headstart.learner.reading import carried
-
-            data = carried(data, start)
-        if labels:
-            from headstart.data.fixes import apply_labels
-
-            for file in labels:
-                data = apply_labels(data, file)
         if plan:
-            show_plan(data, settings, began, json, stdout, start)
+            show_plan(data, settings, began, json, stdout, start, labels or ())
             return
-        learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began, start)
+        learner = train_dataset(data, settings, run, choose(json=json, stdout=stdout), began, start, labels or ())
     if learner.stopped:
         raise typer.Exit(130)
 
@@ -313,11 +305,17 @@ def check_course(settings: Settings) -> None:
 
 
 def train_dataset(
-    data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float, start: str | None = None
+    data: Dataset,
+    settings: Settings,
+    run: Path | None,
+    observer: Observer,
+    began: float,
+    start: str | None = None,
+    labels: Sequence[Path] = (),
 ) -> "Learner":
     """A learner trained on `data` as `settings` say, shown by `observer`; JSON lines end with the summary."""
     try:
-        learner = _trained(data, settings, run, observer, began, start)
+        learner = _trained(data, settings, run, observer, began, start, labels)
         if settings.epochs is None and settings.minutes is None and not learner.stopped:
             observer.show(Note(f"An epoch of all layers would take about {in_words(learner.seconds_per_epoch())} here."))
         tell(learner, observer, began)
@@ -326,12 +324,14 @@ def train_dataset(
         observer.close()
 
 
-def show_plan(data: Dataset, settings: Settings, began: float, json: bool, stdout: Stream, start: str | None) -> None:
+def show_plan(
+    data: Dataset, settings: Settings, began: float, json: bool, stdout: Stream, start: str | None, labels: Sequence[Path]
+) -> None:
     """Writes what the training would be: a small table, or one JSON object."""
     from headstart.learner import Learner
 
     epochs = settings.epochs if settings.minutes else settings.epochs or 0
-    forecast = Learner(data, settings, from_run=start, started=began).plan(epochs, minutes=settings.minutes)
+    forecast = Learner(data, settings, from_run=start, labels=labels, started=began).plan(epochs, minutes=settings.minutes)
     write_line(stdout, to_line(forecast.json()) if json else repr(forecast))
 
 
@@ -342,11 +342,17 @@ def tell(learner: "Learner", observer: Observer, began: float) -> None:
 
 
 def _trained(
-    data: Dataset, settings: Settings, run: Path | None, observer: Observer, began: float, start: str | None
+    data: Dataset,
+    settings: Settings,
+    run: Path | None,
+    observer: Observer,
+    began: float,
+    start: str | None,
+    labels: Sequence[Path],
 ) -> "Learner":
     from headstart.learner import Learner
 
-    learner = Learner(data, settings, from_run=start, run=run, observer=observer, started=began)
+    learner = Learner(data, settings, from_run=start, labels=labels, run=run, observer=observer, started=began)
     if settings.method == "fit":
         return learner.fit(settings.epochs, minutes=settings.minutes)
     return learner.fine_tune(settings.epochs if settings.minutes else settings.epochs or 0, minutes=settings.minutes)
