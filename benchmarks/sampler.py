@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from sets import available, divided, parse_folders
 
 from headstart.data._steps import exhausted
+from headstart.places import evenly
 from headstart.posteriors import _sampler, hmc
 from headstart.posteriors._precision import BIAS_PRECISION
 from headstart.posteriors._problem import Labelled, Problem
@@ -103,7 +104,7 @@ def nuts(problem: Problem, draws: int) -> Row:
     sampler.run()
     seconds = time.perf_counter() - started
     found = sampler.get_samples()
-    watched = np.linspace(0, len(rows) - 1, WATCHED).round().astype(int)
+    watched = evenly(len(rows), WATCHED)
     seen = (scale * found["weights"] @ rows[watched].T + bias_scale * found["bias"][:, None]).double().numpy()
     effective = _sampler.effective(seen[:, None])
     half = seconds / 2  # half of its trajectories are warm-up, and as long as the others

@@ -29,6 +29,7 @@ from sets import Divided, _package, available, divided, parse_folders
 from headstart.core import Outputs
 from headstart.learner.believing import through_head
 from headstart.metrics import outside
+from headstart.places import evenly
 
 Row = dict[str, Any]
 MODELS = {
@@ -186,7 +187,7 @@ def files_in(folder: Path) -> list[Path]:
 
 def some(files: Sequence[Any]) -> list[Any]:
     """At most so many of them, evenly over their order."""
-    return [files[place] for place in np.linspace(0, len(files) - 1, min(MOST, len(files))).round().astype(int)]
+    return [files[place] for place in evenly(len(files), MOST)]
 
 
 def report(rows: Sequence[Row]) -> str:

@@ -1,1 +1,1 @@
-"""Which of many unlabelled examples to label next: one file a rule, each with `pick(pool, count)` and `WHY`."""
+"""Which of many unlabelled examples to label next: one file a rule, each with `pick(pool, count)`, `WHY` and `LEARNED`."""

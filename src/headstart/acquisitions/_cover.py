@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headstart.acquisitions._pool import Picked, Pool
+from headstart.places import evenly
 
 MOST = 4000
 """Examples that are looked at, evenly over the pool; and training examples."""
@@ -14,13 +15,13 @@ MOST = 4000
 
 def covering(pool: Pool, count: int, weights: Float[np.ndarray, " pool"]) -> Picked:
     """`count` examples near to which the pool lies, each example of it as important as its weight."""
-    looked_at = _some(len(pool), max(MOST, count))
+    looked_at = evenly(len(pool), max(MOST, count))
     weights = weights[looked_at].astype(np.float32)
     centre = pool.features[looked_at].mean(0)
     rows = _unit(pool.features[looked_at] - centre)
     alike = rows @ rows.T
     near = np.full(len(rows), -1.0, rows.dtype)
-    learned = _unit(pool.learned[_some(len(pool.learned), MOST)] - centre)
+    learned = _unit(pool.learned[evenly(len(pool.learned), MOST)] - centre)
     if len(learned):
         near = (rows @ learned.T).max(1)
     places, scores = list[int](), list[float]()
@@ -31,12 +32,8 @@ def covering(pool: Pool, count: int, weights: Float[np.ndarray, " pool"]) -> Pic
         places.append(best)
         scores.append(float(gains[best]))
         near = np.maximum(near, alike[best])
-    return Picked(looked_at[places].astype(np.int64), np.array(scores))
+    return Picked(looked_at[places], np.array(scores))
 
 
 def _unit(rows: Float[np.ndarray, "batch features"]) -> Float[np.ndarray, "batch features"]:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def _some(count: int, most: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headstart.acquisitions._pool import Picked, Pool
+from headstart.places import evenly
 
 MOST = 2000
 """Examples that are looked at together: those with the largest scores by themselves."""
@@ -21,7 +22,7 @@ Score = Callable[[Roots, Roots], Float[np.ndarray, " batch"]]
 def one_by_one(pool: Pool, count: int, score: Score, judged: int) -> Picked:
     """`count` places by the largest score each, whatever was picked before counted as labelled; `judged` examples stand for all."""
     roots = pool.roots
-    targets = roots[np.linspace(0, len(roots) - 1, min(judged, len(roots))).round().astype(int)]
+    targets = roots[evenly(len(roots), judged)]
     candidates = np.argsort(-score(roots, targets), kind="stable")[: max(MOST, count)]
     left = roots[candidates]
     taken, scores = list[int](), list[float]()
@@ -32,7 +33,7 @@ def one_by_one(pool: Pool, count: int, score: Score, judged: int) -> Picked:
         taken.append(best)
         scores.append(float(found[best]))
         left, targets = told(left, left[best]), told(targets, left[best])
-    return Picked(candidates[taken].astype(np.int64), np.array(scores))
+    return Picked(candidates[taken], np.array(scores))
 
 
 def told(roots: Roots, by: Float[np.ndarray, "outputs draws"]) -> Roots:

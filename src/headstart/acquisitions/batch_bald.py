@@ -11,6 +11,7 @@ from jaxtyping import Float
 from headstart.acquisitions._pool import OneAnswer, Picked, Pool
 from headstart.errors import BadSetting
 from headstart.seeds import numpy_generator
+from headstart.tasks._softmax import entropy
 
 WHY = "tells most about the model"
 """Of a picked example, for people."""
@@ -30,8 +31,8 @@ def pick(pool: Pool, count: int) -> Picked:
             f'by="batch_bald" counts combinations of answers, and what {task.name} tells is not one of a few answers. Take by="logdet".'
         )
     shares = np.asarray(task.answer_probabilities(pool.together), np.float64)
-    own = entropies(shares).mean(0)
-    alone = entropies(shares.mean(0)) - own
+    own = entropy(shares).mean(0)
+    alone = entropy(shares.mean(0)) - own
     candidates = np.argsort(-alone, kind="stable")[: max(MOST, count)]
     places, scores, total = list[int](), list[float](), 0.0
     joint = Joint(np.ones((len(shares), 1)), np.ones(1))
@@ -56,8 +57,7 @@ class Joint:
         """The entropy of these combinations together with the answer to each candidate, in nats."""
         draws, batch, answers = shares.shape
         together = self.shares.T @ shares.reshape(draws, -1) / draws
-        found = _negative_plogp(together).reshape(-1, batch, answers).sum(2)
-        return self.counts @ found
+        return self.counts @ entropy(together.reshape(-1, batch, answers))
 
     def with_one(self, shares: Float[np.ndarray, "draws answers"], draw: np.random.Generator) -> "Joint":
         """With the answers to one more; above `COMBINATIONS` some of all."""
@@ -69,12 +69,3 @@ class Joint:
         mass = mass / mass.sum()
         chosen = draw.choice(len(counts), COMBINATIONS, p=mass)
         return Joint(wider[:, chosen], counts[chosen] / (COMBINATIONS * mass[chosen]))
-
-
-def entropies(shares: Float[np.ndarray, "*batch answers"]) -> Float[np.ndarray, "*batch"]:
-    """In nats."""
-    return _negative_plogp(shares).sum(-1)
-
-
-def _negative_plogp(shares: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    return -shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny))

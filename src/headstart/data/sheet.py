@@ -11,6 +11,7 @@ from headstart.core import Dataset, Label, MaskFile, Record
 from headstart.data.stores import pixels
 from headstart.errors import DataError
 from headstart.modalities import _masks, image
+from headstart.places import evenly
 from headstart.seeds import derive
 
 SHEET_COLUMNS = 6
@@ -73,7 +74,7 @@ def chosen(indices: Sequence[int], records: Sequence[Record], seed: int, rows: i
     """A few images of each label, drawn by the seed; with few labels, more rows of each, with many (numbers), some of them."""
     drawn = sorted(indices, key=lambda index: derive(seed, "sheet", records[index].id))
     labels = sorted({_text(records[index].target) for index in indices}, key=_order)
-    shown = [labels[place] for place in np.linspace(0, len(labels) - 1, min(rows, len(labels))).round().astype(int)]
+    shown = [labels[place] for place in evenly(len(labels), rows)]
     each = SHEET_COLUMNS * max(1, min(rows // max(1, len(labels)), 2))
     return [index for label in shown for index in [i for i in drawn if _text(records[i].target) == label][:each]]
 

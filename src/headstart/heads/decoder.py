@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from headstart.errors import BadSetting, DataError
 from headstart.heads._head import Head
+from headstart.places import evenly
 from headstart.seeds import derive, numpy_generator
 
 CHANNELS = 64
@@ -76,7 +77,7 @@ class Decoder(Head, nn.Module):
             raise DataError(
                 "the masks tell of no place what it is, so nothing can be learned. Look at them, and at the numbers that are void."
             )
-        chosen = [told[place] for place in np.linspace(0, len(told) - 1, min(len(told), PIXELS)).round().astype(int)]
+        chosen = [told[place] for place in evenly(len(told), PIXELS)]
         each, (height, width) = max(1, PIXELS // len(chosen)), targets.shape[1:]
         found, known = [], []
         for place in chosen:

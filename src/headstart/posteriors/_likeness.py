@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headstart.places import evenly
 from headstart.posteriors._tensors import tensors_of
 from headstart.tasks._arrays import UNLIKE
 
@@ -75,7 +76,7 @@ class Likeness:
 
 def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "held features"]) -> Likeness:
     """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order."""
-    rows = train[_some(len(train))].astype(np.float64)
+    rows = train[evenly(len(train), MOST)].astype(np.float64)
     length = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
     logs, rows = np.log(length), rows / length
     middle = rows.mean(0)
@@ -83,7 +84,7 @@ def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "hel
     lengths = np.array([logs.mean(), max(float(logs.std()), FLAT)])
     parts = (middle, basis, np.maximum(values, rest), np.array(rest), lengths)
     unranked = Likeness(*(torch.tensor(part, dtype=torch.float32) for part in parts), held=torch.empty(0))
-    distances = unranked.distances(torch.from_numpy(held[_some(len(held))]))
+    distances = unranked.distances(torch.from_numpy(held[evenly(len(held), MOST)]))
     return replace(unranked, held=distances.sort().values)
 
 
@@ -107,7 +108,3 @@ def _leading(
         return values, vectors, rest
     kept = values > FLAT
     return values[kept], rows.T @ (vectors[:, kept] / np.sqrt(count * values[kept])), rest
-
-
-def _some(count: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, MOST)).round().astype(int)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Task
+from headstart.places import evenly
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Labelled:
         count = len(self.said)
         if count <= most:
             return self
-        chosen = np.linspace(0, count - 1, most).round().astype(int)
+        chosen = evenly(count, most)
         return Labelled(self.given[chosen], self.said[chosen], self.targets[chosen])
 
 

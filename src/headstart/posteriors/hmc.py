@@ -9,12 +9,12 @@ here to be compared with, with its chains judged (`rhat`, `effective`), and the 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from headstart.core import Outputs, Task
+from headstart.places import evenly
 from headstart.posteriors import _calibrate, _sampler
 from headstart.posteriors._problem import Problem
 from headstart.posteriors._tensors import tensors_of
@@ -108,10 +108,10 @@ def draws(problem: Problem, chains: int, warm: int, count: int) -> Hmc:
     moved = torch.stack(
         [target.weights(each).permute(2, 0, 1) for each in found.positions]
     )  # [draws, chains, directions, rank and bias]
-    watched = np.linspace(0, len(target.rows) - 1, min(WATCHED, len(target.rows))).round().astype(int)
+    watched = evenly(len(target.rows), WATCHED)
     seen = torch.einsum("nr,dcjr->dcnj", target.rows[watched], moved).double().numpy()
     flat = moved.flatten(0, 1)
-    chosen = np.linspace(0, len(flat) - 1, min(KEPT, len(flat))).round().astype(int)
+    chosen = evenly(len(flat), KEPT)
     one = torch.tensor(1.0, dtype=torch.float64)
     return Hmc(
         problem.task,

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from headstart.core import Spread
 from headstart.errors import UsageError
+from headstart.places import evenly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def of_part(state: "TrainState", part: str, count: int, worst: bool = False) -> 
     if worst:
         chosen = sorted(range(len(losses)), key=lambda place: losses[place], reverse=True)[:count]
     else:
-        chosen = np.linspace(0, len(losses) - 1, min(count, len(losses))).round().astype(int).tolist()
+        chosen = evenly(len(losses), count).tolist()
     said, truths = state.task.predict(outputs, examples.ids), state.task.texts(examples.targets)
     places = [int(examples.indices[place]) for place in chosen]
     texts = examples.store.texts(places)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from headstart.errors import BadSetting
+from headstart.places import evenly
 
 RISK = 0.05
 CONFIDENCE = 0.9
@@ -61,7 +62,7 @@ class Promises:
     @classmethod
     def of(cls, probs: Float[np.ndarray, "batch classes"], places: Int[np.ndarray, " batch"]) -> "Promises":
         """From what was said of held-out examples, and the places of the true classes."""
-        some = np.linspace(0, len(probs) - 1, min(len(probs), MOST)).round().astype(int)
+        some = evenly(len(probs), MOST)
         best, true = probs.max(1)[some], probs[np.arange(len(probs)), places][some]
         return cls(tuple(best.tolist()), tuple(true.tolist()))
 

@@ -19,6 +19,7 @@ from headstart import metrics
 from headstart.core import Label, Outputs
 from headstart.errors import DataError
 from headstart.metrics import Measured, Metric, values
+from headstart.places import evenly
 from headstart.tasks._arrays import array, knows_spread, precise, told_unlike
 from headstart.tasks._likelihoods import LIKELIHOODS, Likelihood
 from headstart.tasks._numbers import Numbers, listed, number_in
@@ -230,7 +231,7 @@ class Regression(Numbers):
         said, table = self.said(outputs)[0], self._in_units(np.asarray(targets, np.float64))
         off = np.abs(table - said.mean) / said.deviation
         known = [np.sort(column[~np.isnan(column)]) for column in off.T]
-        some = [column[np.linspace(0, len(column) - 1, min(len(column), MOST)).round().astype(int)] for column in known]
+        some = [column[evenly(len(column), MOST)] for column in known]
         return replace(self, held=tuple(tuple(map(float, column)) for column in some))
 
     def by_class(self, outputs: Outputs, targets: Targets) -> dict[str, Measured]:

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from headstart.core import Dataset, Modality, Progress
 from headstart.data.audit import FileReport
 from headstart.errors import DataError
+from headstart.places import evenly
 
 READS_FILES = False
 """Whether a text as the source of a record is the path of a file."""
@@ -92,7 +93,7 @@ def are_stored(dataset: Dataset, modality: Modality) -> bool:
 
 def sample(dataset: Dataset, modality: InMemory, count: int) -> MemoryStore:
     """`count` of the examples, evenly from all, under the key of the whole."""
-    places = np.linspace(0, len(dataset.records) - 1, min(count, len(dataset.records))).round().astype(int)
+    places = evenly(len(dataset.records), count)
     some = replace(dataset, records=tuple(dataset.records[place] for place in places.tolist()))
     return MemoryStore(some, modality, _key(dataset, modality))
 

@@ -21,6 +21,7 @@ from headstart.errors import DataError, HeadstartError
 from headstart.machine import logical_cores
 from headstart.modalities import image
 from headstart.modalities.image import Images
+from headstart.places import evenly
 
 __all__ = ["OnProgress", "PixelStore", "are_stored", "build", "sample", "source_of", "start"]
 
@@ -246,7 +247,7 @@ def are_stored(dataset: Dataset, modality: Images) -> bool:
 
 def sample(dataset: Dataset, modality: Images, count: int) -> PixelStore:
     """`count` of the images, evenly from all, decoded now and at each read, kept nowhere; under the key of the whole."""
-    places = np.linspace(0, len(dataset.records) - 1, min(count, len(dataset.records))).round().astype(int)
+    places = evenly(len(dataset.records), count)
     some = replace(dataset, records=tuple(dataset.records[place] for place in places.tolist()))
     ledger = _Ledger(np.full((len(places), 3), -1, np.int64), [None] * len(places))
     store = PixelStore(some, modality, _shelf.key_of(dataset, modality), None, ledger, Prints(len(places), None))
