@@ -24,9 +24,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS, Table, stoppable
+from harness import Quiet, Table, stoppable
 from paired import compared, markdown, paired_t
-from sets import SETS, Divided, available, divided, parse_folders
+from sets import Divided, arguments, available, divided, files_in, parse_folders
 
 from headstart.data._steps import exhausted
 from headstart.train.solved import features_now
@@ -37,14 +37,6 @@ ENSEMBLE = "ensemble"
 POSTERIORS = ("none", "temperature", "laplace", PEER)
 MEMBERS = 5
 BASELINE = "temperature"
-
-
-class Quiet:
-    """An observer that shows nothing."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def run_case(table: Table, split: Divided, case: str, minutes: float | None, asked: argparse.Namespace) -> None:
@@ -65,11 +57,6 @@ def run_case(table: Table, split: Divided, case: str, minutes: float | None, ask
         for name in missing:
             run = peer if name == PEER else partial(answers, name=name, trained=trained)
             table.tried(name, run=partial(run, learn, split.test), **same)
-
-
-def files_in(test: Path) -> list[Path]:
-    """The images of the part, in order."""
-    return sorted(file for file in test.rglob("*") if file.is_file())
 
 
 def peer(learn: Any, test: Path) -> Row:
@@ -209,16 +196,10 @@ def report(rows: Sequence[Row], posteriors: Sequence[str]) -> str:
 
 def main() -> None:
     """Runs what is missing, then shows the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--head-only", action="store_true")
     parser.add_argument("--posteriors", nargs="+", default=list(POSTERIORS))
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("bayes", asked.results)

@@ -8,17 +8,16 @@ solves (row 0). Told are rank correlations (Spearman's) over the candidates, whe
 for each candidate against the seconds of its features alone. Rows already in results/choose.jsonl are not run again; `--report` runs nothing.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import RESULTS, Table, stoppable
+from harness import Quiet, Table, stoppable
 from paired import markdown
 from scipy import stats
-from sets import SETS, Divided, available, divided, parse_folders
+from sets import Divided, arguments, available, divided, parse_folders
 
 Row = dict[str, Any]
 CANDIDATES = (
@@ -26,14 +25,6 @@ CANDIDATES = (
     *(f"tf_efficientnet_lite1@{size}" for size in (160, 240)),
     *(f"tf_efficientnet_lite2@{size}" for size in (160, 260)),
 )
-
-
-class Quiet:
-    """An observer that shows nothing."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def run_one(split: Divided, candidate: str) -> Row:
@@ -95,14 +86,8 @@ def report(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Runs what is missing, then shows the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = arguments(__doc__, seeds=1)
     parser.add_argument("--candidates", nargs="+", default=list(CANDIDATES))
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("choose", asked.results)

@@ -130,6 +130,14 @@ def last_json(printed: str) -> dict[str, Any]:
     return next(json.loads(line) for line in reversed(printed.splitlines()) if line.lstrip().startswith("{"))
 
 
+class Quiet:
+    """An observer that shows nothing."""
+
+    def show(self, event: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Table:
     """The rows of one benchmark in `<folder>/<name>.jsonl`; with `here`, those of this machine: times of another do not compare."""
 

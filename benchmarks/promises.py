@@ -20,24 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import RESULTS, Table, stoppable
+from harness import Quiet, Table, stoppable
 from paired import markdown
 from scipy import special
-from sets import SETS, Divided, available, divided, parse_folders
+from sets import Divided, arguments, available, divided, files_in, parse_folders
 
 from headstart.seeds import numpy_generator
 from headstart.tasks._promises import Promises
 
 Row = dict[str, Any]
 RISK, ALPHA = 0.05, 0.1
-
-
-class Quiet:
-    """An observer that shows nothing."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def run_set(table: Table, split: Divided, asked: argparse.Namespace) -> None:
@@ -57,7 +49,7 @@ def run_set(table: Table, split: Divided, asked: argparse.Namespace) -> None:
 
 def judged(learn: Any, test: Path, name: str, splits: int) -> Row:
     """Both promises at each n."""
-    files = sorted(file for file in test.rglob("*") if file.is_file())
+    files = files_in(test)
     said = learn.posterior(name).predict([str(file) for file in files])
     probs = np.array([one.values for one in said])
     truths = np.array([learn.task.names.index(file.parent.name) for file in files])
@@ -133,15 +125,9 @@ def report(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Runs what is missing, then shows the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = arguments(__doc__)
     parser.add_argument("--posteriors", nargs="+", default=["temperature", "laplace"])
     parser.add_argument("--splits", type=int, default=200)
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("promises", asked.results)

@@ -8,16 +8,15 @@ peer: pip install pyro-ppl) sample the same two-class posterior, its weights in 
 of step and diagonal mass; its warm-up is not counted. One thread each (OMP_NUM_THREADS=1) unless the environment says otherwise.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import RESULTS, Table, stoppable
+from harness import Table, stoppable
 from jaxtyping import Float, Int
-from sets import available, divided, parse_folders
+from sets import arguments, available, divided, parse_folders
 
 from headstart.data._steps import exhausted
 from headstart.places import evenly
@@ -125,15 +124,10 @@ def nuts(problem: Problem, draws: int) -> Row:
 
 def main() -> None:
     """Runs what is missing, then shows the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--sets", nargs="+", default=["solar_cells"])
+    parser = arguments(__doc__, ("solar_cells",), seeds=1)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--nuts", action="store_true")
     parser.add_argument("--nuts-draws", type=int, default=60)
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("sampler", asked.results)

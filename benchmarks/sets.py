@@ -7,6 +7,7 @@ A split is headstart's own: 60 / 20 / 20 at random, stratified, duplicates and n
 digest of every file; its own digest goes into each row of a benchmark, so that rows of other files are never compared.
 """
 
+import argparse
 import csv
 import hashlib
 import json
@@ -15,12 +16,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
-from harness import ROOT
+from harness import RESULTS, ROOT
 
 PLACE = Path(tempfile.gettempdir()) / "headstart-benchmarks"
 SETS = ("solar_cells", "cats_dogs", "trashnet", "brain_mri", "textile")
@@ -52,6 +53,23 @@ class Divided:
     @property
     def test(self) -> Path:
         return self.folder / "test"
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The images below a folder, in order."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+
+
+def arguments(doc: str | None, sets: Sequence[str] = SETS, seeds: int = 3, results: Path = RESULTS) -> argparse.ArgumentParser:
+    """What every benchmark on these sets is asked: which of them, where they are, how many divisions, where the rows go."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--sets", nargs="+", default=list(sets))
+    parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--peer-python", default="")
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--report", action="store_true")
+    return parser
 
 
 def parse_folders(given: list[str]) -> dict[str, Path]:

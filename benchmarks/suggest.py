@@ -10,19 +10,17 @@ baal (a peer, where it is installed in this environment) on the same draws of th
 same labels. Rows already in results/suggest.jsonl are not run again; `--report` runs nothing.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from harness import RESULTS, Table, stoppable
+from harness import Table, stoppable
 from jaxtyping import Float, Int
 from paired import markdown
-from sets import SETS, Divided, available, divided, parse_folders
+from sets import Divided, arguments, available, divided, parse_folders
 
 from headstart import plugins
 from headstart.acquisitions._pool import Pool
@@ -182,16 +180,10 @@ def report(rows: Sequence[Row], rules: Sequence[str]) -> str:
 
 def main() -> None:
     """Runs what is missing, then shows the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=10)
+    parser = arguments(__doc__, seeds=10)
     parser.add_argument("--rules", nargs="+", default=list(RULES))
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--most", type=int, default=400)
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("suggest", asked.results)

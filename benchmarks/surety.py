@@ -11,28 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sets import Divided, available, divided, parse_folders
+from harness import ROOT, Quiet
+from sets import Divided, available, divided, files_in, parse_folders
 
 from headstart.metrics import calibration
 from headstart.metrics.measured import wilson
 
-ROOT = Path(__file__).resolve().parent.parent
 BINS = 8
-
-
-class Quiet:
-    """An observer that shows nothing."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def answers(split: Divided) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and true classes of the test part."""
     import headstart as hs
 
-    files = sorted(file for file in split.test.rglob("*") if file.is_file())
+    files = files_in(split.test)
     with tempfile.TemporaryDirectory() as folder:
         learn = hs.Learner(hs.image_folder(split.folder), observer=Quiet(), run=Path(folder) / "run").fine_tune(0)
         said = learn.predict([str(file) for file in files])

@@ -1,7 +1,7 @@
 """What a model says of what it has not learned: images from elsewhere, spoiled images, and solar cells on which experts do not agree.
 
     python benchmarks/unknown.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--outside emoji=FOLDER ...]
-        [--seeds 3] [--minutes 3] [--peer-python PYTHON] [--report]
+        [--sets solar_cells cats_dogs] [--seeds 3] [--minutes 3] [--peer-python PYTHON] [--report]
 
 A model is trained on a set (the head alone, or with `--minutes` all layers) and shown images of others, beside the test part of its own. Each score
 is judged by AUROC and FPR95, the outside being positive: `ood` of headstart; the softmax score (one less the largest probability) of the point
@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import RESULTS, Table, stoppable
+from harness import Quiet, Table, stoppable
 from jaxtyping import Float
 from paired import markdown
 from PIL import Image, ImageFilter
-from sets import Divided, _package, available, divided, parse_folders
+from sets import Divided, _package, arguments, available, divided, files_in, parse_folders
 
 from headstart.core import Outputs
 from headstart.learner.believing import through_head
@@ -43,14 +43,6 @@ NOISE = {1: 0.08, 3: 0.18, 5: 0.38}
 BLUR = {1: 1.0, 3: 3.0, 5: 6.0}
 """Deviations of the noise, of pixels in [0, 1], and radii of the blur in pixels (of 224)."""
 SCORES = ("ood", "softmax", "softmax at its temperature", "entropy", "epistemic", "mahalanobis")
-
-
-class Quiet:
-    """An observer that shows nothing."""
-
-    def show(self, event: object) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def features(learn: Any, images: Sequence[Any]) -> Float[np.ndarray, "batch features"]:
@@ -180,11 +172,6 @@ def of_cells(scores: Scores, learn: Any, test: Path, cells: Sequence[tuple[float
     return {"n": [len(clear), len(unclear)], "posteriors": told}
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Images below a folder, in order."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
-
-
 def some(files: Sequence[Any]) -> list[Any]:
     """At most so many of them, evenly over their order."""
     return [files[place] for place in evenly(len(files), MOST)]
@@ -228,24 +215,18 @@ def report(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Runs what is missing, then shows the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
+    parser = arguments(__doc__, tuple(MODELS))
     parser.add_argument("--outside", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=None)
-    parser.add_argument("--peer-python", default="")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
     stoppable()
     table = Table("unknown", asked.results)
     if not asked.report:
-        wanted = sorted({*asked.models, *(name for model in asked.models for name in MODELS[model])})
+        wanted = sorted({*asked.sets, *(name for model in asked.sets for name in MODELS[model])})
         readable = available(wanted, parse_folders(asked.data), asked.peer_python)
         extra = parse_folders(asked.outside)
         for seed in range(asked.seeds):
-            for model in asked.models:
+            for model in asked.sets:
                 if model not in readable:
                     continue
                 split = divided(model, readable[model], seed)
