@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from drawn import shape_image
+from watched import Notes
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: a second thread would wait for its turn at every step
@@ -63,3 +65,21 @@ def make_shapes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return root
 
     return make
+
+
+@pytest.fixture(scope="module")
+def shapes(make_shapes: Callable[..., Path]) -> Path:
+    """Sixteen images of each of two shapes."""
+    return make_shapes(16)
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A learner that has solved its head on them, for questions that change nothing of it."""
+    import headstart as hs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+        run = tmp_path_factory.mktemp("runs") / "run"
+        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)

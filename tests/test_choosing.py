@@ -20,11 +20,6 @@ Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
 
 
-@pytest.fixture(scope="module")
-def shapes(make_shapes: Make) -> Path:
-    return make_shapes(16)
-
-
 def test_each_candidate_has_its_figures_and_the_best_comes_first(shapes: Path) -> None:
     notes = Notes()
     found = hs.choose(hs.image_folder(shapes), ["tiny"], [32, 48], observer=notes)

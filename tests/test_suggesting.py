@@ -25,20 +25,6 @@ pytestmark = pytest.mark.usefixtures("plain_training")
 RULES = plugins.names("acquisitions")
 
 
-@pytest.fixture(scope="module")
-def shapes(make_shapes: Make) -> Path:
-    return make_shapes(16)
-
-
-@pytest.fixture(scope="module")
-def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> hs.Learner:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
-        run = tmp_path_factory.mktemp("runs") / "run"
-        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)
-
-
 @pytest.fixture
 def pool(tmp_path: Path) -> Path:
     """Twelve new pictures, of discs and squares, one of them twice, one broken, one empty."""

@@ -20,20 +20,6 @@ Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
 
 
-@pytest.fixture(scope="module")
-def shapes(make_shapes: Make) -> Path:
-    return make_shapes(16)
-
-
-@pytest.fixture(scope="module")
-def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> hs.Learner:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
-        run = tmp_path_factory.mktemp("runs") / "run"
-        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)
-
-
 def photo(shapes: Path) -> str:
     return str(shapes / "disc" / "disc3.png")
 
