@@ -12,7 +12,7 @@ from headstart import plugins
 from headstart.core import Dataset, Label, Part, Record
 from headstart.data._assemble import assemble, describe_call
 from headstart.data._layout import part_of
-from headstart.data.labels import tidy
+from headstart.data.labels import several, tidy
 from headstart.data.sheet import show
 from headstart.data.split import check_shares
 from headstart.errors import DataError, unknown_name
@@ -133,8 +133,8 @@ def _given_labels(labels: Iterable[Any]) -> tuple[list[Label | None], tuple[str,
     numbers = all(isinstance(value, int | float) for label in listed for value in label)
     targets: list[Label | None] = []
     for label in plain:
-        values = sorted(label) if isinstance(label, set | frozenset) else label if isinstance(label, list | tuple) else [label]
-        targets.append(None if label is None else tuple(tidy(value) or "" for value in values))
+        values = label if isinstance(label, list | tuple | set | frozenset) else [label]
+        targets.append(None if label is None else several(values))
     widths = {len(target) for target in targets if target is not None}
     if numbers and len(widths) > 1:
         raise DataError(

@@ -1,8 +1,8 @@
-"""Labels and groups from file names: by a regular expression, by a function, or guessed for a message."""
+"""Labels and groups: as clean text, and from file names by a regular expression, by a function, or guessed for a message."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,11 @@ def tidy(label: Any) -> str | None:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return clean(normalize("NFC", str(label)).strip()) or None
+
+
+def several(labels: Collection[Any]) -> tuple[str, ...]:
+    """The tidied labels that one example has, those of a set in order; an empty text for each that is not known."""
+    return tuple(tidy(one) or "" for one in (sorted(labels) if isinstance(labels, set | frozenset) else labels))
 
 
 def by_rule(rule: NameRule, setting: Setting, files: Sequence[tuple[str, str]]) -> list[str | None]:

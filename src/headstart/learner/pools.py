@@ -13,7 +13,7 @@ from headstart.acquisitions._pool import Pool
 from headstart.core import Dataset, Event, Modality, Outputs, Progress
 from headstart.data import stores
 from headstart.data.audit import auditing, left_out
-from headstart.data.labels import tidy
+from headstart.data.labels import several, tidy
 from headstart.data.stores import Store
 from headstart.data.unlabelled import unlabelled
 from headstart.errors import BadSetting, DataError, unknown_name
@@ -94,9 +94,7 @@ def _fitting(pool: Pool, places: Sequence[int], labels: Sequence[Any]) -> tuple[
 
 def _label(value: Any) -> Any:
     """A label as data sets have it: a text, or several."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return tuple(tidy(one) or "" for one in (sorted(value) if isinstance(value, set | frozenset) else value))
-    return tidy(value)
+    return several(value) if isinstance(value, list | tuple | set | frozenset) else tidy(value)
 
 
 def _resampled(shares: Float[np.ndarray, " draws"]) -> np.ndarray:
