@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headstart import plugins
-from headstart.acquisitions import _greedy, batch_bald, epig, logdet
+from headstart.acquisitions import _greedy, _pool, batch_bald, epig, logdet
 from headstart.acquisitions._pool import Picked, Pool, largest
 from headstart.core import Outputs, Task
 from headstart.errors import BadSetting
@@ -73,6 +73,26 @@ def test_a_copy_of_what_was_picked_tells_less(name: str) -> None:
     thrice = once.some(np.tile(np.arange(12), 3))
     picked = rule.pick(thrice, 4).places % 12
     assert len(set(picked.tolist())) == 4
+
+
+def test_of_many_outputs_those_that_vary_most_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty classes of which each example may be of three: sixteen rows hold all but a hundredth of what a label tells."""
+    draw = np.random.default_rng(0)
+    draws = torch.full((50, 20, 40), -8.0).double()
+    for place in range(20):
+        draws[:, place, draw.choice(40, 3, replace=False)] = torch.from_numpy(draw.normal(size=(50, 3)))
+    pool = Pool(
+        SingleLabel(tuple(map(str, range(40)))),
+        np.zeros((20, 2), np.float32),
+        Outputs(draws.mean(0), samples=draws),
+        draws,
+        np.zeros((0, 2)),
+    )
+    assert pool.roots.shape == (20, _pool.ROWS, 50)
+    few = logdet.pick(pool, 5)
+    monkeypatch.setattr(_pool, "ROWS", 40)
+    whole = logdet.pick(pool.some(np.arange(20)), 5)
+    assert few.places.tolist() == whole.places.tolist() and few.scores == pytest.approx(whole.scores, rel=1e-2)
 
 
 def test_bald_and_batch_bald_agree_on_the_first() -> None:

@@ -76,13 +76,13 @@ class Suggestions:
         reading, counting = self.reading.told(labels)
         if not reading.ids:
             raise BadSetting("every example of the pool has a label now.")
-        notes = self.reading.notes
-        if counting < WORN:
-            notes = (
-                *notes,
-                "These labels have taught much that the model did not know: train it again with them before you go on.",
-            )
-        return picked(replace(reading, notes=notes), self.by, self.count)
+        found = picked(reading, self.by, self.count)
+        if counting >= WORN:
+            return found
+        return replace(
+            found,
+            notes=(*found.notes, "These labels have taught much that the model did not know: train it again with them first."),
+        )
 
     def save(self, file: str | Path) -> Path:
         """The file: a label file (path,label,action,part,reason) in which the column label waits to be filled in.
