@@ -27,7 +27,7 @@ def test_each_candidate_has_its_figures_and_the_best_comes_first(shapes: Path) -
     left = [each.left_out for each in found.candidates]
     assert left == sorted(left) and found.best is found.candidates[0]
     for each in found.candidates:
-        assert each.error is None and each.evidence < 0 and each.width > 0 and each.seconds > 0
+        assert each.error is None and -1 < each.evidence < 0 and each.width > 0 and each.seconds > 0
         assert set(each.figures) == {"error_rate"} and len(each.losses) == 32
     told = repr(found)
     assert "loss left out" in told and "tiny at 48" in told and "error_rate" in told
@@ -82,10 +82,20 @@ def candidate(name: str, losses: list[float], evidence: float) -> Candidate:
     return Candidate(name, None, left_out=float(np.mean(losses)), evidence=evidence, losses=np.array(losses))
 
 
+def test_the_order_is_that_of_the_loss_left_out_then_of_the_evidence_and_what_failed_comes_last() -> None:
+    broken, masks = Candidate("broken", None, error="no such"), Candidate("masks", None, evidence=-0.3, seconds=1.0)
+    worse = Candidate("worse masks", None, evidence=-0.4)
+    one, two = candidate("one", [0.2, 0.4], -0.5), candidate("two", [0.1, 0.3], -0.9)
+    found = ranking.ranked([broken, worse, one, masks, two])
+    assert [each.name for each in found.candidates] == ["two", "one", "masks", "worse masks", "broken"]
+    assert "broken: no such" in repr(found)
+
+
 def test_what_is_not_told_apart_and_what_disagrees_is_said() -> None:
     draw = np.random.default_rng(0)
     base = draw.exponential(size=200)
-    near, far = base + 0.3 * draw.normal(size=200), base + 0.5
+    noise = 0.3 * draw.normal(size=200)
+    near, far = base + 0.01 + noise - noise.mean(), base + 0.5
     told = ranking._told(
         [candidate("one", base.tolist(), -0.5), candidate("two", near.tolist(), -0.4), candidate("far", far.tolist(), -0.9)]
     )

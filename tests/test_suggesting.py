@@ -203,6 +203,21 @@ def test_labels_of_an_earlier_round_hold_in_the_next(trained: hs.Learner, shapes
         assert sum(name.endswith(("01.png", "03.png")) for name in labels) == 2
 
 
+def test_label_files_hold_once_and_for_their_own_data_alone(
+    trained: hs.Learner, shapes: Path, make_shapes: Make, pool: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text(
+        f"path,label,action,part,reason\n{pool / '01.png'},disc,add,,\ndisc/disc1.png,square,relabel,,\n"
+    )
+    kind = {"observer": Notes(), "labels": tmp_path / "one.csv"}
+    first = hs.Learner(hs.image_folder(shapes), from_run=trained.run.path, run=tmp_path / "r1", **kind).fine_tune(0)
+    again = hs.Learner(first.data, from_run=tmp_path / "r1", observer=Notes())  # it has them already
+    assert again.data.records == first.data.records and again.data.origin == first.data.origin
+    other = hs.Learner(hs.image_folder(make_shapes(5)), from_run=tmp_path / "r1", observer=Notes())
+    assert len(other.data.records) == 10 and "fixes" not in other.data.origin
+    assert {record.id: record.target for record in other.data.records}["disc/disc1.png"] == "disc"
+
+
 def test_a_model_without_its_run_says_what_it_does_not_know(trained: hs.Learner, pool: Path, tmp_path: Path) -> None:
     bundle = hs.load(trained.save(tmp_path / "bundle"), observer=Notes())
     found = bundle.suggest(pool, 3)
