@@ -61,6 +61,16 @@ def test_what_cannot_be_used_is_left_out_with_a_reason(trained: hs.Learner, shap
         trained.suggest(known, 5)
 
 
+def test_a_file_that_is_given_twice_is_one_example_and_its_path_is_whole(
+    trained: hs.Learner, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pool)
+    found = trained.suggest(["00.png", "01.png", "00.png"], 9)
+    assert sorted(each.id for each in found) == ["00.png", "01.png"]
+    assert {each.path for each in found} == {str(pool / "00.png"), str(pool / "01.png")}
+    assert not any("like another" in note for note in found.notes)
+
+
 def test_a_look_alike_of_what_the_model_knows_is_left_out_with_it(trained: hs.Learner, shapes: Path, pool: Path) -> None:
     """The same picture in other bytes, and first by its name: only beside the known file does the pool show that it is known."""
     known = shapes / "disc" / "disc3.png"
