@@ -115,7 +115,8 @@ def build(name: str, pretrained: bool = True, size: int | None = None, seed: int
             ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise BadSetting(f"the text encoder {name} has no tokenizer.json, which this needs. Take another encoder.")
-    source = "random" if not pretrained else "installed with pip" if name == EMBEDDED else place
+    found = place if os.path.isdir(place) else f"hub: {place}"  # noqa: PTH112
+    source = "random" if not pretrained else "installed with pip" if name == EMBEDDED else found
     return _encoder(encoder, name, tokenizer.backend_tokenizer.to_str(), source, size)
 
 

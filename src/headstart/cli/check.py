@@ -100,11 +100,11 @@ def check(
 
 
 def as_lines(found: "Checked", sheet: Path | None) -> list[str]:
-    """What was found, for people: how many images of which class, what is wrong, where the picture is."""
+    """What was found, for people: how many examples of which class, what is wrong, where the picture is."""
     classes = sorted(found.audit.classes.items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{name} {count:,}" for name, count in classes[:12]).replace("\n", "\\n")
     more = f", and {len(classes) - 12:,} more classes" if len(classes) > 12 else ""
-    usable = counted(len(found.audit.usable()), "usable image")
+    usable = counted(len(found.audit.usable()), f"usable {found.dataset.item}")
     lines = [f"{usable} with {found.learned}{': ' if told else ''}{told}{more}.", *found.lines]
     return [*map(printable, lines), *([] if sheet is None else [f"Sample sheet: {printable(str(sheet))}"])]
 

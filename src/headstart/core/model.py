@@ -9,6 +9,9 @@ from jaxtyping import Float, UInt8
 
 from headstart.core.words import Row
 
+PUBLISHED = ("bundled wheel", "hub", "random", "installed with pip", "nothing to learn")
+"""How the sources of such weights begin that no user has trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
@@ -31,6 +34,11 @@ class BackboneSpec:
     """The file in `modalities/` that makes its inputs. `mean`, `std`, `interpolation` and `crop_pct` are for images."""
     levels: tuple[tuple[int, int], ...] = ()
     """(channels, side) of the maps that lie one after another in its features, finest first; empty where features are one row."""
+
+    @property
+    def published(self) -> bool:
+        """Whether its weights are as others published them, or drawn: no example of the user can have trained them."""
+        return self.source.startswith(PUBLISHED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from headstart.data._draw import DRAWN, Draw, cannot_divide, count_of, units_of
 from headstart.data.labels import from_names_advice
 from headstart.errors import BadSetting, DataError
 from headstart.modalities._scan import counted, quoted
+from headstart.seeds import derive
 
 _STRICTEST: tuple[Part, ...] = ("test", "valid", "train")
 
@@ -83,6 +84,16 @@ def make_split(dataset: Dataset, usable: Collection[str], tied: Mapping[str, str
         seed=dataset.seed,
         rule=_rule(records, parts, given, draw, units, dataset.seed, settled, strata, task.divides, dataset.item),
     )
+
+
+def folds(dataset: Dataset, ids: Sequence[str], tied: Mapping[str, str], task: Divides, count: int) -> dict[str, int]:
+    """The fold of each of these records, in [0, count): each stratum evenly over them, and what `make_split` keeps together in one."""
+    wanted = set(ids)
+    records = [record for record in dataset.records if record.id in wanted]
+    strata = dict(zip((record.id for record in records), task.strata([record.target for record in records]), strict=True))
+    units = sorted((min(unit, key=lambda record: record.id).id, unit) for unit in units_of(records, tied))
+    units.sort(key=lambda each: (strata[each[0]], derive(dataset.seed, "folds", each[0])))
+    return {record.id: place % count for place, (_, unit) in enumerate(units) for record in unit}
 
 
 def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mapping[str, str]) -> dict[str, Part]:

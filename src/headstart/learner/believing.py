@@ -13,6 +13,7 @@ from headstart import plugins
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Event, Note, Settings
 from headstart.errors import BadSetting
+from headstart.learner import crossed
 from headstart.learner.fitted import Fitted
 from headstart.model import Model
 from headstart.posteriors import _likeness as likeness
@@ -91,8 +92,16 @@ def of_kept(
     if not enough(state.parts["train"], state.seen.which):
         yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
         return _fitted(state, "temperature", state.seen)
+    others = None
+    if crossed.possible(state) and left() > crossed.seconds(state) + CLOSING_SECONDS + state.spent.get("saving", 1.0):
+        others = crossed.crossed(begun, _learned(state, state.seen))
+        items = state.parts["train"].store.modality.words.items
+        yield Note(
+            f"How sure answers may be is told by the validation {items}, and by {len(others.said):,} training {items} as heads judge "
+            "them that were solved without them."
+        )
     try:
-        return _fitted(state, name, state.seen)
+        return _fitted(state, name, state.seen, others)
     except UNSOLVABLE as error:
         yield Note(f"The posterior {name} could not be fitted ({error}), so predictions are point estimates.")
         return None
@@ -107,20 +116,22 @@ def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator
     return Seen(epoch, rows, which, valid, others)
 
 
-def _fitted(state: TrainState, name: str, seen: Seen) -> Fitted:
-    train, valid = state.parts["train"], state.parts["valid"]
-    learned, held = (
-        _labelled(state.model, rows, targets)
-        for rows, targets in ((seen.train, train.targets[seen.which]), (seen.valid, valid.targets[seen.which_valid]))
-    )
+def _fitted(state: TrainState, name: str, seen: Seen, others: Labelled | None = None) -> Fitted:
+    """Calibrated on the validation examples, and on `others` as good as these."""
+    learned, held = _learned(state, seen), _labelled(state.model, seen.valid, state.parts["valid"].targets[seen.which_valid])
+    held = held if others is None else held.and_those(others)
     method, precision = plugins.find("posteriors", name), seen.precision
     if precision is None and method.WEIGHTS:
         precision = solver_at(state, state.model.head.final)(learned.given.numpy(), learned.targets.numpy()).precision
     if precision is None:
         precision = np.full(state.task.outputs, np.inf)
-    posterior = method.fit(Problem(state.task, learned, held, precision, len(train)))
+    posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"])))
     task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
     return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
+
+
+def _learned(state: TrainState, seen: Seen) -> Labelled:
+    return _labelled(state.model, seen.train, state.parts["train"].targets[seen.which])
 
 
 def _labelled(model: Model, rows: Float[np.ndarray, "batch features"], targets: Any) -> Labelled:

@@ -13,7 +13,7 @@ from headstart.backbones.choices import next_size
 from headstart.core import Changed, Cooling, Dataset, Event, Note, Plan, Row, RowDone, Settings, StepDone
 from headstart.data.earlier import PARTS, from_json, noted
 from headstart.errors import DataError, StoreError
-from headstart.learner import believing
+from headstart.learner import believing, crossed
 from headstart.learner.fitted import Fitted
 from headstart.model import Model, bundle_config, bundle_tensors
 from headstart.report import curve
@@ -82,7 +82,7 @@ class Books:
 
     def settle(self, begun: Begun, stopped: bool, left: Callable[[], float]) -> Iterator[Event]:
         """The posterior of the row that is kept; after a stop only one for which nothing is missing."""
-        if self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"]:
+        if self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"] or crossed.possible(begun.state):
             self.fitted = believing.at_hand(begun, self.settings) if stopped else None
             if not stopped:
                 self.fitted = yield from believing.of_kept(begun, self.settings, left)

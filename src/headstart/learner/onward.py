@@ -66,9 +66,11 @@ def start_of(path: str | Path, module: nn.Module | None = None, beside: bool = F
     run = run_of(path)
     bundle = bundles.load(run.path if run else path)
     where = run.path if run else Path(path).expanduser().absolute()
+    model = models.load_bundle(bundle, module)
+    model.backbone.spec = replace(model.backbone.spec, source=str(where))
     return Start(
         where,
-        models.load_bundle(bundle, module),
+        model,
         task_of(bundle),
         run.plan().settings if run else settings_of(bundle),
         None if run is None else earlier_of(run),

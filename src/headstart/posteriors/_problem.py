@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,6 +19,11 @@ class Labelled:
     given: Float[Tensor, "batch inputs"]
     said: Float[Tensor, "batch outputs *places"]
     targets: Any
+
+    def and_those(self, others: "Labelled") -> "Labelled":
+        """These and the others after them."""
+        pairs = ((self.given, others.given), (self.said, others.said), (self.targets, others.targets))
+        return Labelled(*(torch.cat(pair) for pair in pairs))
 
     def some(self, most: int) -> "Labelled":
         """At most so many of them, evenly over their order."""

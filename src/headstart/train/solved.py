@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from headstart.core import Event, Note, Outputs, Progress, RowDone
 from headstart.data import balance
 from headstart.data.batches import Examples, stored
 from headstart.engine.frozen import torch_features
+from headstart.errors import DataError
 from headstart.evaluate import predict
 from headstart.heads._head import Head
 from headstart.seeds import numpy_generator
@@ -22,6 +23,9 @@ from headstart.train.budget import Clock
 from headstart.train.course import weights_of
 from headstart.train.features import Features
 from headstart.train.state import Seen, TrainState
+
+if TYPE_CHECKING:
+    from headstart.train.head_solve import Linear, SolvedHead
 
 LOGITS_AGREE = 0.05
 """Largest difference in an output, in nats, that another engine than torch may cause."""
@@ -100,7 +104,7 @@ def _better(state: TrainState, features: Features, came_with: dict[str, Tensor],
     return outputs, False
 
 
-def _solve(state: TrainState, features: Features) -> Any:
+def _solve(state: TrainState, features: Features) -> "SolvedHead":
     """The `SolvedHead` on the cached features, which is also put into the model."""
     train = state.parts["train"]
     started = time.perf_counter()
@@ -110,7 +114,30 @@ def _solve(state: TrainState, features: Features) -> Any:
     return solved
 
 
-def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"] | None = None) -> Any:
+def solved_without(
+    state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"]
+) -> "SolvedHead | Linear":
+    """The head solved on these training images as if there were no others; without a second class it tells nothing apart.
+
+    A class that is not among them is half as frequent as a single image of theirs would make it.
+    """
+    from headstart.train.head_solve import Linear
+
+    layer = state.model.head.solvable
+    assert layer is not None, "only a head with a linear part is solved"
+    nothing = Linear(np.zeros(layer.weight.shape), np.full(layer.out_features, -np.log(2 * len(which))))
+    try:
+        return _solved(state, rows, which, nothing)
+    except DataError:
+        return nothing
+
+
+def _solved(
+    state: TrainState,
+    rows: Float[np.ndarray, "batch features"],
+    which: Int[np.ndarray, " batch"] | None = None,
+    came_with: "Linear | None" = None,
+) -> "SolvedHead":
     """The `SolvedHead` on the features of the training images, or of these of them."""
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
@@ -119,7 +146,8 @@ def _solved(state: TrainState, rows: Float[np.ndarray, "batch features"], which:
     weights = None
     if state.settings.balance != "none":
         weights = balance.weights(known) if train.groups is None else balance.weights(train.groups)[chosen]
-    return solver_of(state)(given, known, weights=weights)
+    solver = solver_of(state) if came_with is None else partial(solver_of(state), came_with=came_with)
+    return solver(given, known, weights=weights)
 
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
