@@ -35,11 +35,12 @@ def solved(rows: np.ndarray, labels: list[str], run: Path, seen: Notes | None = 
 
 def judged(learn: hs.Learner) -> Any:
     begun = learn._session.ready()
-    return crossed.crossed(begun, believing._learned(begun.state, begun.state.seen))
+    state, seen = begun.state, begun.state.seen
+    return crossed.judged(state, seen, believing._learned(state, seen), crossed.dealt(begun, seen.which))
 
 
 def test_what_is_said_of_an_example_does_not_hang_on_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossed, "_folds", lambda _, which: which % crossed.FOLDS)  # those dealt hang on the classes
+    monkeypatch.setattr(crossed, "dealt", lambda _, which: which % crossed.FOLDS)  # those dealt hang on the classes
     rows, labels = numbers()
     before = solved(rows, labels, tmp_path / "one")
     place = 1  # the first training example

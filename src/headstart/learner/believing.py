@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headstart import plugins
@@ -92,16 +92,15 @@ def of_kept(
     if not enough(state.parts["train"], state.seen.which):
         yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
         return _fitted(state, "temperature", state.seen)
-    others = None
+    dealt = None
     if crossed.possible(state) and left() > crossed.seconds(state) + CLOSING_SECONDS + state.spent.get("saving", 1.0):
-        others = crossed.crossed(begun, _learned(state, state.seen))
-        items = state.parts["train"].store.modality.words.items
+        dealt, items = crossed.dealt(begun, state.seen.which), state.parts["train"].store.modality.words.items
         yield Note(
-            f"How sure answers may be is told by the validation {items}, and by {len(others.said):,} training {items} as heads judge "
-            "them that were solved without them."
+            f"How sure answers may be is told by the validation {items}, and by {len(dealt):,} training {items} as heads judge them "
+            "that were solved without them."
         )
     try:
-        return _fitted(state, name, state.seen, others)
+        return _fitted(state, name, state.seen, dealt)
     except UNSOLVABLE as error:
         yield Note(f"The posterior {name} could not be fitted ({error}), so predictions are point estimates.")
         return None
@@ -116,10 +115,10 @@ def _seen(state: TrainState, epoch: int, left: Callable[[], float]) -> Generator
     return Seen(epoch, rows, which, valid, others)
 
 
-def _fitted(state: TrainState, name: str, seen: Seen, others: Labelled | None = None) -> Fitted:
-    """Calibrated on the validation examples, and on `others` as good as these."""
+def _fitted(state: TrainState, name: str, seen: Seen, dealt: Int[np.ndarray, " some"] | None = None) -> Fitted:
+    """Calibrated on the validation examples; where the training examples are dealt into folds, on these too."""
     learned, held = _learned(state, seen), _labelled(state.model, seen.valid, state.parts["valid"].targets[seen.which_valid])
-    held = held if others is None else held.and_those(others)
+    held = held if dealt is None else held.and_those(crossed.judged(state, seen, learned, dealt))
     method, precision = plugins.find("posteriors", name), seen.precision
     if precision is None and method.WEIGHTS:
         precision = solver_at(state, state.model.head.final)(learned.given.numpy(), learned.targets.numpy()).precision
@@ -127,7 +126,7 @@ def _fitted(state: TrainState, name: str, seen: Seen, others: Labelled | None = 
         precision = np.full(state.task.outputs, np.inf)
     posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"])))
     task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
-    return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid) if len(seen.train) else None)
+    return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid, dealt) if len(seen.train) else None)
 
 
 def _learned(state: TrainState, seen: Seen) -> Labelled:

@@ -9,14 +9,13 @@ examples this says nothing any more: their features are better than those of oth
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
 from headstart.data.split import folds
 from headstart.posteriors._problem import Labelled
 from headstart.train.begin import Begun
 from headstart.train.solved import solved_without
-from headstart.train.state import TrainState
+from headstart.train.state import Seen, TrainState
 
 FOLDS = 5
 FEW = 300
@@ -39,29 +38,18 @@ def seconds(state: TrainState) -> float:
     return FOLDS * state.spent.get("solving", 1.0)
 
 
-def crossed(begun: Begun, learned: Labelled) -> Labelled:
-    """The examples that the head has learned from, as heads judge them which have not."""
-    state, seen = begun.state, begun.state.seen
-    assert seen is not None, "the features are at hand"
+def judged(state: TrainState, seen: Seen, learned: Labelled, dealt: Int[np.ndarray, " some"]) -> Labelled:
+    """The examples that the head has learned from, in these folds, as heads judge them which have not."""
     said = torch.empty_like(learned.said)
-    dealt = _folds(begun, seen.which)
-    for fold in range(FOLDS):
+    for fold in np.unique(dealt):
         away = dealt == fold
-        if away.any():
-            said[torch.from_numpy(away)] = _said(state, seen.train, seen.which, away)
+        head = solved_without(state, seen.train[~away], seen.which[~away])
+        said[torch.from_numpy(away)] = torch.from_numpy(seen.train[away] @ head.weight.T + head.bias).float()
     return Labelled(learned.given, said, learned.targets)
 
 
-def _said(
-    state: TrainState, rows: Float[np.ndarray, "some features"], which: Int[np.ndarray, " some"], away: np.ndarray
-) -> Float[Tensor, "fold outputs"]:
-    """Of those that are `away`, by a head solved on the others."""
-    head = solved_without(state, rows[~away], which[~away])
-    return torch.from_numpy(rows[away] @ head.weight.T + head.bias).float()
-
-
-def _folds(begun: Begun, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
+def dealt(begun: Begun, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
     """The fold of each of these training examples; what belongs together stays together."""
     ids = [begun.state.parts["train"].ids[place] for place in which.tolist()]
-    dealt = folds(begun.dataset, ids, begun.audit.groups(), begun.state.task, FOLDS)
-    return np.array([dealt[name] for name in ids])
+    found = folds(begun.dataset, ids, begun.audit.groups(), begun.state.task, FOLDS)
+    return np.array([found[name] for name in ids])

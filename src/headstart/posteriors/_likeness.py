@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headstart.places import evenly
@@ -74,8 +74,26 @@ class Likeness:
         return tensors_of(self)
 
 
-def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "held features"]) -> Likeness:
-    """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order."""
+def fit(
+    train: Float[np.ndarray, "batch features"],
+    held: Float[np.ndarray, "held features"],
+    folds: Int[np.ndarray, " batch"] | None = None,
+) -> Likeness:
+    """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order.
+
+    Args:
+        folds: those of the training examples, where these serve as held-out ones too, each told by a Gaussian of the others.
+    """
+    found = _unranked(train)
+    distances = [found.distances(torch.from_numpy(held[evenly(len(held), MOST)]))]
+    for fold in () if folds is None else np.unique(folds):
+        away = folds == fold
+        if not away.all():
+            distances.append(_unranked(train[~away]).distances(torch.from_numpy(train[away])))
+    return replace(found, held=torch.cat(distances).sort().values)
+
+
+def _unranked(train: Float[np.ndarray, "batch features"]) -> Likeness:
     rows = train[evenly(len(train), MOST)].astype(np.float64)
     length = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
     logs, rows = np.log(length), rows / length
@@ -83,9 +101,7 @@ def fit(train: Float[np.ndarray, "batch features"], held: Float[np.ndarray, "hel
     values, basis, rest = _leading(rows - middle)
     lengths = np.array([logs.mean(), max(float(logs.std()), FLAT)])
     parts = (middle, basis, np.maximum(values, rest), np.array(rest), lengths)
-    unranked = Likeness(*(torch.tensor(part, dtype=torch.float32) for part in parts), held=torch.empty(0))
-    distances = unranked.distances(torch.from_numpy(held[evenly(len(held), MOST)]))
-    return replace(unranked, held=distances.sort().values)
+    return Likeness(*(torch.tensor(part, dtype=torch.float32) for part in parts), held=torch.empty(0))
 
 
 def _leading(
