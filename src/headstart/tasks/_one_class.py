@@ -6,9 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from headstart.core import Row
-from headstart.errors import BadSetting
 from headstart.tasks._arrays import machine_row, unlike_in_words
-from headstart.tasks._promises import RISK, Promises
+from headstart.tasks._promises import RISK, Promises, require_promised
 
 EVEN, SURE = 0.5, 0.75
 
@@ -56,10 +55,7 @@ class SingleLabelPrediction:
         """
         if self.values is None:
             return None
-        threshold = None if self.promises is None else self.promises.threshold(risk)
-        if threshold is None:
-            raise BadSetting(f"no risk of {risk:g} can be promised here: {_why_not(self.promises, risk)}")
-        return self.label if self.values.max() >= threshold else None
+        return self.label if self.values.max() >= require_promised(self.promises, risk) else None
 
     def set(self, alpha: float = 0.1) -> tuple[str, ...]:
         """The classes of which one is the true one with a probability of 1 - `alpha`, the most probable first; all where too few examples
@@ -91,15 +87,6 @@ class SingleLabelPrediction:
         low, high = self.interval
         word = "sure" if low >= SURE else "rather sure" if low >= EVEN else "unsure"
         return f" ({in_percent(low)}-{in_percent(high)}){strange or f', {word}'}"
-
-
-def _why_not(promises: Promises | None, risk: float) -> str:
-    """Why nothing is promised, and what it takes."""
-    if promises is None:
-        return "no validation images have told how often the model is wrong."
-    if missing := promises.missing(risk):
-        return f"at least {missing} more validation images are needed."
-    return "among the validation images too few of the surest answers are right."
 
 
 def in_percent(share: float) -> str:

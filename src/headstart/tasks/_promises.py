@@ -12,6 +12,7 @@ probable class is always in.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,9 +95,35 @@ class Promises:
         rank = math.ceil((len(self.true) + 1) * (1 - alpha))
         return None if rank > len(self.true) else float(np.sort(self.true)[::-1][rank - 1])
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Sequence[float]]) -> "Promises":
+        """Those whose `state()` this is."""
+        return cls(tuple(map(float, state["best"])), tuple(map(float, state["true"])))
+
     def state(self) -> dict[str, list[float]]:
         """Plain JSON."""
         return {"best": list(self.best), "true": list(self.true)}
+
+
+def require_promised(promises: Promises | None, risk: float) -> float:
+    """The probability from which on answers keep to this risk.
+
+    Raises:
+        BadSetting: where nothing can be promised, with why, and how many more held-out examples it takes at least.
+    """
+    threshold = None if promises is None else promises.threshold(risk)
+    if threshold is None:
+        raise BadSetting(f"no risk of {risk:g} can be promised here: {_why_not(promises, risk)}")
+    return threshold
+
+
+def _why_not(promises: Promises | None, risk: float) -> str:
+    """Why nothing is promised, and what it takes."""
+    if promises is None:
+        return "no validation images have told how often the model is wrong."
+    if missing := promises.missing(risk):
+        return f"at least {missing} more validation images are needed."
+    return "among the validation images too few of the surest answers are right."
 
 
 def fewest(risk: float, confidence: float, errors: int = 0) -> int:

@@ -1,7 +1,8 @@
 """Any number of labels per example: an independent Bernoulli for each, with thresholds chosen on examples that did not train."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,60 +12,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from headstart import metrics
-from headstart.core import Label, Outputs, Row
+from headstart.core import Label, Outputs
 from headstart.errors import DataError, unknown_name
 from headstart.metrics import Measured, labels
 from headstart.modalities import _cells
 from headstart.seeds import numpy_generator
-from headstart.tasks._arrays import array, divided, knows_spread, machine_row, precise, told_unlike, unlike_in_words
+from headstart.tasks._arrays import array, divided, knows_spread, precise, told_unlike
 from headstart.tasks._label_names import LabelNames, names_in
+from headstart.tasks._promises import Promises
 from headstart.tasks._prototypes import directions
+from headstart.tasks._some_labels import NONE, LabelPromises, MultiLabelPrediction, surety
 
 Rule = Callable[[Outputs, Any], Measured]
 Targets = Float[Tensor, "batch labels"]
 DRAWS = 256
-NONE = "none of them"
-"""What is said of an example without labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class MultiLabelPrediction:
-    """What is told of one example. What only a posterior knows is None without one; `error` says why there is nothing."""
-
-    id: str
-    labels: tuple[str, ...] | None
-    values: Float[np.ndarray, " labels"] | None = field(repr=False)
-    names: tuple[str, ...] = field(repr=False)
-    total: float | None = None
-    aleatoric: float | None = None
-    epistemic: float | None = None
-    answer: tuple[str, ...] | None = None
-    promised: bool | None = None
-    ood: float | None = None
-    error: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The labels that it has."""
-        return ", ".join(self.labels or ()) or NONE
-
-    @property
-    def probability(self) -> float | None:
-        """None: each label has its own."""
-        return None
-
-    @property
-    def probs(self) -> dict[str, float]:
-        """The probability of each label; empty if the input could not be read."""
-        return {} if self.values is None else dict(zip(self.names, map(float, self.values), strict=True))
-
-    def row(self) -> Row:
-        """The machine-readable contract of `predict --json`."""
-        said = None if self.labels is None else list(self.labels)
-        return machine_row(self, labels=said, probs=None if self.values is None else self.probs)
-
-    def __repr__(self) -> str:
-        return f"Prediction({self.error if self.values is None else self.text}{unlike_in_words(self.ood)})"
 
 
 @dataclass(frozen=True)
@@ -74,6 +35,30 @@ class MultiLabel(LabelNames):
     solver: str = field(default="bernoulli", init=False)
     default_metrics: tuple[str, ...] = field(default=("mAP", "f1"), init=False)
     exact: bool = field(default=True, init=False)
+    promises: LabelPromises | None = None
+    """What can be promised of answers, once examples were held out to tell."""
+
+    @cached_property
+    def _threshold(self) -> float | None:
+        """From which probability of all labels together the usual risk is promised."""
+        return None if self.promises is None else self.promises.answers.threshold()
+
+    def state(self) -> dict[str, Any]:
+        """With the promises, where there are any."""
+        if self.promises is None:
+            return super().state()
+        return super().state() | {"promises": self.promises.answers.state(), "sets": self.promises.sets.state()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "MultiLabel":
+        """The task whose `state()` this is."""
+        plain = {key: value for key, value in state.items() if key not in ("promises", "sets")}
+        kept = [Promises.from_state(state[key]) for key in ("promises", "sets") if key in state]
+        return replace(super().from_state(plain), promises=LabelPromises(*kept) if kept else None)
+
+    def widened(self, raw: Sequence[Label]) -> "MultiLabel":
+        """With the labels that are new after the others, of which nothing is promised."""
+        return replace(super().widened(raw), promises=None)
 
     # -------------------------------------------------------------------------------------------------------- raw labels
 
@@ -163,9 +148,10 @@ class MultiLabel(LabelNames):
         return np.array(self.thresholds or (0.5,) * self.outputs)
 
     def fitted(self, outputs: Outputs, targets: Targets) -> "MultiLabel":
-        """With the threshold of each label that serves these examples best (`metrics.labels.best_thresholds`)."""
-        found = labels.best_thresholds(probabilities(outputs), np.asarray(targets))
-        return replace(self, thresholds=tuple(float(round(each, 4)) for each in found))
+        """With the threshold of each label that serves these examples best (`metrics.labels.best_thresholds`), and what can be promised."""
+        probs, truths = probabilities(outputs), np.asarray(targets)
+        found = labels.best_thresholds(probs, truths)
+        return replace(self, thresholds=tuple(float(round(each, 4)) for each in found), promises=LabelPromises.of(probs, truths))
 
     def tempered(self, outputs: Outputs, temperature: float) -> Outputs:
         """Logits divided by the temperature."""
@@ -175,11 +161,19 @@ class MultiLabel(LabelNames):
         """One prediction per example, in order; uncertainties where the outputs know their spread."""
         probs, thresholds = probabilities(outputs), self._thresholds()
         spread = uncertainty(outputs) if knows_spread(outputs) else [(None, None, None)] * len(probs)
-        found = [
-            MultiLabelPrediction(id, self._said(values >= thresholds), values, self.names, *parts)
-            for id, values, parts in zip(ids, probs, spread, strict=True)
-        ]
-        return told_unlike(found, outputs)
+        has = probs >= thresholds
+        rows = zip(ids, probs, has, surety(probs, has).tolist(), spread, strict=True)
+        return told_unlike([self._promised(id, values, said, sure, parts) for id, values, said, sure, parts in rows], outputs)
+
+    def _promised(
+        self, id: str, values: Float[np.ndarray, " labels"], has: Bool[np.ndarray, " labels"], sure: float, parts: Any
+    ) -> MultiLabelPrediction:
+        said, threshold = self._said(has), self._threshold
+        found = MultiLabelPrediction(id, said, values, self.names, *parts, surety=sure)
+        if self.promises is None:
+            return found
+        answer = said if threshold is None or sure >= threshold else None
+        return replace(found, answer=answer, promised=threshold is not None, promises=self.promises)
 
     def _said(self, has: Bool[np.ndarray, " labels"]) -> tuple[str, ...]:
         return tuple(name for name, yes in zip(self.names, has.tolist(), strict=True) if yes)

@@ -52,7 +52,7 @@ class SingleLabel(ClassNames):
         """The task whose `state()` this is."""
         require_state(state, cls.name, ("classes",), ("promises",))
         kept = state.get("promises")
-        promises = None if kept is None else Promises(tuple(map(float, kept["best"])), tuple(map(float, kept["true"])))
+        promises = None if kept is None else Promises.from_state(kept)
         return cls(tuple(map(str, state["classes"])), promises=promises)
 
     def widened(self: T, raw: Sequence[Any]) -> T:
