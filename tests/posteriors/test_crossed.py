@@ -9,6 +9,7 @@ import torch
 
 import headstart as hs
 from headstart.core import Outputs
+from headstart.data._steps import exhausted
 from headstart.data.split import folds
 from headstart.learner import believing, crossed
 from headstart.tasks.single_label import SingleLabel
@@ -124,3 +125,13 @@ def test_what_belongs_together_is_in_one_fold_and_classes_are_spread() -> None:
     for name in task.classes:
         each = np.bincount([alone[record.id] for record in data.records if record.target == name], minlength=5)
         assert each.max() - each.min() <= 1
+
+
+def test_without_time_for_it_the_validation_part_stands_alone(tmp_path: Path) -> None:
+    begun = solved(*numbers(), tmp_path / "run")._session.ready()
+    begun.state.spent["solving"] = 100.0
+    counts = []
+    for left in (crossed.seconds(begun.state), 10 * crossed.seconds(begun.state)):
+        found = exhausted(believing.of_kept(begun, begun.state.settings, lambda left=left: left))
+        counts.append(len(found.task.promises.true))
+    assert counts == [COUNT // 4, COUNT]
