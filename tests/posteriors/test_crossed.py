@@ -105,8 +105,12 @@ def test_many_validation_examples_serve_by_themselves(tmp_path: Path, monkeypatc
 def test_a_class_with_one_example_is_not_known_to_the_head_that_judges_it(tmp_path: Path) -> None:
     rows, labels = numbers()
     labels[1] = "rare"
-    found = judged(solved(rows, labels, tmp_path / "run"))
-    assert found.said[0].softmax(0)[1] < 0.05, "classes in order: no, rare, yes"
+    learn = solved(rows, labels, tmp_path / "run")
+    found, rare = judged(learn), learn.task.names.index("rare")
+    assert found.said[0].softmax(0)[rare] < 0.05
+    dealt = torch.from_numpy(crossed.dealt(learn._session.ready(), np.arange(45)))
+    for fold in range(crossed.FOLDS):  # without an example of the class there is nothing that could tell it by
+        assert (len(found.said[dealt == fold, rare].unique()) == 1) == (fold == int(dealt[0]))
 
 
 def test_what_belongs_together_is_in_one_fold_and_classes_are_spread() -> None:

@@ -90,10 +90,11 @@ def test_an_example_of_which_a_label_is_not_known_judges_nothing() -> None:
 
 
 def test_no_example_is_judged_by_thresholds_that_it_chose() -> None:
-    """Labels drawn by lot: thresholds that suit these very examples would look better than even odds."""
-    draw = np.random.default_rng(0)
-    right = []
-    for _ in range(200):
-        probs, truths = draw.uniform(0.3, 0.7, (24, 1)), (draw.random((24, 1)) < 0.5).astype(np.float64)
-        right.append(np.mean(np.array(LabelPromises.of(probs, truths).answers.true) > 0))
-    assert np.mean(right) == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(200 * 24) + 0.01)
+    probs, truths = world(60, 3)
+    found = LabelPromises.of(probs, truths).answers
+    for half, other in ((slice(0, None, 2), slice(1, None, 2)), (slice(1, None, 2), slice(0, None, 2))):
+        thresholds = labels.best_thresholds(probs[other], truths[other])
+        assert not np.allclose(thresholds, labels.best_thresholds(probs[half], truths[half]))
+        said = probs[half] >= thresholds
+        assert np.array(found.best)[half] == pytest.approx(surety(probs[half], said))
+        assert (np.array(found.true)[half] >= 0).tolist() == (said == (truths[half] > 0.5)).all(1).tolist()
