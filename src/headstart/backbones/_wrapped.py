@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from headstart import plugins
@@ -58,6 +59,12 @@ class Wrapped(nn.Module):
 
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Takes from the inputs of the training examples what it must know of them."""
+
+    def resettled(
+        self, rows: Float[np.ndarray, "batch features"], some: Bool[np.ndarray, " batch"]
+    ) -> Float[np.ndarray, "batch features"]:
+        """Features of training examples as they would be, had it been shown `some` of these alone: the same where it knows none of them."""
+        return rows
 
     def files(self) -> dict[str, str]:
         """What `rebuilt` needs beside the spec and the tensors: texts by the names of their files."""

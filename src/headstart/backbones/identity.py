@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from headstart.backbones._wrapped import Wrapped
@@ -39,6 +39,17 @@ class Identity(Wrapped):
         assert isinstance(self.net, Standardised), "it is made with one"
         if not bool(self.net.standardise.settled):
             self.net.standardise.settle(torch.cat(list(batches)))
+
+    def resettled(
+        self, rows: Float[np.ndarray, "batch features"], some: Bool[np.ndarray, " batch"]
+    ) -> Float[np.ndarray, "batch features"]:
+        """Features as they would be, had mean and deviation been taken from `some` of these examples alone."""
+        assert isinstance(self.net, Standardised), "it is made with one"
+        numbers = len(self.net.standardise.mean)
+        values = np.where(rows[:, :numbers] == 0, np.nan, rows[:, :numbers])  # a number that is missing has been set to the mean
+        anew = Standardise(numbers, ())
+        anew.settle(torch.from_numpy(values[some]))
+        return np.concatenate([anew(torch.from_numpy(values)).numpy(), rows[:, numbers:]], 1)
 
 
 class Standardised(nn.Module):

@@ -126,7 +126,8 @@ def _fitted(state: TrainState, name: str, seen: Seen, dealt: Int[np.ndarray, " s
         precision = np.full(state.task.outputs, np.inf)
     posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"])))
     task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
-    return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid, dealt) if len(seen.train) else None)
+    folds = () if dealt is None else ((rows[~away], rows[away]) for away, rows in crossed.apart(state, seen, dealt))
+    return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid, folds) if len(seen.train) else None)
 
 
 def _learned(state: TrainState, seen: Seen) -> Labelled:

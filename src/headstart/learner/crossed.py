@@ -7,9 +7,11 @@ section 3: CV+). These heads know a fifth less, so what they promise errs on the
 examples this says nothing any more: their features are better than those of others.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from headstart.data.split import folds
 from headstart.posteriors._problem import Labelled
@@ -41,11 +43,19 @@ def seconds(state: TrainState) -> float:
 def judged(state: TrainState, seen: Seen, learned: Labelled, dealt: Int[np.ndarray, " some"]) -> Labelled:
     """The examples that the head has learned from, in these folds, as heads judge them which have not."""
     said = torch.empty_like(learned.said)
+    for away, rows in apart(state, seen, dealt):
+        head = solved_without(state, rows[~away], seen.which[~away])
+        said[torch.from_numpy(away)] = torch.from_numpy(rows[away] @ head.weight.T + head.bias).float()
+    return Labelled(learned.given, said, learned.targets)
+
+
+def apart(
+    state: TrainState, seen: Seen, dealt: Int[np.ndarray, " some"]
+) -> Iterator[tuple[Bool[np.ndarray, " some"], Float[np.ndarray, "some features"]]]:
+    """Which examples each fold holds, and the features of all as if the backbone too knew nothing of that fold."""
     for fold in np.unique(dealt):
         away = dealt == fold
-        head = solved_without(state, seen.train[~away], seen.which[~away])
-        said[torch.from_numpy(away)] = torch.from_numpy(seen.train[away] @ head.weight.T + head.bias).float()
-    return Labelled(learned.given, said, learned.targets)
+        yield away, state.model.backbone.resettled(seen.train, ~away)
 
 
 def dealt(begun: Begun, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:

@@ -12,12 +12,12 @@ every a >= 1 / (n + 1). Beyond the farthest of them p goes on falling, as its di
 an a, but what is farther out comes out larger. Where there are too few to tell anybody of it (`UNLIKE`), it does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from headstart.places import evenly
@@ -32,6 +32,8 @@ OF_LENGTH = 10.0
 """How many directions the length of features counts as."""
 TINY, FLAT, SAME = 1e-12, 1e-9, 1e-4
 """A length that counts as none; the least variance; distances that differ by no more, relative and in itself, are equal."""
+
+Fold = tuple[Float[np.ndarray, "others features"], Float[np.ndarray, "away features"]]
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,17 @@ class Likeness:
 def fit(
     train: Float[np.ndarray, "batch features"],
     held: Float[np.ndarray, "held features"],
-    folds: Int[np.ndarray, " batch"] | None = None,
+    folds: Iterable[Fold] = (),
 ) -> Likeness:
     """Of these training examples, told by these held-out ones; with more than `MOST` of either, of some, evenly over their order.
 
     Args:
-        folds: those of the training examples, where these serve as held-out ones too, each told by a Gaussian of the others.
+        folds: where the training examples serve as held-out ones too, the features of the others and of each fold, which a Gaussian of
+            the others tells.
     """
     found = _unranked(train)
     distances = [found.distances(torch.from_numpy(held[evenly(len(held), MOST)]))]
-    for fold in () if folds is None else np.unique(folds):
-        away = folds == fold
-        if not away.all():
-            distances.append(_unranked(train[~away]).distances(torch.from_numpy(train[away])))
+    distances += [_unranked(others).distances(torch.from_numpy(away)) for others, away in folds]
     return replace(found, held=torch.cat(distances).sort().values)
 
 
