@@ -37,11 +37,11 @@ def solved(rows: np.ndarray, labels: list[str], run: Path, seen: Notes | None = 
 def judged(learn: hs.Learner) -> Any:
     begun = learn._session.ready()
     state, seen = begun.state, begun.state.seen
-    return crossed.judged(state, seen, believing._learned(state, seen), crossed.dealt(begun, seen.which))
+    return crossed.judged(state, seen, believing._learned(state, seen), crossed.dealt(begun, state.parts["train"].ids))
 
 
 def test_what_is_said_of_an_example_does_not_hang_on_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossed, "dealt", lambda _, which: which % crossed.FOLDS)  # those dealt hang on the classes
+    monkeypatch.setattr(crossed, "dealt", lambda _, ids: np.arange(len(ids)) % crossed.FOLDS)  # those dealt hang on the classes
     rows, labels = numbers()
     before = solved(rows, labels, tmp_path / "one")
     place = 1  # the first training example
@@ -108,7 +108,8 @@ def test_a_class_with_one_example_is_not_known_to_the_head_that_judges_it(tmp_pa
     learn = solved(rows, labels, tmp_path / "run")
     found, rare = judged(learn), learn.task.names.index("rare")
     assert found.said[0].softmax(0)[rare] < 0.05
-    dealt = torch.from_numpy(crossed.dealt(learn._session.ready(), np.arange(45)))
+    begun = learn._session.ready()
+    dealt = torch.from_numpy(crossed.dealt(begun, begun.state.parts["train"].ids))
     for fold in range(crossed.FOLDS):  # without an example of the class there is nothing that could tell it by
         assert (len(found.said[dealt == fold, rare].unique()) == 1) == (fold == int(dealt[0]))
 

@@ -94,7 +94,8 @@ def of_kept(
         return _fitted(state, "temperature", state.seen)
     dealt = None
     if crossed.possible(state) and left() > crossed.seconds(state) + CLOSING_SECONDS + state.spent.get("saving", 1.0):
-        dealt, items = crossed.dealt(begun, state.seen.which), state.parts["train"].store.modality.words.items
+        train = state.parts["train"]
+        dealt, items = crossed.dealt(begun, train.at(state.seen.which).ids), train.store.modality.words.items
         yield Note(
             f"How sure answers may be is told by the validation {items}, and by {len(dealt):,} training {items} as heads judge them "
             "that were solved without them."
@@ -126,7 +127,7 @@ def _fitted(state: TrainState, name: str, seen: Seen, dealt: Int[np.ndarray, " s
         precision = np.full(state.task.outputs, np.inf)
     posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"])))
     task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
-    folds = () if dealt is None else ((rows[~away], rows[away]) for away, rows in crossed.apart(state, seen, dealt))
+    folds = () if dealt is None else ((rows[~away], rows[away]) for away, rows in crossed.apart(state, seen.train, dealt))
     return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid, folds) if len(seen.train) else None)
 
 

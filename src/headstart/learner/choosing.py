@@ -1,7 +1,8 @@
 """Backbones ranked before any of them is trained: by what a head solved on their features would say of images that it has not seen.
 
 For each, one pass over the images, a head solved on all labelled ones, and two figures that need no validation part: the evidence (the
-probability of the labels, weights integrated out; MacKay 1992) and approximate leave-one-out (`posteriors/_left_out.py`).
+probability of the labels, weights integrated out; MacKay 1992) and the loss on each example by a head that was solved without it, in folds
+(`crossed`).
 """
 
 import time
@@ -18,10 +19,8 @@ from headstart.data import sources
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, HeadstartError
-from headstart.learner import believing, verbs
+from headstart.learner import believing, crossed, verbs
 from headstart.learner.facade import Learner
-from headstart.posteriors._left_out import left_out
-from headstart.posteriors._problem import Problem
 from headstart.report.ranking import Candidate, Ranking, ranked
 from headstart.train.begin import Begun
 from headstart.train.solved import solver_of
@@ -98,7 +97,8 @@ def _judged(begun: Begun, candidate: Candidate) -> Candidate:
     if features is None or state.model.head.solvable is None:
         return replace(candidate, error="its features cannot be held in memory, so no head is solved on them.")
     parts = [state.parts[name] for name in ("train", "valid") if len(state.parts[name])]
-    order = np.argsort([name for part in parts for name in part.ids], kind="stable")
+    ids = [name for part in parts for name in part.ids]
+    order = np.argsort(ids, kind="stable")
     rows = np.concatenate([features.rows[part.indices] for part in parts])[order]
     targets = torch.cat([torch.as_tensor(part.targets) for part in parts])[torch.from_numpy(order)]
     given, known = state.model.head.as_rows(rows, targets.numpy())
@@ -106,10 +106,7 @@ def _judged(begun: Begun, candidate: Candidate) -> Candidate:
     candidate = replace(candidate, evidence=float(solved.log_evidence) / len(rows))
     if state.model.head.final is None:
         return candidate
-    given = torch.from_numpy(np.ascontiguousarray(rows))
-    said = torch.from_numpy(rows @ solved.weight.T.astype(rows.dtype) + solved.bias.astype(rows.dtype))
-    learned = believing.Labelled(given, said, targets)
-    outputs = left_out(Problem(state.task, learned, learned.some(0), solved.precision, len(rows)))
+    outputs = crossed.outputs(state, rows, targets, crossed.dealt(begun, [ids[place] for place in order]))
     losses = state.task.loss(outputs, targets).double().numpy()
     figures = {name: metric(Outputs(outputs), targets) for name, metric in state.task.metrics(state.metrics).items()}
     return replace(candidate, left_out=float(losses.mean()), losses=losses, figures=figures)

@@ -7,16 +7,18 @@ section 3: CV+). These heads know a fifth less, so what they promise errs on the
 examples this says nothing any more: their features are better than those of others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from headstart.data.split import folds
+from headstart.data import split
 from headstart.posteriors._problem import Labelled
 from headstart.train.begin import Begun
-from headstart.train.solved import solved_without
+from headstart.train.solved import solved_for, weights_of_some
 from headstart.train.state import Seen, TrainState
 
 FOLDS = 5
@@ -40,26 +42,37 @@ def seconds(state: TrainState) -> float:
     return FOLDS * state.spent.get("solving", 1.0)
 
 
-def judged(state: TrainState, seen: Seen, learned: Labelled, dealt: Int[np.ndarray, " some"]) -> Labelled:
+def judged(state: TrainState, seen: Seen, learned: Labelled, folds: Int[np.ndarray, " some"]) -> Labelled:
     """The examples that the head has learned from, in these folds, as heads judge them which have not."""
-    said = torch.empty_like(learned.said)
-    for away, rows in apart(state, seen, dealt):
-        head = solved_without(state, rows[~away], seen.which[~away])
-        said[torch.from_numpy(away)] = torch.from_numpy(rows[away] @ head.weight.T + head.bias).float()
-    return Labelled(learned.given, said, learned.targets)
+    return replace(learned, said=outputs(state, seen.train, learned.targets, folds, weights_of_some(state, seen.which)))
+
+
+def outputs(
+    state: TrainState,
+    rows: Float[np.ndarray, "some features"],
+    targets: Tensor,
+    folds: Int[np.ndarray, " some"],
+    weights: Float[np.ndarray, " some"] | None = None,
+) -> Float[Tensor, "some outputs"]:
+    """Of labelled examples by their features, each by a head that was solved without its fold."""
+    said = torch.empty(len(rows), state.task.outputs)
+    for away, known in apart(state, rows, folds):
+        rest = None if weights is None else weights[~away]
+        head = solved_for(state, known[~away], targets[torch.from_numpy(~away)], rest)
+        said[torch.from_numpy(away)] = torch.from_numpy(known[away] @ head.weight.T + head.bias).float()
+    return said
 
 
 def apart(
-    state: TrainState, seen: Seen, dealt: Int[np.ndarray, " some"]
+    state: TrainState, rows: Float[np.ndarray, "some features"], folds: Int[np.ndarray, " some"]
 ) -> Iterator[tuple[Bool[np.ndarray, " some"], Float[np.ndarray, "some features"]]]:
     """Which examples each fold holds, and the features of all as if the backbone too knew nothing of that fold."""
-    for fold in np.unique(dealt):
-        away = dealt == fold
-        yield away, state.model.backbone.resettled(seen.train, ~away)
+    for fold in np.unique(folds):
+        away = folds == fold
+        yield away, state.model.backbone.resettled(rows, ~away)
 
 
-def dealt(begun: Begun, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
-    """The fold of each of these training examples; what belongs together stays together."""
-    ids = [begun.state.parts["train"].ids[place] for place in which.tolist()]
-    found = folds(begun.dataset, ids, begun.audit.groups(), begun.state.task, FOLDS)
+def dealt(begun: Begun, ids: Sequence[str]) -> Int[np.ndarray, " some"]:
+    """The fold of each of these examples; what belongs together stays together."""
+    found = split.folds(begun.dataset, ids, begun.audit.groups(), begun.state.task, FOLDS)
     return np.array([found[name] for name in ids])

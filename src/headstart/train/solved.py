@@ -114,40 +114,48 @@ def _solve(state: TrainState, features: Features) -> "SolvedHead":
     return solved
 
 
-def solved_without(
-    state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"]
+def solved_for(
+    state: TrainState,
+    rows: Float[np.ndarray, "batch features"],
+    targets: Tensor,
+    weights: Float[np.ndarray, " batch"] | None = None,
 ) -> "SolvedHead | Linear":
-    """The head solved on these training images as if there were no others; without a second class it tells nothing apart.
+    """The head solved on these examples as if there were no others; without a second class it tells nothing apart.
 
-    A class that is not among them is half as frequent as a single image of theirs would make it.
+    A class that is not among them is half as frequent as a single one of them would make it.
     """
     from headstart.train.head_solve import Linear
 
     layer = state.model.head.solvable
     assert layer is not None, "only a head with a linear part is solved"
-    nothing = Linear(np.zeros(layer.weight.shape), np.full(layer.out_features, -np.log(2 * len(which))))
+    nothing = Linear(np.zeros(layer.weight.shape), np.full(layer.out_features, -np.log(2 * len(rows))))
     try:
-        return _solved(state, rows, which, nothing)
+        given, known = state.model.head.as_rows(rows, targets.numpy())
+        return solver_of(state)(given, known, came_with=nothing, weights=weights)
     except DataError:
         return nothing
 
 
+def weights_of_some(state: TrainState, which: Int[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"] | None:
+    """What these training examples weigh when the head is solved; None where all weigh the same.
+
+    Classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws.
+    """
+    groups = state.parts["train"].groups
+    return None if state.settings.balance == "none" or groups is None else balance.weights(groups)[which]
+
+
 def _solved(
-    state: TrainState,
-    rows: Float[np.ndarray, "batch features"],
-    which: Int[np.ndarray, " batch"] | None = None,
-    came_with: "Linear | None" = None,
+    state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"] | None = None
 ) -> "SolvedHead":
     """The `SolvedHead` on the features of the training images, or of these of them."""
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
     given, known = state.model.head.as_rows(rows, train.targets.numpy()[chosen])
-    # classes drawn evenly and classes weighed evenly are one objective, and a solved head has no draws
-    weights = None
-    if state.settings.balance != "none":
-        weights = balance.weights(known) if train.groups is None else balance.weights(train.groups)[chosen]
-    solver = solver_of(state) if came_with is None else partial(solver_of(state), came_with=came_with)
-    return solver(given, known, weights=weights)
+    weights = weights_of_some(state, chosen)
+    if state.settings.balance != "none" and train.groups is None:  # places, of which each is an example
+        weights = balance.weights(known)
+    return solver_of(state)(given, known, weights=weights)
 
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
