@@ -284,7 +284,7 @@ def test_a_posterior_has_a_name(trained: hs.Learner) -> None:
 
 
 def test_few_validation_images_cannot_tell_what_is_unlike_and_that_is_said(trained: hs.Learner) -> None:
-    assert "takes 39 validation images" in trained.posterior().fitted.limits
+    assert "takes 39 images to tell by" in trained.posterior().fitted.limits
 
 
 def test_a_posterior_that_cannot_be_fitted_costs_no_training(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,11 +39,11 @@ class Fitted:
 
     @property
     def limits(self) -> str:
-        """What cannot be told for want of validation images."""
+        """What cannot be told for want of images that the body has not learned from."""
         held = 0 if self.likeness is None else len(self.likeness.held)
         few = math.ceil(1 / (1 - UNLIKE)) - 1
         return (
-            f" No image is told to be unlike the training images: that takes {few} validation images." if 0 < held < few else ""
+            f" No image is told to be unlike the training images: that takes {few} images to tell by." if 0 < held < few else ""
         )
 
     def stored(self, model: Model) -> StoredPosterior:
