@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import headstart as hs
+from headstart.backbones import identity
 from headstart.core import Outputs
 from headstart.data._steps import exhausted
 from headstart.data.split import folds
 from headstart.learner import believing, crossed
+from headstart.learner.books import Books
 from headstart.tasks.single_label import SingleLabel
 from watched import Notes
 
@@ -136,7 +138,30 @@ def test_without_time_for_it_the_validation_part_stands_alone(tmp_path: Path) ->
     begun = solved(*numbers(), tmp_path / "run")._session.ready()
     begun.state.spent["solving"] = 100.0
     counts = []
-    for left in (crossed.seconds(begun.state), 10 * crossed.seconds(begun.state)):
+    for left in (100.0 * crossed.FOLDS, 1000.0 * crossed.FOLDS):
         found = exhausted(believing.of_kept(begun, begun.state.settings, lambda left=left: left))
         counts.append(len(found.task.promises.true))
     assert counts == [COUNT // 4, COUNT]
+
+
+def test_numbers_are_standardised_without_the_fold() -> None:
+    """Against a backbone that has settled on the others alone, numbers that are missing among them."""
+    rows, some = np.random.default_rng(0).normal(3, 2, (20, 4)).astype(np.float32), np.arange(20) % 5 > 0
+    rows[[2, 7, 8], 1] = np.nan
+    names = tuple("abcd")
+    every, others = identity.build(names, [1]), identity.build(names, [1])
+    every.settle([torch.from_numpy(rows)])
+    others.settle([torch.from_numpy(rows[some])])
+    known, expected = (each.features(torch.from_numpy(rows)).numpy() for each in (every, others))
+    assert every.resettled(known, some) == pytest.approx(expected, abs=1e-5)
+    assert np.abs(known - expected).max() > 0.05
+
+
+def test_a_stop_keeps_the_posterior_that_is_there(tmp_path: Path) -> None:
+    session = solved(*numbers(), tmp_path / "run")._session
+    books = Books(session.folder_of_run(), session.data, session.settings)
+    books.fitted = session.fitted
+    assert session.fitted is not None
+    for stopped, left in ((True, float("inf")), (False, 0.0)):
+        list(books.settle(session.ready(), stopped, lambda left=left: left))
+        assert books.fitted is session.fitted

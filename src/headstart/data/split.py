@@ -91,9 +91,13 @@ def folds(dataset: Dataset, ids: Sequence[str], tied: Mapping[str, str], task: D
     wanted = set(ids)
     records = [record for record in dataset.records if record.id in wanted]
     strata = dict(zip((record.id for record in records), task.strata([record.target for record in records]), strict=True))
-    units = sorted((min(unit, key=lambda record: record.id).id, unit) for unit in units_of(records, tied))
-    units.sort(key=lambda each: (strata[each[0]], derive(dataset.seed, "folds", each[0])))
-    return {record.id: place % count for place, (_, unit) in enumerate(units) for record in unit}
+
+    def place(unit: Sequence[Record]) -> tuple[str, int]:
+        first = min(record.id for record in unit)
+        return strata[first], derive(dataset.seed, "folds", first)
+
+    units = sorted(units_of(records, tied), key=place)
+    return {record.id: number % count for number, unit in enumerate(units) for record in unit}
 
 
 def _settled(placed: Mapping[str, Part], records: Sequence[Record], tied: Mapping[str, str]) -> dict[str, Part]:

@@ -93,7 +93,7 @@ def of_kept(
         yield Note("There was no time for the posterior of the head: predictions have a temperature, and no epistemic part.")
         return _fitted(state, "temperature", state.seen)
     dealt = None
-    if crossed.possible(state) and left() > crossed.seconds(state) + CLOSING_SECONDS + state.spent.get("saving", 1.0):
+    if crossed.has_time(state, left):
         train = state.parts["train"]
         dealt, items = crossed.dealt(begun, train.at(state.seen.which).ids), train.store.modality.words.items
         yield Note(

@@ -82,10 +82,11 @@ class Books:
 
     def settle(self, begun: Begun, stopped: bool, left: Callable[[], float]) -> Iterator[Event]:
         """The posterior of the row that is kept; after a stop only one for which nothing is missing."""
-        if self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"] or crossed.possible(begun.state):
-            self.fitted = believing.at_hand(begun, self.settings) if stopped else None
-            if not stopped:
-                self.fitted = yield from believing.of_kept(begun, self.settings, left)
+        missing = self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"]
+        if stopped:
+            self.fitted = believing.at_hand(begun, self.settings) if missing else self.fitted
+        elif missing or crossed.has_time(begun.state, left):
+            self.fitted = yield from believing.of_kept(begun, self.settings, left)
         if self.fitted is not None:
             yield Note(f"How sure answers are: {self.fitted.words}.{self.fitted.limits}")
 

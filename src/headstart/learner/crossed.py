@@ -7,7 +7,7 @@ section 3: CV+). These heads know a fifth less, so what they promise errs on the
 examples this says nothing any more: their features are better than those of others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from headstart.data import split
 from headstart.posteriors._problem import Labelled
 from headstart.train.begin import Begun
+from headstart.train.budget import CLOSING_SECONDS
 from headstart.train.solved import solved_for, weights_of_some
 from headstart.train.state import Seen, TrainState
 
@@ -37,9 +38,10 @@ def possible(state: TrainState) -> bool:
     return few and head.final is not None and head.final is head.solvable
 
 
-def seconds(state: TrainState) -> float:
-    """How long it will take, by what solving the head took."""
-    return FOLDS * state.spent.get("solving", 1.0)
+def has_time(state: TrainState, left: Callable[[], float]) -> bool:
+    """Whether it is possible, and so many seconds are `left` as it will take, by what solving the head took."""
+    reserve = CLOSING_SECONDS + state.spent.get("saving", 1.0)
+    return possible(state) and left() > FOLDS * state.spent.get("solving", 1.0) + reserve
 
 
 def judged(state: TrainState, seen: Seen, learned: Labelled, folds: Int[np.ndarray, " some"]) -> Labelled:
