@@ -40,6 +40,13 @@ def test_fewer_examples_than_features_and_more_are_seen_alike(count: int) -> Non
     assert torch.allclose(found.basis.T @ found.basis, torch.eye(found.basis.shape[1]), atol=1e-5)
 
 
+def test_many_features_are_told_in_single_precision_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, held, new = drawn(300, 0, 40), drawn(50, 1, 40), torch.from_numpy(3 * drawn(20, 2, 40))
+    exact = likeness.fit(train, held).distances(new)
+    monkeypatch.setattr(likeness, "LARGE", 0)
+    torch.testing.assert_close(likeness.fit(train, held).distances(new), exact, rtol=1e-3, atol=0)
+
+
 def test_what_lies_beyond_the_directions_makes_an_example_less_like_any() -> None:
     wide = likeness.DIRECTIONS + 20
     train = np.zeros((400, wide), np.float32)

@@ -47,7 +47,7 @@ def _no_bias(patch: pytest.MonkeyPatch) -> None:
 
 def _draws_too_wide(patch: pytest.MonkeyPatch) -> None:
     spread = laplace.Laplace._spread
-    patch.setattr(laplace.Laplace, "_spread", lambda self, given, said, width: spread(self, given, said, 4 * width))
+    patch.setattr(laplace.Laplace, "_spread", lambda self, said, variances: spread(self, said, 4 * variances))
 
 
 def _sampler_always_moves(patch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,18 @@ def test_the_mode_agrees_with_scikit_learn(n: int, features: int, classes: int) 
     assert np.abs(probabilities(head, rows) - oracle.predict_proba(standard)).max() < 2e-5
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(3, 4, 5), (1, 4, 1), (3, 1, 2), (0, 4, 2), (2, 0, 3)])
+def test_a_product_is_that_of_the_matrices_however_they_lie(kind: type, rows: int, inner: int, columns: int) -> None:
+    draw = np.random.default_rng(0)
+    left, right = draw.normal(size=(rows, inner)).astype(kind), draw.normal(size=(inner, columns)).astype(kind)
+    for one in (left, np.asfortranarray(left), left[:, ::-1]):
+        for other in (right, np.asfortranarray(right), right[:, ::-1]):
+            found = curvature.product(one, other)
+            assert found.dtype == kind
+            np.testing.assert_allclose(found, one @ other, rtol=1e-5, atol=1e-6)
+
+
 def slow_log_evidence(rows: np.ndarray, targets: np.ndarray, head: SolvedHead, alpha: float) -> float:
     """Laplace's evidence written out: the full Hessian of all classes, restricted to weights that sum to zero over classes."""
     standard = (rows - rows.mean(0)) / rows.std(0).mean()

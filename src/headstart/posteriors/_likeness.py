@@ -30,6 +30,8 @@ MOST = 2000
 """Training examples that are looked at, and held-out ones that are kept; more change nothing (docs/log.md)."""
 OF_LENGTH = 10.0
 """How many directions the length of features counts as."""
+LARGE = 1 << 20
+"""Numbers of features beyond which single precision serves: half the time, and the leading directions are the same."""
 TINY, FLAT, SAME = 1e-12, 1e-9, 1e-4
 """A length that counts as none; the least variance; distances that differ by no more, relative and in itself, are equal."""
 
@@ -113,13 +115,18 @@ def _leading(
     """
     from scipy import linalg  # it takes half a second to import, and only fitting needs it
 
+    from headstart.curvature import product
+
     count, width = rows.shape
-    few = count < width
-    values, vectors = linalg.eigh((rows @ rows.T if few else rows.T @ rows) / max(1, count))
-    own = min(DIRECTIONS, count // EACH, width - 1)
-    values, vectors = np.clip(values, 0.0, None), vectors[:, len(values) - own :]
-    rest = max(float(values[: len(values) - own].sum()) / (width - own), FLAT)
-    values = values[len(values) - own :]
+    few, own = count < width, min(DIRECTIONS, count // EACH, width - 1)
+    rows = rows.astype(np.float32) if rows.size > LARGE else rows
+    square = (product(rows, rows.T) if few else product(rows.T, rows)) / max(1, count)
+    trace = float(np.trace(square, dtype=np.float64))
+    if not own:
+        return np.empty(0), np.empty((width, 0)), max(trace / width, FLAT)
+    values, vectors = linalg.eigh(square, subset_by_index=(len(square) - own, len(square) - 1))
+    values = np.clip(values.astype(np.float64), 0.0, None)
+    rest = max((trace - float(values.sum())) / (width - own), FLAT)
     if not few:
         return values, vectors, rest
     kept = values > FLAT

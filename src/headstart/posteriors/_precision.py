@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from scipy import linalg
 from torch import Tensor
 
+from headstart.curvature import product
 from headstart.posteriors._problem import Problem
 from headstart.train.head_solve import Rotated, rotated
 
@@ -79,11 +80,12 @@ def own_roots(turned: Rotated, curvature: Curvature) -> tuple[Any, Any]:
     roots = np.empty((len(curvature.prior), dense.shape[1], dense.shape[1]))
     for place, (column, prior) in enumerate(zip(weights.T, curvature.prior, strict=True)):
         scaled = dense * np.sqrt(column).astype(dense.dtype)[:, None]
-        precision = (scaled.T @ scaled).astype(np.float64)
+        precision = product(scaled.T, scaled).astype(np.float64)
         precision[np.diag_indices(len(precision))] += np.append(np.full(len(precision) - 1, prior), BIAS_PRECISION)
         root = linalg.cholesky(precision, lower=True, check_finite=False)
         roots[place] = linalg.solve_triangular(root, np.eye(len(root)), lower=True, check_finite=False)
-    return roots, 1.0 / (weights.T @ rest.astype(np.float64) ** 2 + curvature.prior[:, None])
+    squares = product(weights.T.astype(rest.dtype), np.square(rest))
+    return roots, 1.0 / (squares.astype(np.float64) + curvature.prior[:, None])
 
 
 def shared_roots(turned: Rotated, curvature: Curvature) -> tuple[Any, Any]:

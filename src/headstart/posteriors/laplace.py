@@ -55,7 +55,8 @@ class Laplace:
 
     def outputs(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
         """What the head says with the covariance of it, or with draws where there are many outputs; tempered by the task."""
-        return self.task.tempered(self._spread(given, said, float(self.width)), float(self.temperature))
+        spread = self._spread(said.to(self.basis), float(self.width) * self.variances(given))
+        return self.task.tempered(spread, float(self.temperature))
 
     def together(
         self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], count: int
@@ -76,7 +77,10 @@ class Laplace:
 
     def covariance(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs outputs"]:
         """Of the head's outputs for each row of inputs, from what is not known of its weights, as wide as the exact posterior."""
-        return torch.einsum("kj,bj,lj->bkl", self.directions, self.variances(given), self.directions)
+        return self._turned_back(self.variances(given))
+
+    def _turned_back(self, variances: Float[Tensor, "batch directions"]) -> Float[Tensor, "batch outputs outputs"]:
+        return torch.einsum("kj,bj,lj->bkl", self.directions, variances, self.directions)
 
     def variances(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch directions"]:
         """M of the formula at the head of this file."""
@@ -106,17 +110,16 @@ class Laplace:
     def calibrated(self, problem: Problem) -> "Laplace":
         """With the width and the temperature that serve the held-out examples best."""
         held = problem.held.some(max(1, min(_calibrate.MOST, HELD // (DRAWS * self.directions.shape[0]))))
-        said = held.said.to(self.basis)
+        said, exact = held.said.to(self.basis), self.variances(held.given)
         width, warm = _calibrate.width_and_temperature(
-            problem.task, lambda width: self._spread(held.given, said, width), held.targets
+            problem.task, lambda width: self._spread(said, width * exact), held.targets
         )
         return replace(self, width=torch.tensor(width).double(), temperature=torch.tensor(warm).double())
 
-    def _spread(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], width: float) -> Outputs:
-        said = said.to(self.basis)
+    def _spread(self, said: Float[Tensor, "batch outputs"], variances: Float[Tensor, "batch directions"]) -> Outputs:
         if self.directions.shape[1] <= OWN:
-            return Outputs(said, width * self.covariance(given))
-        moved = (width * self.variances(given)).sqrt() * self._points[:, None]
+            return Outputs(said, self._turned_back(variances))
+        moved = variances.sqrt() * self._points[:, None]
         return Outputs(said, samples=said + moved @ self.directions.T)
 
     @cached_property

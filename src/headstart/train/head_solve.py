@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy import linalg, optimize
 from threadpoolctl import ThreadpoolController
 
-from headstart.curvature import SoftmaxCurvature, log_evidence, softmax, softmax_curvature
+from headstart.curvature import SoftmaxCurvature, log_evidence, product, softmax, softmax_curvature
 
 SEARCHED_DIRECTIONS = 512
 """The precision is searched with the leading so many directions, which hold nearly all of the evidence; the head uses all."""
@@ -184,10 +184,11 @@ def rotated(features: Float[np.ndarray, "batch features"]) -> Rotated:
     kind = np.float64 if features.size <= 2**20 else np.float32  # beyond a million numbers, half the memory traffic
     centred = ((features - mean) / scale).astype(kind)
     few = len(centred) < centred.shape[1]
-    values, vectors = linalg.eigh(centred @ centred.T if few else centred.T @ centred, driver="evd")
+    square = product(centred, centred.T) if few else product(centred.T, centred)
+    values, vectors = linalg.eigh(square, driver="evd", overwrite_a=True)
     keep = values > 1e-9 * max(values[-1], 1e-12)
-    basis = centred.T @ (vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
-    return Rotated(centred @ basis, values[keep].astype(np.float64), basis, mean, scale)
+    basis = product(centred.T, vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
+    return Rotated(product(centred, basis), values[keep].astype(np.float64), basis, mean, scale)
 
 
 @dataclass(frozen=True)
