@@ -66,7 +66,7 @@ class Maps(Wrapped):
 
     def _seen(self, x: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         if not self._watched:
-            return [_grid(self.whole.maps(x))]
+            return [grid(self.whole.maps(x))]
         with captured(self._watched) as maps:
             self.net(x)
         return [_channels_first(each) for each in maps]
@@ -85,7 +85,7 @@ def _last_of_each_size(inner: Wrapped, example: Float[Tensor, "one 3 height widt
             if maps.shape[2] == maps.shape[3] <= example.shape[2] // FINEST:
                 last[maps.shape[2]] = (stage, maps)
     found = [last[side] for side in sorted(last, reverse=True)]
-    return [stage for stage, _ in found], [maps for _, maps in found] or [_grid(inner.maps(example))]
+    return [stage for stage, _ in found], [maps for _, maps in found] or [grid(inner.maps(example))]
 
 
 def _channels_first(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:
@@ -93,7 +93,7 @@ def _channels_first(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ch
     return maps.movedim(3, 1) if maps.shape[1] == maps.shape[2] != maps.shape[3] else maps
 
 
-def _grid(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:
+def grid(maps: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch channels rows columns"]:
     """Maps as they are, or tokens [batch, tokens, channels] laid out as the square that they come from, others left out."""
     if maps.ndim == 4:
         return _channels_first(maps)

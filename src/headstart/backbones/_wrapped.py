@@ -57,6 +57,11 @@ class Wrapped(nn.Module):
         """The backbone that gives one row of features for an example."""
         return self
 
+    @property
+    def has_maps(self) -> bool:
+        """Whether its maps are those before the last layers of the network, and not what the network gives."""
+        return self._maps is not None
+
     def settle(self, batches: Iterable[Tensor]) -> None:
         """Takes from the inputs of the training examples what it must know of them."""
 

@@ -25,6 +25,7 @@ from headstart.cli.choose import choose
 from headstart.cli.demo import demo
 from headstart.cli.doctor import doctor
 from headstart.cli.evaluate import evaluate
+from headstart.cli.inspect import inspect
 from headstart.cli.more import more, resume
 from headstart.cli.predict import predict
 from headstart.cli.suggest import suggest
@@ -49,6 +50,7 @@ app.command(rich_help_panel="Everyday")(more)
 app.command(rich_help_panel="Everyday")(resume)
 app.command(rich_help_panel="Everyday")(predict)
 app.command(rich_help_panel="Everyday")(evaluate)
+app.command(rich_help_panel="Everyday")(inspect)
 app.command(rich_help_panel="Better data, better model")(choose)
 app.command(rich_help_panel="Better data, better model")(suggest)
 app.command(rich_help_panel="First steps")(demo)

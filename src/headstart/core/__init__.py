@@ -7,6 +7,7 @@ Arrays in the signatures of Protocols are torch tensors; they are written `Any` 
 
 from headstart.core.data import Batch, Dataset, Record, Split
 from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, Note, Observer, Progress, RowDone, StepDone
+from headstart.core.finding import Check, Finding, Picture, Strip, Verdict
 from headstart.core.modality import InputWords, Modality, Named
 from headstart.core.model import Backbone, BackboneSpec, Outputs, Posterior, Prediction, Predictive, Spread
 from headstart.core.plan import Phase, Plan
@@ -20,6 +21,7 @@ __all__ = [
     "Batch",
     "CHOICES",
     "Changed",
+    "Check",
     "Cooling",
     "Dataset",
     "Defaults",
@@ -27,6 +29,7 @@ __all__ = [
     "Event",
     "Events",
     "FORMAT",
+    "Finding",
     "InputWords",
     "Label",
     "MaskFile",
@@ -37,6 +40,7 @@ __all__ = [
     "Outputs",
     "Part",
     "Phase",
+    "Picture",
     "Plan",
     "Posterior",
     "Prediction",
@@ -49,6 +53,8 @@ __all__ = [
     "Split",
     "Spread",
     "StepDone",
+    "Strip",
     "Task",
     "TaskWords",
+    "Verdict",
 ]

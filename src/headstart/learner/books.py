@@ -242,7 +242,7 @@ def closing_lines(begun: Begun, run: Run, stopped: bool = False) -> list[str]:
     return [
         f"Kept: {row_in_words(kept)}.{plainly}",
         f"The model is in {_shown(run.bundle)}",
-        f"Predict:  headstart predict {folder} {begun.store.modality.words.item.upper()}...",
+        f"Predict:  headstart predict {folder} {begun.store.modality.words.item.upper()}...    Look into it:  headstart inspect {folder}",
         f"{go_on}    Judge it:  headstart evaluate {folder}{size}",
     ]
 

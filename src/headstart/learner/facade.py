@@ -13,7 +13,7 @@ from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Tas
 from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
 from headstart.engine import device as engine
-from headstart.learner import answering, believing, onward, suggesting, verbs
+from headstart.learner import answering, believing, inspecting, onward, suggesting, verbs
 from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
@@ -21,6 +21,7 @@ from headstart.learner.reading import carried, opened
 from headstart.learner.session import Session
 from headstart.metrics import Measured
 from headstart.report import rates, results, summary
+from headstart.report.page import Report
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run
@@ -235,6 +236,14 @@ class Learner:
                 "batch_bald", "entropy".
         """
         return suggesting.suggested(self._session, self._asked(posterior), verbs.screen_of(self._observer).show, pool, n, by)
+
+    def inspect(self, *names: str) -> Report:
+        """What the model learned and what is wrong with its data: the answers of all inspections, or of those that are named.
+
+        `report["labels"]` is one answer, `report.save("report.html")` writes the page, which lies in the run folder too. The images are
+        looked at once by the model as it was and once as it is.
+        """
+        return inspecting.inspected(self._session, verbs.screen_of(self._observer).show, names)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """`count` validation examples with label and prediction, as a picture or in lines; `worst=True` takes the largest losses."""

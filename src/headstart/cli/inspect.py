@@ -1,0 +1,56 @@
+"""`headstart inspect`: what a model learned, what is wrong with its data, and how far to trust it, as one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.options import Json
+from headstart.cli.output import results_on_stdout, write_line
+from headstart.train.observers import choose
+from headstart.train.observers.json_lines import to_line
+from headstart.train.observers.rows import printable
+
+
+def inspect(
+    run: Annotated[str, typer.Argument(help="A run folder, or last: the newest run under runs/.")],
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Only these, with commas: duplicates,labels,confusion,losses,drift,evidence."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="Where the data is now, if it has moved.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the page there: a .html.", show_default="RUN/report.html")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look into a model: what its layers look at before and after training, which labels look wrong, where it errs and why.
+
+    Writes one page that opens anywhere, RUN/report.html, and the same as JSON in RUN/findings/.
+
+      headstart inspect last
+
+      headstart inspect last --only labels,drift
+    """
+    from headstart.errors import UsageError
+
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f'--output writes a .html, not "{output.suffix or output.name}". Try: --output {output.stem}.html')
+    names = [name.strip() for name in (only or "").split(",") if name.strip()]
+    with results_on_stdout(json) as stdout:
+        from headstart.learner import load
+
+        observer = choose(json=json, stdout=stdout)
+        try:
+            report = load(run, data=data, observer=observer).inspect(*names)
+        finally:
+            observer.close()
+    page = None if report.folder is None else report.folder / "report.html"
+    if output is not None or page is None:
+        page = report.save(output or Path("report.html"))
+    if json:
+        write_line(stdout, to_line({**report.json(), "page": str(page.absolute())}))
+        return
+    for found in report.findings:
+        typer.echo(f"{found.question}\n  {printable(found.headline)}")
+    typer.echo(f"The page: {printable(str(page))}")

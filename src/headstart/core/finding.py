@@ -1,0 +1,86 @@
+"""What an inspection found: said so that it can be read, judged and acted on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jaxtyping import UInt8
+
+from headstart.core.words import Row
+
+Verdict = Literal["good", "look", "bad", "unknown"]
+"""good: nothing to do; look: worth a look; bad: do something; unknown: it cannot be told, and the headline says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture with what it shows."""
+
+    pixels: UInt8[Any, "height width 3"]
+    caption: str
+    example: str | None = None
+    """The id of the example that it shows, if it shows one."""
+    struck: str | None = None
+    """Why it must not be believed: the check that it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Pictures that belong together, side by side, below a title."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A test that a finding made of itself, on this model and these examples."""
+
+    name: str
+    passed: bool
+    told: str
+    """What was measured, with its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer of an inspection to its question."""
+
+    name: str
+    """The file in `inspections/` that made it."""
+    question: str
+    headline: str
+    """The answer in a sentence or two, with its number."""
+    verdict: Verdict
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """`metrics.Measured` by name."""
+    items: Sequence[Row] = ()
+    """What was found one by one, as rows of one table, the most important first."""
+    strips: Sequence[Strip] = ()
+    checks: Sequence[Check] = ()
+    caveats: Sequence[str] = ()
+    advice: str = ""
+    """What to do about it."""
+
+    def json(self) -> dict[str, Any]:
+        """All of it but the pictures, as plain JSON; of a picture its caption, its example, and why it is struck through."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "headline": self.headline,
+            "verdict": self.verdict,
+            "numbers": {name: one.json() for name, one in self.numbers.items()},
+            "items": [dict(item) for item in self.items],
+            "strips": [
+                {
+                    "title": strip.title,
+                    "pictures": [
+                        {"caption": one.caption, "example": one.example, "struck": one.struck} for one in strip.pictures
+                    ],
+                }
+                for strip in self.strips
+            ],
+            "checks": [{"name": check.name, "passed": check.passed, "told": check.told} for check in self.checks],
+            "caveats": list(self.caveats),
+            "advice": self.advice,
+        }

@@ -1,0 +1,109 @@
+"""What inspections read: what a model says and sees of the user's examples, before and after it was trained, and what is known of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from headstart.core import Finding, Row, Task
+from headstart.model import Model
+
+PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model")
+"""What an inspection can need, besides what a model says of each example, which there always is."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer of a network gave for each example: of every channel its mean over the places, its maximum, and where that was."""
+
+    name: str
+    side: tuple[int, int]
+    """Rows and columns of its maps."""
+    means: Float[np.ndarray, "examples channels"]
+    highest: Float[np.ndarray, "examples channels"]
+    places: Int[np.ndarray, "examples channels"]
+    """The place of the maximum: row times columns, plus column."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One pass of a model over the examples."""
+
+    features: Float[np.ndarray, "examples features"]
+    layers: tuple[Layer, ...]
+    outputs: Float[np.ndarray, "examples outputs"] | None = None
+    """None for a body without a head for these labels."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All that inspections see. Every array is in the order of `ids`."""
+
+    task: Task
+    ids: tuple[str, ...]
+    valid: np.ndarray
+    """Whether each is of the validation part, which trained nothing."""
+    targets: Any
+    after: Look
+    before: Look | None = None
+    """The model as it was before its layers were trained; the same look as `after` where they were not."""
+    classes: Int[np.ndarray, " examples"] | None = None
+    """The number of the true class of each, for a task with classes."""
+    crossed: Float[np.ndarray, "examples outputs"] | None = None
+    """What heads on the features of `before` say of each that have not seen its label."""
+    audit: Mapping[str, Any] | None = None
+    """As `audit.json` has it."""
+    weights: Mapping[str, float] | None = None
+    """By how much each layer's weights moved: the length of the change over that of what they were before."""
+    pictures: Callable[[Sequence[int]], UInt8[np.ndarray, "batch size size 3"]] | None = None
+    """Examples, by their place here, as the model sees them, in pixels."""
+    inputs: Callable[[Sequence[int]], Tensor] | None = None
+    """The same as the model's input."""
+    model: Model | None = None
+    rows: Sequence[Row] = ()
+    kept: int = 0
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why a product is missing, in a sentence."""
+
+    def lacks(self, needs: Sequence[str]) -> str | None:
+        """Why an inspection with these needs cannot be made of it; None where it can."""
+        for name in needs:
+            if not self.has(name):
+                return self.absent.get(name, f"{name} are not known here.")
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether it holds this one of the `PRODUCTS`."""
+        if name == "layers":
+            return bool(self.after.layers)
+        return getattr(self, name) is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return self.task.names
+
+    @property
+    def losses(self) -> Float[np.ndarray, " examples"]:
+        """Negative log-likelihood of each label in nats, by what the model says now."""
+        import torch
+
+        return self.task.loss(torch.from_numpy(self.said), self.targets).double().numpy()
+
+    @property
+    def said(self) -> Float[np.ndarray, "examples outputs"]:
+        """What the model says of each now."""
+        assert self.after.outputs is not None, "the trained model has a head"
+        return self.after.outputs
+
+    def judged(self) -> Int[np.ndarray, " validation"]:
+        """The places of the examples that may judge the model: the validation part."""
+        return np.flatnonzero(self.valid)
+
+
+def missing(name: str, question: str, why: str) -> Finding:
+    """The finding of an inspection that cannot be made."""
+    return Finding(name, question, f"Not available: {why}", "unknown")

@@ -1,0 +1,104 @@
+"""Examples that are there more than once, and those that both train and judge."""
+
+import numpy as np
+
+from headstart.core import Finding, Picture, Strip
+from headstart.inspections._plant import Plant, logits, trace
+from headstart.inspections._trace import Trace
+from headstart.metrics.measured import proportion
+
+QUESTION = "Is the validation score honest, and is anything there twice?"
+NEEDS = ("audit",)
+SHOWN = 8
+
+
+def inspect(trace: Trace) -> Finding:
+    """Groups of exact and of near copies; which validation examples have a copy among those that trained, and the score without them."""
+    assert trace.audit is not None, "NEEDS says so"
+    exact, near = (_groups(trace, key) for key in ("exact_duplicates", "near_duplicates"))
+    conflicts = _groups(trace, "conflicting_labels")
+    place = {name: number for number, name in enumerate(trace.ids)}
+    leaking = [group for group in near if len({bool(trace.valid[place[name]]) for name in group}) == 2]
+    leaked = sorted({name for group in leaking for name in group if trace.valid[place[name]]})
+    items = [
+        {"copies": ", ".join(group), "leaks": "yes" if group in leaking else "no", "kind": kind}
+        for kind, groups in (("near", leaking), ("exact", exact), ("near", [group for group in near if group not in leaking]))
+        for group in groups
+    ]
+    numbers = {"leaked": proportion(len(leaked), int(trace.valid.sum()))}
+    if trace.classes is not None:
+        right = trace.said.argmax(1) == trace.classes
+        clean = trace.valid & ~np.isin(np.array(trace.ids), leaked)
+        numbers |= {
+            "error_rate": proportion(int((trace.valid & ~right).sum()), int(trace.valid.sum())),
+            "error_rate without leaks": proportion(int((clean & ~right).sum()), int(clean.sum())),
+        }
+    told = [
+        f"{len(leaked):,} of {int(trace.valid.sum()):,} validation examples have a copy among those that trained"
+        if leaked
+        else "",
+        f"{len(exact):,} groups of exact copies" if exact else "",
+        f"{len(conflicts):,} of them with different labels" if conflicts else "",
+        f"{len(near):,} groups that show nearly the same" if near else "",
+    ]
+    said = ", ".join(part for part in told if part)
+    return Finding(
+        "duplicates",
+        QUESTION,
+        f"{said[0].upper()}{said[1:]}." if said else "Nothing is there twice, and no validation example has a copy that trained.",
+        "bad" if leaked or conflicts else "look" if exact else "good",
+        numbers,
+        items,
+        _strips(trace, [*leaking, *conflicts, *near, *exact], place),
+        caveats=(
+            "Near copies are told by small grey pictures: a burst of photographs counts as one, a crop of a half does not.",
+        ),
+        advice=_advice(bool(leaked), bool(conflicts)),
+    )
+
+
+def _groups(trace: Trace, key: str) -> list[list[str]]:
+    """Groups of at least two examples that took part."""
+    known = set(trace.ids)
+    found = ([name for name in group if name in known] for group in (trace.audit or {}).get(key, ()))
+    return [group for group in found if len(group) > 1]
+
+
+def _advice(leaked: bool, conflicts: bool) -> str:
+    if leaked:
+        return "Keep copies in one part: a random split (without folders train/ and valid/) does so by itself. Judge by the error without leaks."
+    return (
+        "Of copies with different labels at most one is right: drop or relabel the others in a label file." if conflicts else ""
+    )
+
+
+def _strips(trace: Trace, groups: list[list[str]], place: dict[str, int]) -> tuple[Strip, ...]:
+    if trace.pictures is None:
+        return ()
+    strips = []
+    for group in list(dict.fromkeys(map(tuple, groups)))[:SHOWN]:
+        places = [place[name] for name in group[:4]]
+        words = trace.task.texts(trace.targets[places])
+        pictures = zip(trace.pictures(places), group, words, places, strict=False)
+        strips.append(
+            Strip(
+                "Copies",
+                tuple(
+                    Picture(pixels, f"{word}, {'validation' if trace.valid[number] else 'training'}", name)
+                    for pixels, name, word, number in pictures
+                ),
+            )
+        )
+    return tuple(strips)
+
+
+def plant(seed: int) -> Plant:
+    """One validation example has a copy that trained, and two have a copy in their own part."""
+    truth = np.arange(40) % 2
+    said = logits(truth, 2, seed)
+    copies = [["0.jpg", "1.jpg"], ["2.jpg", "4.jpg"]]
+    return Plant(
+        trace(said, truth, audit={"near_duplicates": copies, "exact_duplicates": []}),
+        trace(said, truth, audit={"near_duplicates": [], "exact_duplicates": []}),
+        lambda found: found.items[0]["copies"] == "0.jpg, 1.jpg" and found.numbers["leaked"].value == 1 / 20,
+    )

@@ -1,0 +1,153 @@
+"""A learner inspected: real runs, end to end, in Python and on the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import headstart as hs
+from headstart.cli.main import main
+from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.learner import inspecting
+from watched import Notes
+
+
+@pytest.fixture(scope="module")
+def tuned(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A learner that has trained all its layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+        run = tmp_path_factory.mktemp("runs") / "tuned"
+        learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run, keep="last")
+        return learn.fine_tune(1)
+
+
+def test_a_report_answers_every_question_and_lies_in_the_run(tuned: Any) -> None:
+    report = tuned.inspect()
+    assert [found.name for found in report.findings] == list(inspecting.ORDER)
+    assert not [found.headline for found in report.findings if found.verdict == "unknown" and found.name != "evidence"]
+    page = (tuned.run.path / "report.html").read_text(encoding="utf-8")
+    assert page == report.html()
+    for found in report.findings:
+        assert json.loads((tuned.run.path / "findings" / f"{found.name}.json").read_text())["verdict"] == found.verdict
+        assert f'id="{found.name}"' in page
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page and len(page) < 15e6
+
+
+def test_the_model_is_as_it_was_after_it_was_inspected(tuned: Any) -> None:
+    model = tuned.model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    tuned.inspect()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
+
+
+def test_what_a_survey_saw_is_what_the_model_says(tuned: Any) -> None:
+    session = tuned._session
+    trace = inspecting.traced(session, lambda _: None, {"layers", "before", "crossed"})
+    state = session.ready().state
+    said = torch.cat([torch.as_tensor(state.outputs(part).mean) for part in ("valid", "train")]).numpy()
+    np.testing.assert_allclose(trace.said, said, atol=1e-5)
+    assert trace.valid.sum() == len(state.parts["valid"]) and len(trace.ids) == 32
+    for layer, (name, module) in zip(trace.after.layers, tuned.model.backbone.stages(), strict=True):
+        assert layer.name == name
+        place, channel = 3, 5
+        maps = _maps(tuned.model, module, trace.inputs([place]))[0, channel]
+        assert layer.means[place, channel] == pytest.approx(float(maps.mean()), abs=1e-5)
+        assert layer.highest[place, channel] == pytest.approx(float(maps.max()), abs=1e-5)
+        assert float(maps.flatten()[layer.places[place, channel]]) == pytest.approx(float(maps.max()), abs=1e-5)
+    assert trace.crossed is not None and trace.crossed.shape == trace.said.shape
+    assert trace.before is not trace.after and all(moved > 0 for moved in trace.weights.values())
+
+
+def _maps(model: Any, module: Any, x: torch.Tensor) -> torch.Tensor:
+    kept = []
+    hook = module.register_forward_hook(lambda _module, _given, output: kept.append(output))
+    with torch.no_grad():
+        model.eval()(x)
+    hook.remove()
+    return kept[0]
+
+
+def test_where_only_the_head_learned_no_layer_has_changed(trained: Any) -> None:
+    found = trained.inspect("drift")["drift"]
+    assert "only the head learned" in found.headline
+
+
+def test_layers_that_were_frozen_have_not_changed_at_all(shapes: Path, tmp_path: Path) -> None:
+    learn = hs.Learner(
+        hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run", keep="last"
+    )
+    learn.freeze().fit(1)
+    trace = inspecting.traced(learn._session, lambda _: None, {"before"})
+    assert trace.before is trace.after and set(trace.weights.values()) == {0.0}
+
+
+def test_what_heads_say_that_have_not_seen_a_label_does_not_hang_on_it(trained: Any) -> None:
+    """With the labels of one fold turned round, what is said of that fold stays the same."""
+    session = trained._session
+    begun = session.ready()
+    examples, _ = inspecting._looked_at(begun.state)
+    trace = inspecting.traced(session, lambda _: None, {"crossed"})
+    named = inspecting.split.folds(begun.dataset, examples.ids, begun.audit.groups(), begun.state.task, inspecting.FOLDS)
+    away = np.array([named[name] == 2 for name in examples.ids])
+    turned = examples.targets.clone()
+    turned[torch.from_numpy(away)] = 1 - turned[torch.from_numpy(away)]
+    dealt = np.array([named[name] for name in examples.ids])
+    again = inspecting.crossed.outputs(begun.state, trace.before.features, turned, dealt).numpy()
+    np.testing.assert_allclose(again[away], trace.crossed[away], atol=1e-6)
+    assert not np.allclose(again[~away], trace.crossed[~away], atol=1e-3)
+
+
+def test_labels_that_are_wrong_are_named_in_a_real_run(make_shapes: Any, tmp_path: Path) -> None:
+    folder = make_shapes(20)
+    wrong = sorted((folder / "square").iterdir())[:2]
+    moved = [path.rename(folder / "disc" / f"moved_{path.name}") for path in wrong]
+    learn = hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(
+        0
+    )
+    found = learn.inspect("labels")["labels"]
+    suspects = {item["id"] for item in found.items[:4]}
+    assert {f"disc/{path.name}" for path in moved} <= suspects
+
+
+def test_a_typo_and_an_untrained_model_are_told(shapes: Path, trained: Any) -> None:
+    with pytest.raises(UnknownName, match="labels"):
+        trained.inspect("lables")
+    with pytest.raises(BadSetting, match="first training"):
+        hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes()).inspect()
+
+
+def test_other_tasks_say_what_they_cannot_answer(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.normal(size=(60, 4))
+    data = hs.from_arrays(rows, rows @ [1.0, 0.5, 0.0, -1.0])
+    report = hs.Learner(data, observer=Notes(), run=tmp_path / "run").fine_tune(0).inspect()
+    assert report["losses"].verdict == "good" and report["losses"].items
+    assert all(report[name].headline.startswith("Not available") for name in ("labels", "confusion", "drift", "evidence"))
+
+
+def test_the_command_writes_the_page_and_speaks(tuned: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    assert main(["inspect", str(tuned.run.path), "--only", "losses, confusion", "--output", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "Which classes does it mix up?" in said and str(page) in said and page.is_file()
+    assert main(["inspect", str(tuned.run.path), "--only", "losses", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["findings"][0]["name"] == "losses" and Path(told["page"]).is_file()
+    assert main(["inspect", str(tuned.run.path), "--output", "page.txt"]) == 2
+
+
+def test_a_run_whose_images_are_gone_is_told(make_shapes: Any, tmp_path: Path) -> None:
+    folder = make_shapes(8)
+    hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(0)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="not at hand"):
+        hs.load(tmp_path / "run", observer=Notes()).inspect()
+    assert hs.load(tmp_path / "run", data=tmp_path / "elsewhere", observer=Notes()).inspect("losses")["losses"].items

@@ -1,0 +1,136 @@
+"""The contract of the folder: every inspection finds what was planted, is silent on the clean twin, and says why where it cannot be made."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headstart import plugins
+from headstart.core import Finding
+from headstart.inspections import _trace, confusion, duplicates, labels, losses
+from headstart.inspections._plant import logits, trace
+from headstart.learner.inspecting import answered, ordered
+
+NAMES = plugins.names("inspections")
+QUIET = {"labels": "good", "confusion": "good", "duplicates": "good", "losses": "good", "drift": "good", "evidence": "unknown"}
+"""The verdict on each clean twin."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_inspection_has_a_question_and_known_needs(name: str) -> None:
+    module = plugins.find("inspections", name)
+    assert module.QUESTION.endswith("?") and set(module.NEEDS) <= set(_trace.PRODUCTS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_planted_is_found(name: str, seed: int) -> None:
+    module = plugins.find("inspections", name)
+    planted = module.plant(seed)
+    found = module.inspect(planted.faulty)
+    assert isinstance(found, Finding) and found.name == name and found.question == module.QUESTION
+    assert planted.found(found)
+    assert json.loads(json.dumps(found.json()))["headline"] == found.headline
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", NAMES)
+def test_the_clean_twin_is_not_complained_of(name: str, seed: int) -> None:
+    module = plugins.find("inspections", name)
+    found = module.inspect(module.plant(seed).clean)
+    assert found.verdict == QUIET[name], found.headline
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_inspection_changes_nothing_and_says_the_same_twice(name: str) -> None:
+    module = plugins.find("inspections", name)
+    faulty = module.plant(0).faulty
+    before = faulty.said.copy()
+    first, second = (module.inspect(faulty).json() for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+    np.testing.assert_array_equal(faulty.said, before)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if plugins.find("inspections", name).NEEDS])
+def test_without_what_it_needs_it_says_why(name: str) -> None:
+    module = plugins.find("inspections", name)
+    truth = np.arange(12) % 2
+    bare = trace(logits(truth, 2, 0), truth, classes=None, absent={need: f"{need} is gone." for need in _trace.PRODUCTS})
+    found = answered(name, module, bare)
+    assert found.verdict == "unknown" and found.headline == f"Not available: {module.NEEDS[0]} is gone."
+
+
+def test_inspections_stand_in_the_order_of_the_page_and_others_after_them() -> None:
+    assert ordered(["drift", "zebra", "labels", "ant"]) == ["labels", "drift", "ant", "zebra"]
+
+
+# ------------------------------------------------------------------------------------------------------------- losses
+
+
+def test_the_largest_losses_come_first_and_are_those_of_the_task() -> None:
+    planted = losses.plant(0).faulty
+    found = losses.inspect(planted)
+    shown = [item["loss"] for item in found.items]
+    assert shown == sorted(shown, reverse=True)
+    place = planted.ids.index(found.items[0]["id"])
+    assert found.items[0]["loss"] == pytest.approx(planted.losses[place])
+    assert planted.valid[place]
+    assert found.numbers["nll"].value == pytest.approx(planted.losses[planted.valid].mean())
+
+
+# ---------------------------------------------------------------------------------------------------------- confusion
+
+
+def test_confusion_counts_each_pair_among_validation_examples() -> None:
+    planted = confusion.plant(0).faulty
+    found = confusion.inspect(replace(planted, valid=np.arange(400) < 200))
+    said, truth = planted.said[:200].argmax(1), planted.classes[:200]
+    for item in found.items:
+        true, other = (int(item[key].split()[1]) for key in ("true", "taken for"))
+        assert item["count"] == ((truth == true) & (said == other)).sum()
+        assert item["of"] == (truth == true).sum() and item["low"] <= item["share"] <= item["high"]
+    assert found.numbers["error_rate"].value == pytest.approx((said != truth).mean())
+
+
+def test_two_classes_have_no_pair_that_is_mixed_up_more_than_others() -> None:
+    truth = np.arange(60) % 2
+    assert confusion.inspect(trace(-logits(truth, 2, 0), truth)).verdict == "good"
+
+
+# ------------------------------------------------------------------------------------------------------------- labels
+
+
+def test_suspects_are_those_of_confident_learning() -> None:
+    """By the definition, example by example."""
+    draw = np.random.default_rng(0)
+    said, given = 2 * draw.normal(size=(80, 4)), draw.integers(0, 4, 80)
+    probs = np.exp(said) / np.exp(said).sum(1, keepdims=True)
+    usual = [probs[given == number, number].mean() for number in range(4)]
+    margins, others, suspected = labels.judged(said, given)
+    for place in range(80):
+        rest = [number for number in range(4) if number != given[place]]
+        best = max(rest, key=lambda number: probs[place, number])
+        assert others[place] == best
+        assert margins[place] == pytest.approx(np.log(probs[place, given[place]] / probs[place, best]))
+        assert suspected[place] == (probs[place, best] > probs[place, given[place]] and probs[place, best] >= usual[best])
+
+
+def test_a_class_that_nobody_has_suspects_nobody() -> None:
+    said = np.zeros((10, 3))
+    said[:, 2] = 5.0
+    assert not labels.judged(said, np.arange(10) % 2)[2].any()
+
+
+# --------------------------------------------------------------------------------------------------------- duplicates
+
+
+def test_the_score_without_leaks_leaves_out_those_that_have_a_copy_that_trained() -> None:
+    truth = np.arange(40) % 2
+    said = logits(truth, 2, 0, margin=0.0)
+    copies = [["0.jpg", "1.jpg"], ["2.jpg", "3.jpg", "4.jpg"], ["6.jpg", "gone.jpg"]]
+    found = duplicates.inspect(trace(said, truth, audit={"near_duplicates": copies, "exact_duplicates": []}))
+    rest = list(range(6, 40, 2))
+    assert found.numbers["error_rate without leaks"].n == len(rest)
+    assert found.numbers["error_rate without leaks"].value == pytest.approx((said.argmax(1) != truth)[rest].mean())
+    assert found.verdict == "bad" and [item["leaks"] for item in found.items] == ["yes", "yes"]
