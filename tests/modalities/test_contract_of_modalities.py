@@ -243,6 +243,11 @@ def test_texts_are_smoothed_and_averaged_where_nobody_says_otherwise(make: Make)
         return make(name, **settings).fine_tune(1).run.plan().phases[-1].ema
 
     assert (average("text"), average("array"), average("image"), average("text", ema=0.0)) == (0.998, None, None, None)
+
+    def dropped(name: str, **settings: Any) -> float:
+        return make(name, **settings).fine_tune(1).run.plan().phases[-1].dropout
+
+    assert (dropped("text"), dropped("image"), dropped("text", dropout=0.0)) == (0.1, 0.0, 0.0)
     assert (smoothing("text"), smoothing("array"), smoothing("image")) == (0.1, 0.0, 0.0)
     assert (smoothing("text", label_smoothing=0.0), smoothing("text", head="train")) == (0.0, 0.0)
 

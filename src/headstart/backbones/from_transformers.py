@@ -32,9 +32,10 @@ TOKENIZER = "tokenizer.json"
 class Encoder(Wrapped):
     """A text encoder: the mean of its last states over the tokens of each text."""
 
-    defaults = Defaults(label_smoothing=0.1, ema=0.998)
+    defaults = Defaults(label_smoothing=0.1, ema=0.998, dropout=0.1)
     """Texts cannot be mixed, and without smoothing the head becomes too sure within three epochs; without the average the loss rises
-    again after a few epochs, of which the clock may leave many (docs/log.md)."""
+    again after a few epochs, of which the clock may leave many. Dropout lowers the loss on texts that share nothing with the training
+    texts (docs/log.md)."""
 
     def __init__(self, net: "MeanOfTokens", spec: BackboneSpec, tokenizer: str, config: Mapping[str, Any]) -> None:
         super().__init__(net, spec, "from_transformers", order=stages_of(net))
@@ -186,7 +187,7 @@ def _folder(name: str) -> str:
 
 
 def _without_dropout(config: Any) -> None:
-    """Beware: what dropout draws is no function of (seed, epoch, item), so that an interrupted training would not end the same."""
+    """Whatever a configuration says: what is dropped is the business of training, which draws by seed and step (`train.dropout`)."""
     for key, value in list(config.to_dict().items()):
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)

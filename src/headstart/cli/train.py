@@ -120,6 +120,12 @@ def train(
     ] = "none",
     weight_decay: Annotated[float, _option(COURSE, "How strongly weights are pulled towards zero.")] = 0.05,
     clip: Annotated[float, _option(COURSE, "Largest norm of the gradient; inf: no limit.")] = 1.0,
+    dropout: Annotated[
+        float | None,
+        _option(
+            COURSE, "Share of the numbers that each dropout layer sets to zero in training.", default="0.1 for texts, else 0"
+        ),
+    ] = None,
     ema: Annotated[
         float | None,
         _option(
@@ -247,6 +253,7 @@ def train(
         balance=_word("balance", balance),
         weight_decay=weight_decay,
         clip=clip,
+        dropout=dropout,
         ema=ema,
         adapters=adapters,
         backbone=backbone,

@@ -44,6 +44,9 @@ class Phase:
     """How classes of unequal size are made to count alike, a word of `Settings.balance`."""
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
+    dropout: float = 0.0
+    """Share of the numbers that each dropout layer of the backbone sets to zero, by draws of `seed` and the step."""
+    seed: int = 0
     ema: float | None = None
     """Decay per step of the average of the weights, which makes the rows; None: the weights make them."""
     adapters: int = 0

@@ -55,6 +55,8 @@ class Settings:
     weight_decay: float = 0.05
     clip: float = 1.0
     """Largest norm of the gradient; infinity switches clipping off."""
+    dropout: float | None = None
+    """Share of the numbers that each dropout layer of the backbone sets to zero in training. None: 0.1 for texts, else 0."""
     ema: float | None = None
     """Decay per step of an exponential average of the weights, which is judged and kept in their place. None: 0.998 for texts after a
     solved head, else 0: no average."""
@@ -106,6 +108,7 @@ class Settings:
         check(self.cutmix is None or 0 <= self.cutmix < float("inf"), "cutmix", "0 (nothing is pasted) or more; 1 is usual")
         check(0 <= self.weight_decay < float("inf"), "weight_decay", "0 (weights do not decay) or more")
         check(self.clip > 0, "clip", "above 0 (inf switches clipping off)")
+        check(self.dropout is None or 0 <= self.dropout < 1, "dropout", "0 (nothing is dropped) or more, below 1; 0.1 is usual")
         check(
             self.ema is None or 0 <= self.ema < 1, "ema", "0 (no average) or more, below 1; 0.99 looks back over some 100 steps"
         )
@@ -146,6 +149,7 @@ class Defaults:
     label_smoothing: float = 0.0
     """This and the next after a solved head alone."""
     ema: float = 0.0
+    dropout: float = 0.0
 
     def under(self, settings: Settings) -> "Defaults":
         """The same with what the settings say."""

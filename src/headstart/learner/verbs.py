@@ -34,6 +34,7 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
     state = begun.state
     if epochs != 0:
         phases.require_pairs(state)
+        phases.require_dropout(state)
     state.first_stage = 0  # freezing was for the next fit
     if state.rows:
         state.know_first_losses()
@@ -53,6 +54,7 @@ def one_step(session: Session, epochs: int | None, clock: Clock) -> Events:
         yield from session.begin_anew(False)
     state = session.ready().state
     phases.require_pairs(state)
+    phases.require_dropout(state)
     state.know_first_losses()
     state.first_stage = session.first_stage
     yield from recipes.fit(state, epochs, clock)

@@ -47,7 +47,7 @@ def run(
                 cooling = True
                 yield Cooling()
             place.lr = set_rates(course.optimizer, warmup_stable_cooldown(progress, phase.warmup, phase.cooldown))
-            loss = step(model, course.optimizer, seen(batch, phase, progress), task, phase, course.adapters)
+            loss = step(model, course.optimizer, seen(batch, phase, progress), task, phase, course.adapters, place.step)
             if loss is None:
                 yield MemoryShort(len(batch.ids))
                 return

@@ -6,6 +6,7 @@ from typing import Literal
 from headstart.core import Phase, Settings
 from headstart.errors import BadSetting
 from headstart.model import learns_statistics
+from headstart.train import dropout
 from headstart.train.course import Snapshot
 from headstart.train.safety import GENTLER
 from headstart.train.state import TrainState
@@ -80,6 +81,8 @@ def base_phase(state: TrainState, name: str, epochs: int | None) -> Phase:
         label_smoothing=settings.label_smoothing or 0.0,
         weight_decay=settings.weight_decay,
         clip=settings.clip,
+        dropout=state.defaults.dropout,
+        seed=settings.seed,
         ema=settings.ema or None,
         adapters=settings.adapters,
         mixup=settings.mixup or 0.0,
@@ -135,6 +138,16 @@ def require_pairs(state: TrainState) -> None:
         raise BadSetting(
             f'{what}, and with norms="{norms_of(settings)}" the norm layers learn the statistics of their batch, which one image '
             'does not have. Give a batch_size of 3 or more and at least two training images, or norms="frozen".'
+        )
+
+
+def require_dropout(state: TrainState) -> None:
+    """Raises `BadSetting` where dropout is asked of a backbone that has no layers for it: nothing would be dropped."""
+    share = state.settings.dropout
+    if share and not dropout.layers(state.model):
+        raise BadSetting(
+            f"the backbone {state.model.backbone.spec.name} has no dropout layers, so dropout={share:g} would change nothing. Leave it out; "
+            "mixup= and weight_decay= also keep a model from learning by heart."
         )
 
 

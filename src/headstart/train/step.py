@@ -12,19 +12,30 @@ from headstart.errors import HeadstartError
 from headstart.model import Model
 from headstart.train import adapters
 from headstart.train.adapters import Adapter
+from headstart.train.dropout import dropping
 
 
 def step(
-    model: Model, optimizer: torch.optim.Optimizer, batch: Batch, task: Task, phase: Phase, adapted: Sequence[Adapter] = ()
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    task: Task,
+    phase: Phase,
+    adapted: Sequence[Adapter] = (),
+    number: int = 0,
 ) -> Float[Tensor, ""] | None:
     """The batch's mean loss before the step, still on its device; not a number where the gradient is none. Without enough
     memory None, and nothing has changed.
 
     Losses are one number per example; the mean is taken here.
+
+    Args:
+        number: of the step in its phase, by which dropout draws.
     """
     # beware: a forward that fails half-way has already moved the statistics of norms that learn them
     buffers = [] if phase.norms == "frozen" else [(buffer, buffer.clone()) for buffer in model.buffers()]
-    loss = memory.tried(lambda: gradients(model, batch, task, phase))
+    with dropping(model, phase, number, batch.inputs.device):
+        loss = memory.tried(lambda: gradients(model, batch, task, phase))
     if loss is None:
         model.zero_grad(set_to_none=True)
         for buffer, before in buffers:
