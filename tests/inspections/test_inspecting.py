@@ -117,6 +117,26 @@ def test_labels_that_are_wrong_are_named_in_a_real_run(make_shapes: Any, tmp_pat
     assert {f"disc/{path.name}" for path in moved} <= suspects
 
 
+def test_fixes_are_a_label_file_that_train_takes(make_shapes: Any, tmp_path: Path) -> None:
+    folder = make_shapes(20)
+    moved = [path.rename(folder / "disc" / f"moved_{path.name}") for path in sorted((folder / "square").iterdir())[:2]]
+    learn = hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(
+        0
+    )
+    report = learn.inspect("duplicates", "labels")
+    file = report.fixes(tmp_path / "fixes.csv")
+    mended = hs.apply_labels(hs.image_folder(folder), file)
+    labelled = {record.id: record.target for record in mended.records}
+    changed = {row["path"]: row["label"] for row in report["labels"].fixes}
+    assert set(changed) <= {name for name, label in labelled.items() if label == changed.get(name)}
+    assert sum(labelled[f"disc/{path.name}"] == "square" for path in moved) >= 1
+    with pytest.raises(BadSetting, match="there already"):
+        report.fixes(file)
+    code = main(["inspect", str(tmp_path / "run"), "--only", "labels", "--fixes", str(tmp_path / "again.csv")])
+    assert code == 0 and (tmp_path / "again.csv").read_text().startswith("path,label,action,part,reason\n")
+    assert main(["inspect", str(tmp_path / "run"), "--fixes", str(file)]) == 2
+
+
 def test_a_typo_and_an_untrained_model_are_told(shapes: Path, trained: Any) -> None:
     with pytest.raises(UnknownName, match="labels"):
         trained.inspect("lables")

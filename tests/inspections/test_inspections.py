@@ -116,6 +116,23 @@ def test_suspects_are_those_of_confident_learning() -> None:
         assert suspected[place] == (probs[place, best] > probs[place, given[place]] and probs[place, best] >= usual[best])
 
 
+def test_neighbours_vote_by_how_near_they_are_and_nobody_for_itself() -> None:
+    """Written out, example by example."""
+    draw = np.random.default_rng(0)
+    features, given = draw.normal(size=(60, 5)).astype(np.float32), draw.integers(0, 3, 60)
+    found = labels.neighbours(features, given, 4)
+    centred = features - features.mean(0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    for place in range(60):
+        others = sorted((other for other in range(60) if other != place), key=lambda other: -float(unit[place] @ unit[other]))
+        near = others[: labels.NEAREST]
+        votes, nearest = np.full(4, labels.PSEUDO), float(unit[place] @ unit[near[0]])
+        for other in near:
+            votes[given[other]] += np.exp(labels.SHARPNESS * (float(unit[place] @ unit[other]) - nearest))
+        np.testing.assert_allclose(np.exp(found[place]), votes / votes.sum(), rtol=1e-3)
+    assert labels.neighbours(features[:3], given[:3], 4).shape == (3, 4)
+
+
 def test_a_class_that_nobody_has_suspects_nobody() -> None:
     said = np.zeros((10, 3))
     said[:, 2] = 5.0
@@ -134,3 +151,29 @@ def test_the_score_without_leaks_leaves_out_those_that_have_a_copy_that_trained(
     assert found.numbers["error_rate without leaks"].n == len(rest)
     assert found.numbers["error_rate without leaks"].value == pytest.approx((said.argmax(1) != truth)[rest].mean())
     assert found.verdict == "bad" and [item["leaks"] for item in found.items] == ["yes", "yes"]
+
+
+# -------------------------------------------------------------------------------------------------------------- fixes
+
+
+def test_fixes_drop_copies_all_but_one_and_all_that_disagree_and_move_what_leaks() -> None:
+    truth = np.arange(40) % 2
+    audit = {
+        "exact_duplicates": [["0.jpg", "2.jpg", "4.jpg"], ["1.jpg", "3.jpg"]],
+        "conflicting_labels": [{"1.jpg": "a", "3.jpg": "b"}],
+        "near_duplicates": [["0.jpg", "2.jpg", "4.jpg"], ["1.jpg", "3.jpg"], ["6.jpg", "7.jpg"]],
+    }
+    rows = duplicates.inspect(trace(logits(truth, 2, 0), truth, audit=audit)).fixes
+    assert {(row["path"], row["action"]) for row in rows} == {
+        *((f"{number}.jpg", "drop") for number in (1, 3, 2, 4)),
+        ("6.jpg", "move"),
+    }
+    assert next(row for row in rows if row["action"] == "move")["part"] == "train"
+
+
+def test_only_sure_corrections_are_written() -> None:
+    planted = labels.plant(0).faulty
+    found = labels.inspect(planted)
+    sure = [item for item in found.items if item["probability"] >= labels.SURE]
+    assert 0 < len(found.fixes) == len(sure)
+    assert [(row["path"], row["label"]) for row in found.fixes] == [(item["id"], item["suggested"]) for item in sure]

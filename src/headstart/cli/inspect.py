@@ -1,6 +1,7 @@
 """`headstart inspect`: what a model learned, what is wrong with its data, and how far to trust it, as one page."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -22,6 +23,10 @@ def inspect(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the page there: a .html.", show_default="RUN/report.html")
     ] = None,
+    fixes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what would mend the data into a label file: a .csv, for train --labels."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Look into a model: what its layers look at before and after training, which labels look wrong, where it errs and why.
@@ -31,11 +36,15 @@ def inspect(
       headstart inspect last
 
       headstart inspect last --only labels,drift
+
+      headstart inspect last --fixes fixes.csv    then look at it, and: headstart train photos/ --from last --labels fixes.csv
     """
     from headstart.errors import UsageError
 
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f'--output writes a .html, not "{output.suffix or output.name}". Try: --output {output.stem}.html')
+    if fixes is not None and fixes.exists():
+        raise UsageError(f"{fixes} is there already, and may hold what you have filled in. Name another file.")
     names = [name.strip() for name in (only or "").split(",") if name.strip()]
     with results_on_stdout(json) as stdout:
         from headstart.learner import load
@@ -48,9 +57,15 @@ def inspect(
     page = None if report.folder is None else report.folder / "report.html"
     if output is not None or page is None:
         page = report.save(output or Path("report.html"))
+    mended = None if fixes is None else report.fixes(fixes)
     if json:
-        write_line(stdout, to_line({**report.json(), "page": str(page.absolute())}))
+        write_line(stdout, to_line({**report.json(), "page": str(page.absolute()), "fixes": mended and str(mended.absolute())}))
         return
     for found in report.findings:
         typer.echo(f"{found.question}\n  {printable(found.headline)}")
     typer.echo(f"The page: {printable(str(page))}")
+    if mended is not None:
+        typer.echo(
+            f"Look through it and strike out what you know better: {printable(str(mended))}\n"
+            f"Then: headstart train DATA --from {quote(run)} --labels {quote(str(mended))} --epochs 1"
+        )

@@ -61,6 +61,8 @@ class Finding:
     caveats: Sequence[str] = ()
     advice: str = ""
     """What to do about it."""
+    fixes: Sequence[Mapping[str, str]] = ()
+    """Rows of a label file (path,label,action,part,reason) that would mend what was found."""
 
     def json(self) -> dict[str, Any]:
         """All of it but the pictures, as plain JSON; of a picture its caption, its example, and why it is struck through."""
@@ -83,4 +85,5 @@ class Finding:
             "checks": [{"name": check.name, "passed": check.passed, "told": check.told} for check in self.checks],
             "caveats": list(self.caveats),
             "advice": self.advice,
+            "fixes": [dict(row) for row in self.fixes],
         }

@@ -15,18 +15,13 @@ from headstart.inspections._trace import Layer, Look
 def survey(
     backbone: Wrapped, batches: Iterable[Tensor], head: nn.Module | None = None, layers: bool = True
 ) -> Iterator[int | Look]:
-    """After each batch of inputs how many examples have been looked at, and at the end the `Look`.
-
-    Args:
-        head: what turns the features into outputs.
-        layers: whether the maps of the layers are kept too.
-    """
+    """After each batch of inputs how many examples have been looked at, and at the end the `Look`; `head` turns features into outputs."""
     device = next(backbone.parameters(), torch.zeros(())).device
     features, outputs, kept, done = list[np.ndarray](), list[np.ndarray](), dict[str, list[tuple]](), 0
     sides: dict[str, tuple[int, int]] = {}
     for batch in batches:
         with torch.inference_mode(), as_eval(backbone):
-            rows, maps = seen(backbone, batch.to(device)) if layers else (backbone.features(batch.to(device)), {})
+            rows, maps = seen(backbone, batch.to(device))
             said = None if head is None else head(rows)
         features.append(_array(rows))
         if said is not None:

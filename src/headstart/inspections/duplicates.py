@@ -54,7 +54,21 @@ def inspect(trace: Trace) -> Finding:
             "Near copies are told by small grey pictures: a burst of photographs counts as one, a crop of a half does not.",
         ),
         advice=_advice(bool(leaked), bool(conflicts)),
+        fixes=_fixes(trace, exact, conflicts, leaked),
     )
+
+
+def _fixes(trace: Trace, exact: list[list[str]], conflicts: list[list[str]], leaked: list[str]) -> list[dict[str, str]]:
+    """Of copies that agree all but the first are dropped, of those that do not all; validation examples with a copy move to it."""
+    dropped = {name: f"a copy of {other[0]} with another label" for group in conflicts for name, other in _beside(group)}
+    dropped |= {name: f"a copy of {group[0]}" for group in exact for name in group[1:] if name not in dropped}
+    rows = [{"path": name, "action": "drop", "reason": why} for name, why in dropped.items()]
+    moved = [name for name in leaked if name not in dropped]
+    return [*rows, *({"path": name, "action": "move", "part": "train", "reason": "a copy of it trains"} for name in moved)]
+
+
+def _beside(group: list[str]) -> list[tuple[str, list[str]]]:
+    return [(name, [other for other in group if other != name]) for name in group]
 
 
 def _groups(trace: Trace, key: str) -> list[list[str]]:

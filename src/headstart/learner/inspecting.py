@@ -1,29 +1,33 @@
 """A finished model is inspected: one pass of the model as it was and one as it is, and every question that these can answer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart import model as models
 from headstart import plugins
 from headstart.backbones._wrapped import Wrapped
 from headstart.core import Event, Finding, Progress
 from headstart.data import split
+from headstart.data._steps import exhausted
 from headstart.data.batches import Examples, stored
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, HeadstartError
 from headstart.inspections._survey import survey, weights_moved
 from headstart.inspections._trace import Look, Trace, missing
 from headstart.learner import crossed
+from headstart.learner.believing import through_head
 from headstart.learner.onward import start_of
 from headstart.learner.session import Session
+from headstart.model import Model
 from headstart.places import evenly
 from headstart.report.page import Report
-from headstart.train.begin import Begun
+from headstart.train.begin import Begun, engine_features, torch_features
+from headstart.train.features import Features
 from headstart.train.observers.rows import measured, metric_names
 from headstart.train.state import TrainState
 
@@ -84,9 +88,14 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
     def inputs(places: Sequence[int]) -> Tensor:
         return modality.to_input(torch.from_numpy(store.stored(examples.indices[list(places)].tolist()))).to(state.device)
 
-    def looked(backbone: Wrapped, head: Any, words: str) -> Look:
-        batches = (modality.to_input(torch.as_tensor(batch)) for batch in stored(examples))
-        return _told(survey(backbone, batches, head, pictured and "layers" in needs), show, words, len(examples))
+    def looked(backbone: Wrapped, head: nn.Module | None, words: str) -> Look:
+        if pictured and "layers" in needs:
+            batches = (modality.to_input(torch.as_tensor(batch)) for batch in stored(examples))
+            return _told(survey(backbone, batches, head), show, words, len(examples))
+        model = Model(backbone, state.model.head, state.model.head_kind)
+        found = exhausted(_features(begun, model), show)
+        rows = found.rows[examples.indices]
+        return Look(rows, (), None if head is None else through_head(model, rows)[1].numpy())
 
     absent = {}
     after = looked(state.model.backbone, state.model.head, "looking at the examples")
@@ -121,6 +130,13 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
         state.kept()["epoch"],
         absent,
     )
+
+
+def _features(begun: Begun, model: Model) -> Generator[Event, None, Features]:
+    """Of all examples, from the cache or by the fastest engine."""
+    device = begun.state.device
+    found = yield from engine_features(begun.store, model, device)
+    return found or (yield from torch_features(begun.store, model, device))
 
 
 def _looked_at(state: TrainState) -> tuple[Examples, np.ndarray]:

@@ -1,6 +1,7 @@
 """The report of a run: what inspections found, as one page that needs nothing beside it, as JSON, and in lines."""
 
 import base64
+import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from headstart.core import Finding, Row
+from headstart.data.fixes import COLUMNS
+from headstart.errors import BadSetting
 from headstart.store import atomic
 from headstart.train.observers.rows import number
 
@@ -61,6 +64,25 @@ class Report:
         """The page, written there."""
         atomic.write_text(Path(file), self.html())
         return Path(file)
+
+    def fixes(self, file: str | Path) -> Path:
+        """A label file with what would mend what was found, for `train --labels`; strike out what you know better.
+
+        Raises:
+            BadSetting: where the file is there already.
+        """
+        target, written = Path(file), io.StringIO()
+        if target.exists():
+            raise BadSetting(f"{target} is there already, and may hold what you have filled in. Name another file.")
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        taken = set[str]()
+        for row in (row for found in self.findings for row in found.fixes):
+            if row["path"] not in taken:  # one row for each example; the first finding is the graver one
+                writer.writerow([row.get(name, "") for name in COLUMNS])
+            taken.add(row["path"])
+        atomic.write_text(target, written.getvalue())
+        return target
 
     def keep(self, folder: Path) -> Path:
         """The page in the folder of a run, with a JSON file for each finding in findings/."""
