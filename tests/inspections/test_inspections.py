@@ -8,12 +8,20 @@ import pytest
 
 from headstart import plugins
 from headstart.core import Finding
-from headstart.inspections import _trace, confusion, duplicates, labels, losses
+from headstart.inspections import _trace, confusion, duplicates, labels, losses, shortcuts
 from headstart.inspections._plant import logits, trace
 from headstart.learner.inspecting import answered, ordered
 
 NAMES = plugins.names("inspections")
-QUIET = {"labels": "good", "confusion": "good", "duplicates": "good", "losses": "good", "drift": "good", "evidence": "unknown"}
+QUIET = {
+    "shortcuts": "good",
+    "labels": "good",
+    "confusion": "good",
+    "duplicates": "good",
+    "losses": "good",
+    "drift": "good",
+    "evidence": "unknown",
+}
 """The verdict on each clean twin."""
 
 
@@ -177,3 +185,29 @@ def test_only_sure_corrections_are_written() -> None:
     sure = [item for item in found.items if item["probability"] >= labels.SURE]
     assert 0 < len(found.fixes) == len(sure)
     assert [(row["path"], row["label"]) for row in found.fixes] == [(item["id"], item["suggested"]) for item in sure]
+
+
+# ---------------------------------------------------------------------------------------------------------- shortcuts
+
+
+def test_a_thing_that_tells_a_class_is_no_fault_where_no_answer_hangs_on_it() -> None:
+    """The mark is there in the corner, but the model looks at the middle."""
+    faulty, clean = shortcuts.plant(0).faulty, shortcuts.plant(0).clean
+    assert faulty.pictures is not None
+    found = shortcuts.inspect(replace(clean, pictures=faulty.pictures))
+    assert found.verdict == "good"
+
+
+def test_the_size_of_files_that_tells_a_class_is_named_without_asking_the_model() -> None:
+    clean = shortcuts.plant(0).clean
+    assert clean.classes is not None
+    sizes = 1000.0 + 500 * clean.classes + np.arange(120) % 7
+    found = shortcuts.inspect(replace(clean, files={"the size of the picture": sizes, "the shape of the picture": np.ones(120)}))
+    assert found.verdict == "bad" and found.items[0]["thing"] == "the size of the picture"
+    assert "AUROC 1.00" in found.headline
+
+
+def test_classes_of_which_there_are_few_are_not_judged() -> None:
+    faulty = shortcuts.plant(0).faulty
+    found = shortcuts.inspect(replace(faulty, valid=np.arange(120) < 12))
+    assert found.verdict == "unknown" and not found.items

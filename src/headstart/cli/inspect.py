@@ -17,7 +17,9 @@ def inspect(
     run: Annotated[str, typer.Argument(help="A run folder, or last: the newest run under runs/.")],
     only: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Only these, with commas: duplicates,labels,confusion,losses,drift,evidence."),
+        typer.Option(
+            metavar="NAMES", help="Only these, with commas: duplicates,labels,shortcuts,confusion,losses,drift,evidence."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Where the data is now, if it has moved.")] = None,
     output: Annotated[

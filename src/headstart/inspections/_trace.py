@@ -11,7 +11,7 @@ from torch import Tensor
 from headstart.core import Finding, Row, Task
 from headstart.model import Model
 
-PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model")
+PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model", "says")
 """What an inspection can need, besides what a model says of each example, which there always is."""
 
 
@@ -62,6 +62,10 @@ class Trace:
     """Examples, by their place here, as the model sees them, in pixels."""
     inputs: Callable[[Sequence[int]], Tensor] | None = None
     """The same as the model's input."""
+    says: Callable[[UInt8[np.ndarray, "batch size size 3"]], Float[np.ndarray, "batch outputs"]] | None = None
+    """What the model says of pictures like these, by the same way from pixels to answers."""
+    files: Mapping[str, Float[np.ndarray, " examples"]] | None = None
+    """Facts of the files by their name in words; not a number where one is not known."""
     model: Model | None = None
     rows: Sequence[Row] = ()
     kept: int = 0

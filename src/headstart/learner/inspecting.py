@@ -1,11 +1,14 @@
 """A finished model is inspected: one pass of the model as it was and one as it is, and every question that these can answer."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from headstart import model as models
@@ -31,11 +34,12 @@ from headstart.train.features import Features
 from headstart.train.observers.rows import measured, metric_names
 from headstart.train.state import TrainState
 
-ORDER = ("duplicates", "labels", "confusion", "losses", "drift", "evidence")
+ORDER = ("duplicates", "labels", "shortcuts", "confusion", "losses", "drift", "evidence")
 """On the page; others come after these, by their names."""
 MOST = 4000
 """Examples that are looked at: all for validation, and training ones evenly over their order."""
 FOLDS = 5
+AT_ONCE = 64
 
 
 def inspected(session: Session, show: Callable[[Event], None], names: Sequence[str]) -> Report:
@@ -97,6 +101,10 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
         rows = found.rows[examples.indices]
         return Look(rows, (), None if head is None else through_head(model, rows)[1].numpy())
 
+    def says(pixels: UInt8[np.ndarray, "batch size size 3"]) -> Float[np.ndarray, "batch outputs"]:
+        pieces = (torch.from_numpy(pixels[first : first + AT_ONCE]) for first in range(0, len(pixels), AT_ONCE))
+        return np.concatenate([state.model.outputs(modality.to_input(piece)).mean.numpy() for piece in pieces])
+
     absent = {}
     after = looked(state.model.backbone, state.model.head, "looking at the examples")
     groups = state.task.groups(examples.targets)
@@ -125,6 +133,8 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
         moved,
         (lambda places: store.stored(examples.indices[list(places)].tolist())) if pictured else None,
         inputs if pictured else None,
+        says if pictured and groups is not None else None,
+        _files(begun, examples) if pictured else None,
         state.model,
         session.history,
         state.kept()["epoch"],
@@ -137,6 +147,24 @@ def _features(begun: Begun, model: Model) -> Generator[Event, None, Features]:
     device = begun.state.device
     found = yield from engine_features(begun.store, model, device)
     return found or (yield from torch_features(begun.store, model, device))
+
+
+def _files(begun: Begun, examples: Examples) -> dict[str, Float[np.ndarray, " examples"]]:
+    """What is known of the file of each example, in words that stand in a sentence."""
+    reports = {report.id: report for report in begun.audit.files}
+    sources = {record.id: record.source for record in begun.dataset.records}
+    width, height, size = (np.full(len(examples), np.nan) for _ in range(3))
+    for place, name in enumerate(examples.ids):
+        width[place], height[place] = reports[name].width, reports[name].height
+        source = sources[name]
+        with suppress(OSError):
+            size[place] = Path(source).stat().st_size if isinstance(source, str) else np.nan
+    pixels = np.maximum(width * height, 1)
+    return {
+        "the size of the picture": pixels,
+        "the shape of the picture": width / np.maximum(height, 1),
+        "how many bytes its file has for a pixel": size / pixels,
+    }
 
 
 def _looked_at(state: TrainState) -> tuple[Examples, np.ndarray]:
@@ -194,7 +222,7 @@ def _reasons(state: TrainState, pictured: bool) -> dict[str, str]:
     items = state.parts["train"].store.modality.words.items
     found = {"classes": f"this asks for one class for each example, and the task is {state.task.name}."}
     if not pictured:
-        found |= dict.fromkeys(("pictures", "layers", "inputs"), f"{items} are no pictures.")
+        found |= dict.fromkeys(("pictures", "layers", "says"), f"{items} are no pictures.")
     return found
 
 
