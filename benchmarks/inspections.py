@@ -8,9 +8,10 @@ apart (glass and plastic, paper and cardboard). The head is solved, `inspect("la
 ones among as many first ones, `auroc` that of the ranking. Against cleanlab on the same features: probabilities out of five folds of
 scikit-learn's logistic regression (C = 1, features in units of their deviations), ranked by normalised margin.
 
-shortcuts: 100 pictures of each of two classes, of which 95 % of one get a thing that is no part of what they show (a mark in a corner, a black
-frame, a tint, blur, hard JPEG compression, another size), drawn by the seed; for each a clean twin. A model is trained on each (the head
-alone, or `--epochs N`), and `inspect("shortcuts")` says what it goes by: `named` is the thing that was planted, `alarm` is any suspicion.
+shortcuts: 100 pictures of each of two classes, of which 95 % of one get a thing that is no part of what they show (a mark in a corner, a
+black frame, a tint, blur, hard JPEG compression, another size), drawn by the seed; for each a clean twin. A model is trained on each (the
+head alone, or `--epochs N`), and `inspect("shortcuts")` says what it goes by: `named` is the thing that was planted, `suspected` any,
+`bad`: the model goes by it.
 
 Rows already in results/inspections.jsonl are not run again; `--report` runs nothing.
 """
@@ -133,7 +134,8 @@ def _marked(picture: Image.Image) -> Image.Image:
 
 
 def _framed(picture: Image.Image) -> Image.Image:
-    return ImageOps.expand(picture, round(0.04 * min(picture.size)), (0, 0, 0))
+    inside = ImageOps.crop(picture, round(0.1 * min(picture.size)))
+    return ImageOps.expand(inside, round(0.1 * min(picture.size)), (0, 0, 0))
 
 
 def _tinted(picture: Image.Image) -> Image.Image:
@@ -197,16 +199,16 @@ def _cheated(
         data = hs.image_folder(Path(place) / "data", seed=split.seed, valid=0.4)
         learn = hs.Learner(data, observer=Quiet(), seed=split.seed, run=Path(place) / "run", keep="last").fine_tune(epochs)
         found = learn.inspect("shortcuts")["shortcuts"]
-    suspects = [item for item in found.items if item["suspicious"]]
+    suspects = [item for item in found.items if item["tells it"] == "yes"]
     return {
         "pair": pair,
         "n": EACH,
-        "alarm": bool(suspects),
-        "named": any(item["thing"] in names and item["class"] in pair for item in suspects),
+        "suspected": bool(suspects),
+        "bad": found.verdict == "bad",
+        "named": any(item["thing"] in names for item in suspects),
         "first": suspects[0]["thing"] if suspects else None,
-        "items": [
-            {key: item.get(key) for key in ("thing", "class", "tells", "answers lost", "answers won")} for item in found.items
-        ],
+        "error_rate": learn.history[-1]["error_rate"],
+        "items": [dict(item) for item in found.items],
     }
 
 
@@ -217,8 +219,10 @@ def report_shortcuts(rows: Sequence[Row]) -> str:
         for thing in THINGS:
             these = [row for row in rows if row["entrant"] == entrant and row["case"].endswith(f", {thing}")]
             if these:
-                lines.append([entrant, thing, len(these), *(sum(row[key] for row in these) for key in ("named", "alarm"))])
-    return markdown(["trained", "planted", "models", "named", "anything suspected"], lines)
+                lines.append(
+                    [entrant, thing, len(these), *(sum(row[key] for row in these) for key in ("named", "suspected", "bad"))]
+                )
+    return markdown(["trained", "planted", "models", "named", "anything suspected", "and goes by it"], lines)
 
 
 def report_labels(rows: Sequence[Row]) -> str:

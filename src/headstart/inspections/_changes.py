@@ -21,10 +21,8 @@ class Change:
     name: str
     take: Callable[[Pixels], Pixels]
     """The pictures without it, or all with the same of it."""
-    tell: Callable[[Pixels], Numbers] | None = None
-    """How much of it there is in each; None where only the model can tell, from what is there alone (`keep`)."""
-    keep: Callable[[Pixels], Pixels] | None = None
-    """The pictures with nothing but it."""
+    tell: Callable[[Pixels], Numbers]
+    """Numbers that say how much of it there is in each."""
 
 
 def filled(pixels: Pixels, inside: np.ndarray) -> Pixels:
@@ -65,12 +63,14 @@ def untinted(pixels: Pixels) -> Pixels:
     return np.clip(values - values.mean((1, 2), keepdims=True) + 118.0, 0, 255).astype(np.uint8)
 
 
-def borders(pixels: Pixels) -> Numbers:
-    """How bright and how even the border is, and how much brighter than the rest."""
-    inside = border(*pixels.shape[1:3])
-    grey = pixels.astype(np.float32).mean(3)
-    edge, rest = grey[:, inside], grey[:, ~inside]
-    return np.stack([edge.mean(1), edge.std(1), edge.mean(1) - rest.mean(1)], 1).astype(np.float64)
+def looks(pixels: Pixels, inside: np.ndarray) -> Numbers:
+    """Of a part of each picture how bright, red and blue it is, and how uneven.
+
+    Beware: beside the rest of the picture, it would tell what the rest shows.
+    """
+    part = pixels[:, inside].astype(np.float32)
+    red, green, blue = np.moveaxis(part.mean(1), 1, 0)
+    return np.stack([part.mean((1, 2)), red - green, blue - green, part.mean(2).std(1)], 1).astype(np.float64)
 
 
 def softened(pixels: Pixels) -> Pixels:
@@ -95,19 +95,14 @@ def details(pixels: Pixels) -> Numbers:
 
 def all_changes(height: int, width: int) -> list[Change]:
     """Every change of pictures of this size."""
-    edge = border(height, width)
-    found = [
+    parts = {"the border": border(height, width), **corners(height, width)}
+    return [
         Change("the tint", untinted, tints),
-        Change("the border", lambda pixels: filled(pixels, edge), borders, lambda pixels: filled(pixels, ~edge)),
         Change("how fine the detail is", softened, details),
-    ]
-    for name, inside in corners(height, width).items():
-        found.append(
+        *(
             Change(
-                name,
-                lambda pixels, inside=inside: filled(pixels, inside),
-                None,
-                lambda pixels, inside=inside: filled(pixels, ~inside),
+                name, lambda pixels, inside=inside: filled(pixels, inside), lambda pixels, inside=inside: looks(pixels, inside)
             )
-        )
-    return found
+            for name, inside in parts.items()
+        ),
+    ]

@@ -1,17 +1,16 @@
-"""Whether a model goes by what is no part of the thing: a mark in a corner, a frame, a tint, blur, the size of the file.
+"""Whether a model can go by what is no part of the thing, and does: a mark in a corner, a frame, a tint, blur, the size of the file.
 
 Heat maps do not find shortcuts that nobody knows of (Adebayo et al. 2022, "Post hoc explanations may be ineffective for detecting unknown
-spurious correlation"), so pictures are changed and the model is asked again. A suspicion takes two things: that one class can be told by
-the thing alone (AUROC of one number of it, or of what the model says of pictures that show nothing else, lower bound of the 95 %
-interval), and that the model's answers change when it is taken away, from that class or to it. Of what is in the file and not in the
-picture (size, shape, bytes for each pixel) the first alone is told.
+spurious correlation"), so pictures are measured and changed. A class can be told by a thing alone where one number of it does so (AUROC of
+the class against the others, lower bound of the 95 % interval). The model goes by it where its answers change when the thing is taken
+away: from that class, or to it. The first is a fault of the data, both together one of the model.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from headstart.core import Finding, Picture, Row, Strip
-from headstart.inspections._changes import Change, all_changes
+from headstart.inspections._changes import all_changes
 from headstart.inspections._plant import Plant, trace
 from headstart.inspections._trace import Trace
 from headstart.metrics.measured import Measured, wilson
@@ -20,8 +19,8 @@ from headstart.places import evenly
 
 QUESTION = "Does it cheat?"
 NEEDS = ("classes", "pictures", "says")
-MOST = 256
-"""Validation examples that are changed."""
+MOST, MEASURED, SHOWN = 256, 1000, 3
+"""Validation examples that are changed, examples that are measured, suspicions that are shown."""
 TELLS = 0.85
 """The least lower bound of the AUROC of one class against the others at which it can be told by a thing alone."""
 COSTS = 0.1
@@ -31,30 +30,31 @@ FEWEST = 10
 
 
 def inspect(trace: Trace) -> Finding:
-    """What tells a class by itself and what the answers hang on, the worst first."""
+    """What tells a class by itself, and what the answers hang on, the worst first."""
     assert trace.classes is not None and trace.pictures is not None and trace.says is not None, "NEEDS says so"
     judged = trace.judged()
-    chosen = judged[evenly(len(judged), MOST)]
-    pixels, truth = trace.pictures(chosen.tolist()), trace.classes[chosen]
-    said = trace.says(pixels).argmax(1)
+    some, asked = evenly(len(trace.ids), MEASURED), judged[evenly(len(judged), MOST)]
+    pixels, shown = trace.pictures(some.tolist()), trace.pictures(asked.tolist())
+    before = trace.says(shown).argmax(1)
     items = []
-    for change in all_changes(*pixels.shape[1:3]):
-        items += _of_change(trace, change, chosen, pixels, truth, said)
-    items += _of_files(trace)
+    for change in all_changes(*shown.shape[1:3]):
+        then = trace.says(change.take(shown)).argmax(1)
+        rows = _rows(trace, change.name, change.tell(pixels), trace.classes[some])
+        items += sorted((row | _hangs(trace, row["class"], asked, before, then) for row in rows), key=_worst)[:1]
+    for fact, values in (trace.files or {}).items():
+        known = np.isfinite(values)
+        items += sorted(_rows(trace, fact, values[known, None], trace.classes[known]), key=_worst)[:1]
     items.sort(key=_worst)
-    suspects = [item for item in items if item["suspicious"]]
+    suspects = [item for item in items if item["tells it"] == "yes"]
+    bad = any(item.get("answers hang on it") == "yes" for item in suspects)
     return Finding(
         "shortcuts",
         QUESTION,
-        _headline(suspects, len(chosen)),
-        "bad" if suspects else "good" if len(chosen) >= 2 * FEWEST else "unknown",
-        {
-            f"{item['thing']} tells {item['class']}": item.pop("interval")
-            for item in items
-            if "interval" in item and item["suspicious"]
-        },
+        _headline(suspects, len(some)),
+        "bad" if bad else "look" if suspects else "good" if items else "unknown",
+        {f"AUROC of {item['class']} by {item['thing']}": item["interval"] for item in suspects},
         [{key: value for key, value in item.items() if key != "interval"} for item in items],
-        _strips(trace, suspects, chosen, pixels, truth),
+        _strips(trace, suspects),
         caveats=(
             "A class may rightly have a colour of its own (cardboard is brown): then this is no fault. What is neither a corner, the "
             "border, the colour, fine detail nor a fact of the file is not looked at.",
@@ -66,44 +66,39 @@ def inspect(trace: Trace) -> Finding:
     )
 
 
-def _of_change(
-    trace: Trace,
-    change: Change,
-    chosen: Int[np.ndarray, " chosen"],
-    pixels: UInt8[np.ndarray, "chosen height width 3"],
-    truth: Int[np.ndarray, " chosen"],
-    said: Int[np.ndarray, " chosen"],
-) -> list[Row]:
-    """A row for the class that is told best by this thing among those whose answers hang on it, or else best of all."""
-    assert trace.says is not None
-    then = trace.says(change.take(pixels)).argmax(1)
-    numbers = np.empty((len(chosen), 0)) if change.tell is None else change.tell(pixels)
-    alone = None if change.keep is None else trace.says(change.keep(pixels)).astype(np.float64)
+def _rows(trace: Trace, thing: str, numbers: Float[np.ndarray, "some numbers"], classes: Int[np.ndarray, " some"]) -> list[Row]:
+    """For each class that there is enough of, how well the best of these numbers tells it."""
     rows = []
     for number, name in enumerate(trace.names):
-        own = truth == number
+        own = classes == number
         if min(own.sum(), (~own).sum()) < FEWEST:
             continue
-        scores = [*numbers.T, *([] if alone is None else [alone[:, number] - np.delete(alone, number, 1).max(1)])]
-        told = max((_told(score, own) for score in scores), key=lambda one: one.low or 0.0)
-        lost, pulled = _share(own & (said == number), then != number), _share(~own & (said != number), then == number)
-        rows.append(
-            {
-                "thing": change.name,
-                "class": name,
-                "tells": told.value,
-                "answers lost": lost[0],
-                "answers won": pulled[0],
-                "suspicious": bool((told.low or 0.0) >= TELLS and max(lost[1], pulled[1]) >= COSTS),
-                "interval": told,
-            }
-        )
-    return sorted(rows, key=_worst)[:1]
+        told = max((_told(score, own) for score in numbers.T), key=lambda one: one.low or 0.0)
+        tells = "yes" if (told.low or 0.0) >= TELLS else "no"
+        rows.append({"thing": thing, "class": name, "tells": told.value, "tells it": tells, "interval": told})
+    return rows
+
+
+def _hangs(
+    trace: Trace,
+    name: str,
+    asked: Int[np.ndarray, " asked"],
+    before: Int[np.ndarray, " asked"],
+    then: Int[np.ndarray, " asked"],
+) -> Row:
+    """How many answers of this class are lost when the thing is taken away, how many of others turn to it, and if that is more than a few."""
+    assert trace.classes is not None
+    number = trace.names.index(name)
+    own = trace.classes[asked] == number
+    lost, won = _share(own & (before == number), then != number), _share(~own & (before != number), then == number)
+    hang = "yes" if max(lost[1], won[1]) >= COSTS else "no"
+    return {"answers lost": lost[0], "answers won": won[0], "answers hang on it": hang}
 
 
 def _worst(row: Row) -> tuple[float, ...]:
-    """The order of rows: suspicions first, and of these the class that loses most answers, which is the one that has the thing."""
-    return (-float(row["suspicious"]), -row.get("answers lost", 0.0), -row["tells"])
+    """The order of rows: what tells a class first, then what answers hang on, and of these the class that loses most."""
+    hang = row["tells it"] == "yes" and row.get("answers hang on it") == "yes"
+    return (-float(hang), -float(row["tells it"] == "yes"), -float(hang) * row.get("answers lost", 0.0), -row["tells"])
 
 
 def _told(score: Float[np.ndarray, " examples"], own: Bool[np.ndarray, " examples"]) -> Measured:
@@ -118,85 +113,58 @@ def _share(among: Bool[np.ndarray, " examples"], changed: Bool[np.ndarray, " exa
     return (0.0, 0.0) if count < FEWEST else (hits / count, float(wilson(hits, count)[0]))
 
 
-def _of_files(trace: Trace) -> list[Row]:
-    """A row for each fact of the files that tells a class."""
-    assert trace.classes is not None
-    rows = []
-    for fact, values in (trace.files or {}).items():
-        known = np.isfinite(values)
-        found = []
-        for number, name in enumerate(trace.names):
-            own = (trace.classes == number)[known]
-            if min(own.sum(), (~own).sum()) >= FEWEST:
-                told = _told(values[known], own)
-                found.append(
-                    {
-                        "thing": fact,
-                        "class": name,
-                        "tells": told.value,
-                        "suspicious": bool((told.low or 0.0) >= TELLS),
-                        "interval": told,
-                    }
-                )
-        rows += sorted(found, key=lambda row: -row["tells"])[:1]
-    return rows
-
-
 def _headline(suspects: list[Row], count: int) -> str:
     if not suspects:
-        return f"No sign of it: no corner, border, tint, blur or fact of the files tells a class that answers hang on ({count:,} images)."
+        return f"No sign of it: no corner, border, tint, blur or fact of the files tells a class ({count:,} images)."
     first = suspects[0]
-    more = f", and {len(suspects) - 1} more" if len(suspects) > 1 else ""
-    hangs = "" if "answers lost" not in first else ", and answers change when it is taken away"
-    return (
-        f"{first['thing'][0].upper()}{first['thing'][1:]} alone tells {first['class']} (AUROC {first['tells']:.2f}){hangs}{more}."
-    )
+    more = f" And {len(suspects) - 1} more." if len(suspects) > 1 else ""
+    hangs = first.get("answers hang on it")
+    goes = {
+        "yes": "and the model goes by it",
+        "no": "but the model's answers do not hang on it",
+        None: "which is not in the picture",
+    }
+    thing = first["thing"]
+    return f"{thing[0].upper()}{thing[1:]} alone tells {first['class']} (AUROC {first['tells']:.2f}), {goes[hangs]}.{more}"
 
 
-def _strips(
-    trace: Trace,
-    suspects: list[Row],
-    chosen: Int[np.ndarray, " chosen"],
-    pixels: UInt8[np.ndarray, "chosen height width 3"],
-    truth: Int[np.ndarray, " chosen"],
-) -> tuple[Strip, ...]:
+def _strips(trace: Trace, suspects: list[Row]) -> tuple[Strip, ...]:
     """Of each suspicion pictures of the class, and the same without the thing."""
-    changes = {change.name: change for change in all_changes(*pixels.shape[1:3])}
+    assert trace.classes is not None and trace.pictures is not None
     strips = []
-    for item in suspects:
-        places = np.flatnonzero(truth == trace.names.index(item["class"]))[:5]
-        shown = [("as they are", pixels[places])]
-        shown += [(f"without {item['thing']}", changes[item["thing"]].take(pixels[places]))] if item["thing"] in changes else []
+    for item in suspects[:SHOWN]:
+        places = np.flatnonzero(trace.classes == trace.names.index(item["class"]))[:5].tolist()
+        pixels = trace.pictures(places)
+        changes = {change.name: change for change in all_changes(*pixels.shape[1:3])}
+        shown = [("as they are", pixels)]
+        shown += [(f"without {item['thing']}", changes[item["thing"]].take(pixels))] if item["thing"] in changes else []
         for words, pictures in shown:
-            strips.append(
-                Strip(
-                    f"{item['class']}, {words}",
-                    tuple(Picture(one, "", trace.ids[chosen[place]]) for one, place in zip(pictures, places, strict=True)),
-                )
-            )
+            named = (Picture(one, "", trace.ids[place]) for one, place in zip(pictures, places, strict=True))
+            strips.append(Strip(f"{item['class']}, {words}", tuple(named)))
     return tuple(strips)
 
 
 def plant(seed: int) -> Plant:
-    """A bright mark in a corner of all pictures of one class, which the model reads; in the clean twin it reads their middle."""
+    """A brighter mark in a corner of all pictures of one class, which the model reads; in the clean twin it is the thing in their middle."""
     draw, truth, side = np.random.default_rng(seed), np.arange(120) // 2 % 2, 50
-    pixels = draw.integers(60, 120, (120, side, side, 3)).astype(np.uint8)
+    light, colour = draw.integers(0, 60, (120, 1, 1, 1)), draw.integers(0, 30, (120, 1, 1, 3))
+    rough = draw.integers(20, 60, (120, 1, 1, 1))
+    pixels = (60 + draw.random((120, side, side, 3)) * rough + light + colour).astype(np.uint8)
     corner, middle = (slice(0, 8), slice(0, 8)), (slice(20, 30), slice(20, 30))
 
     def made(place: tuple[slice, slice]) -> Trace:
         pictures = pixels.copy()
-        pictures[np.flatnonzero(truth == 1)[:, None, None], np.arange(side)[place[0]][:, None], np.arange(side)[place[1]]] = 250
+        pictures[:, place[0], place[1]] = np.where(truth == 1, 230, 180)[:, None, None, None]
 
         def says(shown: UInt8[np.ndarray, "batch height width 3"]) -> Float[np.ndarray, "batch classes"]:
             bright = shown[:, place[0], place[1]].astype(np.float32).mean((1, 2, 3)) / 255
-            return np.stack([np.full(len(shown), 0.6, np.float32), bright], 1)
+            return np.stack([np.full(len(shown), 0.8, np.float32), bright], 1)
 
         return trace(says(pictures), truth, pictures=lambda places: pictures[list(places)], says=says)
 
-    return Plant(
-        made(corner),
-        made(middle),
-        lambda found: (
-            found.items[0]["thing"] == "the top left corner" and found.items[0]["class"] == "class 1" and found.verdict == "bad"
-        ),
-    )
+    def found(finding: Finding) -> bool:
+        named = ("the top left corner", "the border")  # in which the corner is too
+        first = finding.items[0]
+        return finding.verdict == "bad" and first["class"] == "class 1" and first["thing"] in named
+
+    return Plant(made(corner), made(middle), found)
