@@ -67,7 +67,7 @@ def _out_of_fold(
     import headstart as hs
     from headstart.core import Record
     from headstart.inspections import labels
-    from headstart.learner import inspecting
+    from headstart.learner import tracing
 
     data = hs.image_folder(split.folder)
     truths = [record.target for record in data.records]
@@ -78,7 +78,7 @@ def _out_of_fold(
         learn = hs.Learner(
             replace(data, records=tuple(records)), observer=Quiet(), seed=split.seed, posterior="none", run=Path(folder) / "run"
         )
-        trace = inspecting.traced(learn.fine_tune(0)._session, lambda _: None, {"classes", "crossed"})
+        trace = tracing.traced(learn.fine_tune(0)._session, lambda _: None, {"classes", "crossed"})
     assert trace.classes is not None and trace.crossed is not None and trace.before is not None
     believed = (
         labels.logs(trace.crossed.astype(np.float64)) + labels.neighbours(trace.before.features, trace.classes, len(trace.names))

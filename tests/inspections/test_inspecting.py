@@ -11,7 +11,7 @@ import torch
 import headstart as hs
 from headstart.cli.main import main
 from headstart.errors import BadSetting, DataError, UnknownName
-from headstart.learner import inspecting
+from headstart.learner import inspecting, tracing
 from watched import Notes
 
 
@@ -29,7 +29,9 @@ def tuned(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_report_answers_every_question_and_lies_in_the_run(tuned: Any) -> None:
     report = tuned.inspect()
     assert [found.name for found in report.findings] == list(inspecting.ORDER)
-    assert not [found.headline for found in report.findings if found.verdict == "unknown" and found.name != "evidence"]
+    assert not [
+        found.headline for found in report.findings if found.headline.startswith("Not available") and found.name != "evidence"
+    ]
     page = (tuned.run.path / "report.html").read_text(encoding="utf-8")
     assert page == report.html()
     for found in report.findings:
@@ -50,7 +52,7 @@ def test_the_model_is_as_it_was_after_it_was_inspected(tuned: Any) -> None:
 
 def test_what_a_survey_saw_is_what_the_model_says(tuned: Any) -> None:
     session = tuned._session
-    trace = inspecting.traced(session, lambda _: None, {"layers", "before", "crossed"})
+    trace = tracing.traced(session, lambda _: None, {"layers", "before", "crossed"})
     state = session.ready().state
     said = torch.cat([torch.as_tensor(state.outputs(part).mean) for part in ("valid", "train")]).numpy()
     np.testing.assert_allclose(trace.said, said, atol=1e-5)
@@ -85,7 +87,7 @@ def test_layers_that_were_frozen_have_not_changed_at_all(shapes: Path, tmp_path:
         hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run", keep="last"
     )
     learn.freeze().fit(1)
-    trace = inspecting.traced(learn._session, lambda _: None, {"before"})
+    trace = tracing.traced(learn._session, lambda _: None, {"before"})
     assert trace.before is trace.after and set(trace.weights.values()) == {0.0}
 
 
@@ -93,14 +95,14 @@ def test_what_heads_say_that_have_not_seen_a_label_does_not_hang_on_it(trained: 
     """With the labels of one fold turned round, what is said of that fold stays the same."""
     session = trained._session
     begun = session.ready()
-    examples, _ = inspecting._looked_at(begun.state)
-    trace = inspecting.traced(session, lambda _: None, {"crossed"})
-    named = inspecting.split.folds(begun.dataset, examples.ids, begun.audit.groups(), begun.state.task, inspecting.FOLDS)
+    examples = tracing.Examined.of(begun).examples
+    trace = tracing.traced(session, lambda _: None, {"crossed"})
+    named = tracing.split.folds(begun.dataset, examples.ids, begun.audit.groups(), begun.state.task, tracing.FOLDS)
     away = np.array([named[name] == 2 for name in examples.ids])
     turned = examples.targets.clone()
     turned[torch.from_numpy(away)] = 1 - turned[torch.from_numpy(away)]
     dealt = np.array([named[name] for name in examples.ids])
-    again = inspecting.crossed.outputs(begun.state, trace.before.features, turned, dealt).numpy()
+    again = tracing.crossed.outputs(begun.state, trace.before.features, turned, dealt).numpy()
     np.testing.assert_allclose(again[away], trace.crossed[away], atol=1e-6)
     assert not np.allclose(again[~away], trace.crossed[~away], atol=1e-3)
 

@@ -8,12 +8,13 @@ import pytest
 
 from headstart import plugins
 from headstart.core import Finding
-from headstart.inspections import _trace, confusion, duplicates, labels, losses, shortcuts
+from headstart.inspections import _trace, calibration, confusion, duplicates, labels, losses, shortcuts
 from headstart.inspections._plant import logits, trace
 from headstart.learner.inspecting import answered, ordered
 
 NAMES = plugins.names("inspections")
 QUIET = {
+    "calibration": "good",
     "shortcuts": "good",
     "labels": "good",
     "confusion": "good",
@@ -211,3 +212,21 @@ def test_classes_of_which_there_are_few_are_not_judged() -> None:
     few = trace(faulty.said[:12], faulty.classes[:12], pictures=faulty.pictures, says=faulty.says)
     found = shortcuts.inspect(few)
     assert found.verdict == "unknown" and not found.items
+
+
+# -------------------------------------------------------------------------------------------------------- calibration
+
+
+def test_every_validation_example_is_in_one_row_of_the_table() -> None:
+    planted = calibration.plant(0).clean
+    found = calibration.inspect(planted)
+    assert sum(item["n"] for item in found.items) == 2000
+    right = sum(item["is right"] * item["n"] for item in found.items) / 2000
+    assert right == pytest.approx((planted.said.argmax(1) == planted.classes).mean())
+    assert all(item["low"] <= item["on average"] <= item["high"] for item in found.items)
+
+
+def test_of_few_examples_nothing_is_told() -> None:
+    planted = calibration.plant(0).faulty
+    few = replace(planted, valid=np.arange(2000) < 150, believed=planted.believed.some(slice(150)))
+    assert calibration.inspect(few).verdict == "unknown"

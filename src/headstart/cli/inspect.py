@@ -18,7 +18,8 @@ def inspect(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Only these, with commas: duplicates,labels,shortcuts,confusion,losses,drift,evidence."
+            metavar="NAMES",
+            help="Only these, with commas: duplicates,labels,shortcuts,confusion,losses,drift,evidence,calibration.",
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Where the data is now, if it has moved.")] = None,

@@ -52,9 +52,9 @@ def border(height: int, width: int) -> np.ndarray:
 
 
 def tints(pixels: Pixels) -> Numbers:
-    """How much redder and how much bluer than green a picture is on the whole, and how bright."""
+    """How much redder and bluer than green, and redder than blue, a picture is on the whole, and how bright."""
     red, green, blue = np.moveaxis(pixels[:, ::2, ::2].reshape(len(pixels), -1, 3).mean(1, dtype=np.float64), 1, 0)
-    return np.stack([red - green, blue - green, (red + green + blue) / 3], 1)
+    return np.stack([red - green, blue - green, red - blue, (red + green + blue) / 3], 1)
 
 
 def untinted(pixels: Pixels) -> Pixels:
@@ -70,7 +70,8 @@ def looks(pixels: Pixels, inside: np.ndarray) -> Numbers:
     """
     part = pixels[:, inside].astype(np.float32)
     red, green, blue = np.moveaxis(part.mean(1), 1, 0)
-    return np.stack([part.mean((1, 2)), red - green, blue - green, part.mean(2).std(1)], 1).astype(np.float64)
+    colours = (red - green, blue - green, red - blue)
+    return np.stack([part.mean((1, 2)), *colours, part.mean(2).std(1)], 1).astype(np.float64)
 
 
 def softened(pixels: Pixels) -> Pixels:

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from headstart.core import Finding, Row, Task
+from headstart.core import Finding, Outputs, Row, Task
 from headstart.model import Model
 
-PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model", "says")
+PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model", "says", "believed")
 """What an inspection can need, besides what a model says of each example, which there always is."""
 
 
@@ -62,6 +62,8 @@ class Trace:
     """Examples, by their place here, as the model sees them, in pixels."""
     inputs: Callable[[Sequence[int]], Tensor] | None = None
     """The same as the model's input."""
+    believed: Outputs | None = None
+    """What the model says of the validation examples, with its posterior: what `predict` tells."""
     says: Callable[[UInt8[np.ndarray, "batch size size 3"]], Float[np.ndarray, "batch outputs"]] | None = None
     """What the model says of pictures like these, by the same way from pixels to answers."""
     files: Mapping[str, Float[np.ndarray, " examples"]] | None = None

@@ -65,8 +65,12 @@ def _surprises(trace: Trace, judged: Int[np.ndarray, " validation"]) -> tuple[st
     found = int((probs[np.arange(len(judged)), trace.classes[judged]] <= SURPRISING).sum())
     expected = float(probs[probs <= SURPRISING].sum())
     told = (
-        f" {found:,} label{' has' if found == 1 else 's have'} at most {100 * SURPRISING:g} % of its belief, "
-        f"where it expects {expected:.1f}."
+        ""
+        if not found
+        else (
+            f" {found:,} label{' has' if found == 1 else 's have'} at most {100 * SURPRISING:g} % of its belief, "
+            f"where it expects {expected:.1f}."
+        )
     )
     return told, bool(stats.poisson.sf(found - 1, max(expected, 1e-9)) < CHANCE)
 
