@@ -180,6 +180,13 @@ def test_fixes_drop_copies_all_but_one_and_all_that_disagree_and_move_what_leaks
     assert next(row for row in rows if row["action"] == "move")["part"] == "train"
 
 
+def test_heads_that_tell_nothing_judge_no_label() -> None:
+    truth = np.arange(60) % 2
+    noise = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    found = labels.inspect(trace(noise, truth, crossed=noise, before=_trace.Look(noise, ())))
+    assert found.verdict == "unknown" and "no better than by always naming" in found.headline
+
+
 def test_only_sure_corrections_are_written() -> None:
     planted = labels.plant(0).faulty
     found = labels.inspect(planted)

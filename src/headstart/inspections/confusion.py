@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headstart.core import Finding
+from headstart.core import Finding, Row
 from headstart.inspections._plant import Plant, logits, trace
 from headstart.inspections._trace import Trace
 from headstart.metrics.measured import proportion, wilson
@@ -22,17 +22,19 @@ def inspect(trace: Trace) -> Finding:
     judged = trace.judged()
     assert trace.classes is not None, "NEEDS says so"
     truth, said, classes = trace.classes[judged], trace.said[judged].argmax(1), len(trace.names)
-    matrix = np.bincount(truth * classes + said, minlength=classes * classes).reshape(classes, classes)
-    sizes, wrong = matrix.sum(1), int((truth != said).sum())
-    pairs = [(a, b) for a in range(classes) for b in range(classes) if a != b and matrix[a, b]]
-    pairs.sort(key=lambda pair: (-matrix[pair], pair))
-    items = [_row(trace, matrix, sizes, pair) for pair in pairs[:SHOWN]]
+    sizes, right = (np.bincount(truth[some], minlength=classes) for some in (slice(None), truth == said))
+    wrong = int((truth != said).sum())
+    cells, counts = np.unique(
+        truth.astype(np.int64) * classes + said, return_counts=True
+    )  # of many classes most pairs are not there
+    pairs = [(*divmod(cell, classes), count) for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)]
+    pairs = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: (-pair[2], pair))
+    items = [_row(trace, true, other, count, int(sizes[true])) for true, other, count in pairs[:SHOWN]]
     usual = wrong / max(1, len(judged)) / max(1, classes - 1)
     named = [item for item in items if item["count"] >= LEAST and classes > 2 and item["low"] > usual]
     recalled = {
-        f"recall.{trace.names[place]}": proportion(int(matrix[place, place]), int(sizes[place]))
-        for place in np.argsort(np.diag(matrix) / np.maximum(sizes, 1), kind="stable")[:SHOWN].tolist()
-        if sizes[place]
+        f"recall.{trace.names[place]}": proportion(int(right[place]), int(sizes[place]))
+        for place in sorted(np.flatnonzero(sizes).tolist(), key=lambda place: right[place] / sizes[place])[:SHOWN]
     }
     return Finding(
         "confusion",
@@ -48,21 +50,20 @@ def inspect(trace: Trace) -> Finding:
     )
 
 
-def _row(trace: Trace, matrix: np.ndarray, sizes: np.ndarray, pair: tuple[int, int]) -> dict:
-    true, said = pair
-    low, high = wilson(matrix[pair], sizes[true])
+def _row(trace: Trace, true: int, other: int, count: int, size: int) -> Row:
+    low, high = wilson(count, size)
     return {
         "true": trace.names[true],
-        "taken for": trace.names[said],
-        "count": int(matrix[pair]),
-        "of": int(sizes[true]),
-        "share": float(matrix[pair] / sizes[true]),
+        "taken for": trace.names[other],
+        "count": count,
+        "of": size,
+        "share": count / size,
         "low": float(low),
         "high": float(high),
     }
 
 
-def _headline(named: list[dict], wrong: int, count: int) -> str:
+def _headline(named: list[Row], wrong: int, count: int) -> str:
     if not wrong:
         return f"None of {count:,} validation examples is taken for another class."
     if not named:

@@ -39,7 +39,7 @@ def inspect(trace: Trace) -> Finding:
         return Finding(
             "drift",
             QUESTION,
-            "No layer has changed: only the head learned, so every layer looks at what it looked at as published.",
+            "No layer has changed: only the head learned, so every layer looks at what it looked at before.",
             "good",
             advice="Train all layers to change that: headstart more RUN --epochs 3.",
         )
@@ -100,9 +100,8 @@ def eta_squared(
     """The share of each channel's variance that lies between classes, less what chance would give; at most 1."""
     values = values.astype(np.float64)
     there, number = np.unique(classes, return_inverse=True)
-    member = np.eye(len(there))[number]
-    sizes = member.sum(0)
-    means = member.T @ values / sizes[:, None]
+    sizes, order = np.bincount(number), np.argsort(number, kind="stable")
+    means = np.add.reduceat(values[order], np.cumsum(sizes) - sizes) / sizes[:, None]
     whole = ((values - values.mean(0)) ** 2).sum(0)
     between = (sizes[:, None] * (means - values.mean(0)) ** 2).sum(0)
     chance, left = (len(there) - 1), max(1, len(values) - len(there))

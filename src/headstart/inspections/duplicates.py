@@ -6,6 +6,7 @@ from headstart.core import Finding, Picture, Strip
 from headstart.inspections._plant import Plant, logits, trace
 from headstart.inspections._trace import Trace
 from headstart.metrics.measured import proportion
+from headstart.modalities._scan import counted
 
 QUESTION = "Is the validation score honest, and is anything there twice?"
 NEEDS = ("audit",)
@@ -37,9 +38,9 @@ def inspect(trace: Trace) -> Finding:
         f"{len(leaked):,} of {int(trace.valid.sum()):,} validation examples have a copy among those that trained"
         if leaked
         else "",
-        f"{len(exact):,} groups of exact copies" if exact else "",
+        f"{counted(len(exact), 'group')} of exact copies" if exact else "",
         f"{len(conflicts):,} of them with different labels" if conflicts else "",
-        f"{len(near):,} groups that show nearly the same" if near else "",
+        f"{counted(len(near), 'group')} that show nearly the same" if near else "",
     ]
     said = ", ".join(part for part in told if part)
     return Finding(

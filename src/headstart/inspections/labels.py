@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from headstart.core import Finding, Picture, Strip
 from headstart.curvature import softmax
 from headstart.inspections._plant import Plant, logits, trace
-from headstart.inspections._trace import Look, Trace
+from headstart.inspections._trace import Look, Trace, missing
 from headstart.metrics.measured import proportion
 
 QUESTION = "Which labels look wrong?"
@@ -48,15 +48,22 @@ def inspect(trace: Trace) -> Finding:
         }
         for place in order[:LISTED].tolist()
     ]
-    share = proportion(len(order), count)
+    share, right = proportion(len(order), count), proportion(int((believed.argmax(1) == trace.classes).sum()), count)
+    if right.low is None or right.low <= np.bincount(trace.classes).max() / count:
+        return missing(
+            "labels",
+            QUESTION,
+            f"heads that have not seen a label are right about {100 * right.value:.0f} % of {count:,} examples, no better than by always naming "
+            "the largest class. They can judge no label; more examples, or another backbone, may change that.",
+        )
     return Finding(
         "labels",
         QUESTION,
         f"{len(order):,} of {count:,} labels look wrong ({100 * share.value:.1f} %)."
         if len(order)
         else f"None of {count:,} labels looks wrong.",
-        "bad" if share.value > MANY else "look" if len(order) else "good",
-        {"suspected": share},
+        "bad" if (share.low or 0.0) > MANY else "look" if len(order) else "good",
+        {"suspected": share, "right without having seen the label": right},
         items,
         _strips(trace, order[:SHOWN], items),
         caveats=(

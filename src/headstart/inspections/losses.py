@@ -38,7 +38,7 @@ def inspect(trace: Trace) -> Finding:
     headline = (
         f"The worst {few:,} of {len(judged):,} validation examples make up {100 * share:.0f} % of all loss."
         if len(judged) > few
-        else f"There are only {len(judged):,} validation examples; here they are by their loss."
+        else "There is a single validation example."
     )
     return Finding(
         "losses",

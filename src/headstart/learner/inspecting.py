@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from headstart import plugins
-from headstart.core import Event, Finding, Progress
+from headstart.core import Event, Finding, Note, Progress
 from headstart.engine import device as engine
-from headstart.errors import BadSetting
+from headstart.errors import BadSetting, StoreError
 from headstart.inspections._trace import Trace, missing
 from headstart.learner.session import Session
 from headstart.learner.tracing import traced
@@ -42,7 +42,11 @@ def inspected(session: Session, show: Callable[[Event], None], names: Sequence[s
     report = Report(f"What {session.data.name} taught this model", _facts(session, trace), tuple(findings))
     if session.run is None:
         return report
-    report.keep(session.run.path)
+    try:
+        report.keep(session.run.path)
+    except StoreError as error:  # what was found must not be lost with a full disk
+        show(Note(f"The report could not be kept in the run folder: {error}"))
+        return report
     return replace(report, folder=session.run.path)
 
 

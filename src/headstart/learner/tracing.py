@@ -130,6 +130,8 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
     state, shown, classes = seen.begun.state, seen.pictured, seen.classes
     after = exhausted(seen.looked_at(state.model.backbone, state.model.head, needs, "looking at the examples"), show)
     before, moved, absent = None, None, _reasons(seen)
+    if shown and not after.layers:
+        absent["layers"] = "this backbone gives no maps of an image from any of its layers."
     if needs & {"before", "crossed"}:
         try:
             old = _as_it_was(session).to(state.device)
