@@ -261,7 +261,15 @@ def run_architectures(table: Table) -> None:
     for name in smallest():
         same = {"case": f"architectures, {name}", "repeat": 0, "split": "random weights"}
         if table.kept("headstart", **same) is None:
-            table.tried("headstart", run=partial(_graded, name), **same)
+            table.tried("headstart", run=partial(_tried, name), **same)
+
+
+def _tried(name: str) -> Row:
+    """What came of it; an error that nobody expected is one of the states."""
+    try:
+        return _graded(name)
+    except Exception as error:
+        return {"state": "failed", "why": f"{type(error).__name__}: {error}"[:200]}
 
 
 def _graded(name: str) -> Row:

@@ -158,3 +158,10 @@ def test_a_map_that_hiding_disagrees_with_is_struck_through(monkeypatch: pytest.
 def test_places_of_tokens_lie_where_they_lay_in_the_image() -> None:
     tokens = torch.arange(9.0).reshape(1, 9, 1)
     assert grid(tokens)[0, 0, 1, 2] == 5
+
+
+def test_several_maps_at_once_are_told_and_no_error() -> None:
+    model = perturbed("resnet18")
+    net = model.backbone.net
+    model.backbone._maps = lambda x: [net.forward_features(x)] * 2  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    assert "several maps" in str(evidence._unfit(model, torch.randn(2, 3, 64, 64)))

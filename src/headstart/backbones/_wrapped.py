@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,8 +97,8 @@ class Wrapped(nn.Module):
         """The same as `features`, so that the backbone can be converted and hooked like any module."""
         return self.features(x)
 
-    def maps(self, x: Shaped[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The last spatial or token maps, before pooling."""
+    def maps(self, x: Shaped[Tensor, "batch ..."]) -> Any:
+        """The last spatial or token maps, before pooling: [batch, ...]; of some networks several at once, in a list."""
         return self.net(x) if self._maps is None else self._maps(x)
 
     def stages(self) -> list[Stage]:

@@ -176,6 +176,8 @@ def _unfit(model: Model, x: Float[Tensor, "batch 3 height width"]) -> str | None
         return "this head says something of every place by itself."
     with torch.no_grad():
         maps = backbone.maps(x)
+        if not isinstance(maps, Tensor):
+            return "this backbone gives several maps at once before its head, so their evidence cannot be divided among places."
         try:
             places = grid(maps)
         except BadSetting:
