@@ -74,12 +74,21 @@ def shapes(make_shapes: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A learner that has solved its head on them, for questions that change nothing of it."""
+def train_shapes(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`train_shapes(epochs, **settings)`: a learner fine-tuned on them, for questions that change nothing of it."""
     import headstart as hs
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
-        run = tmp_path_factory.mktemp("runs") / "run"
-        return hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run).fine_tune(0)
+    def train(epochs: int, **settings: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+            patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
+            kind = {"backbone": "tiny", "batch_size": 8, "observer": Notes(), "run": tmp_path_factory.mktemp("runs") / "run"}
+            return hs.Learner(hs.image_folder(shapes), **kind, **settings).fine_tune(epochs)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def trained(train_shapes: Callable[..., Any]) -> Any:
+    """A learner that has solved its head on them."""
+    return train_shapes(0)

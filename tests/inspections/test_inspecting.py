@@ -9,21 +9,18 @@ import pytest
 import torch
 
 import headstart as hs
+from headstart import plugins
 from headstart.cli.main import main
 from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.inspections._survey import weights_moved
 from headstart.learner import inspecting, tracing
 from watched import Notes
 
 
 @pytest.fixture(scope="module")
-def tuned(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tuned(train_shapes: Any) -> Any:
     """A learner that has trained all its layers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("headstart.train.precision.choose", lambda *_: "float32")
-        run = tmp_path_factory.mktemp("runs") / "tuned"
-        learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=run, keep="last")
-        return learn.fine_tune(1)
+    return train_shapes(1, keep="last")
 
 
 def test_a_report_answers_every_question_and_lies_in_the_run(tuned: Any) -> None:
@@ -89,6 +86,19 @@ def test_layers_that_were_frozen_have_not_changed_at_all(shapes: Path, tmp_path:
     learn.freeze().fit(1)
     trace = tracing.traced(learn._session, lambda _: None, {"before"})
     assert trace.before is trace.after and set(trace.weights.values()) == {0.0}
+
+
+def test_statistics_that_were_learned_anew_are_a_change_though_no_weight_moved(trained: Any) -> None:
+    from copy import deepcopy
+
+    body = trained.model.backbone
+    other = deepcopy(body)
+    assert set(weights_moved(body, other).values()) == {0.0}
+    norm = next(module for module in other.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    norm.running_mean += 1.0
+    moved = list(weights_moved(body, other).values())
+    assert moved[0] > 0 and set(moved[1:]) == {0.0}
 
 
 def test_what_heads_say_that_have_not_seen_a_label_does_not_hang_on_it(trained: Any) -> None:
@@ -166,6 +176,14 @@ def test_the_command_writes_the_page_and_speaks(tuned: Any, tmp_path: Path, caps
     assert main(["inspect", str(tuned.run.path), "--output", "page.txt"]) == 2
 
 
+def test_the_help_of_the_command_names_every_inspection(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["inspect", "--help"]) == 0
+    assert ",".join(inspecting.ordered(plugins.names("inspections"))) in capsys.readouterr().out
+
+
 def test_a_run_whose_images_are_gone_is_told(make_shapes: Any, tmp_path: Path) -> None:
     folder = make_shapes(8)
     hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(0)
@@ -173,3 +191,5 @@ def test_a_run_whose_images_are_gone_is_told(make_shapes: Any, tmp_path: Path) -
     with pytest.raises(DataError, match="not at hand"):
         hs.load(tmp_path / "run", observer=Notes()).inspect()
     assert hs.load(tmp_path / "run", data=tmp_path / "elsewhere", observer=Notes()).inspect("losses")["losses"].items
+    assert main(["inspect", str(tmp_path / "run"), "--only", "losses"]) == 1
+    assert main(["inspect", str(tmp_path / "run"), "--only", "losses", "--data", str(tmp_path / "elsewhere")]) == 0

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from headstart.core import Check, Finding, Picture, Strip
+from headstart.errors import UnknownName
 from headstart.metrics import Measured
 from headstart.report.page import LISTED, Report
 
@@ -50,6 +52,8 @@ def test_a_report_speaks_in_lines_and_is_kept_in_a_folder(tmp_path: Path) -> Non
     told = report(Finding("losses", "Which?", "These.", "good"))
     assert repr(told).splitlines()[1].split() == ["Which?", "These."]
     assert told["losses"].headline == "These."
+    with pytest.raises(UnknownName, match="losses"):
+        told["loses"]
     assert told.keep(tmp_path).read_text(encoding="utf-8") == told.html()
     assert (tmp_path / "findings" / "losses.json").is_file()
     assert "<iframe" in told._repr_html_() and '"What' not in told._repr_html_()

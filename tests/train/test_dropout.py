@@ -81,6 +81,23 @@ def test_a_backbone_without_such_layers_says_that_nothing_would_be_dropped(shape
         learn.fine_tune(1)
 
 
+@pytest.mark.parametrize("verb", ["fine_tune", "lr_find"])
+def test_every_step_draws_anew(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    numbers = []
+
+    def noted(*given: Any) -> Any:
+        numbers.append(given[6])
+        return step(*given)
+
+    for module in ("loop", "lr_find"):
+        monkeypatch.setattr(f"headstart.train.{module}.step", noted)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(
+        0
+    )
+    learn.fine_tune(2) if verb == "fine_tune" else learn.lr_find()
+    assert numbers == list(range(len(numbers))) and len(numbers) > 6
+
+
 def test_a_killed_training_with_dropout_ends_as_it_would_have(tmp_path: Path) -> None:
     encoder, (texts, labels) = tiny_encoder(tmp_path / "encoder"), sentences(40)
 

@@ -47,7 +47,8 @@ def test_rates_grow_by_a_factor_until_the_loss_runs_away(
 ) -> None:
     seen: list[list[float]] = []
 
-    def step(model: Any, optimizer: Any, batch: Any, task: Any, phase: Any, adapted: Any) -> torch.Tensor:
+    def step(model: Any, optimizer: Any, batch: Any, task: Any, phase: Any, adapted: Any, number: int) -> torch.Tensor:
+        assert number == len(seen)
         seen.append(sorted({group["lr"] for group in optimizer.param_groups}))
         return torch.tensor(1.0 if len(seen) <= runs_away else 1000.0)
 

@@ -46,12 +46,13 @@ def inspect(
 
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f'--output writes a .html, not "{output.suffix or output.name}". Try: --output {output.stem}.html')
-    if fixes is not None and fixes.exists():
-        raise UsageError(f"{fixes} is there already, and may hold what you have filled in. Name another file.")
     names = [name.strip() for name in (only or "").split(",") if name.strip()]
     with results_on_stdout(json) as stdout:
         from headstart.learner import load
+        from headstart.report.page import require_new
 
+        if fixes is not None:
+            require_new(fixes)  # told now, and not after minutes
         observer = choose(json=json, stdout=stdout)
         try:
             report = load(run, data=data, observer=observer).inspect(*names)

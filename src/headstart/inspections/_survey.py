@@ -12,9 +12,7 @@ from headstart.backbones._wrapped import Wrapped, as_eval
 from headstart.inspections._trace import Layer, Look
 
 
-def survey(
-    backbone: Wrapped, batches: Iterable[Tensor], head: nn.Module | None = None, layers: bool = True
-) -> Iterator[int | Look]:
+def survey(backbone: Wrapped, batches: Iterable[Tensor], head: nn.Module | None = None) -> Iterator[int | Look]:
     """After each batch of inputs how many examples have been looked at, and at the end the `Look`; `head` turns features into outputs."""
     device = next(backbone.parameters(), torch.zeros(())).device
     features, outputs, kept, done = list[np.ndarray](), list[np.ndarray](), dict[str, list[tuple]](), 0
@@ -49,13 +47,18 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def weights_moved(before: Wrapped, after: Wrapped) -> dict[str, float]:
-    """Of each stage by name, the length of the change of its weights over that of what they were before."""
+    """Of each stage by name, the length of the change of its weights and of the statistics of its norms, over that of what they were.
+
+    Beware: statistics that were learned anew change what a layer gives though no weight has moved.
+    """
     found = {}
-    pairs = zip(before.whole.stages(), after.whole.stages(), strict=True)
-    for (name, old), (_, new) in pairs:
-        olds, news = (
-            torch.cat([each.detach().double().cpu().flatten() for each in stage.parameters()] or [torch.zeros(0)])
-            for stage in (old, new)
-        )
-        found[name] = float((news - olds).norm() / olds.norm().clamp(min=1e-12)) if len(olds) == len(news) and len(olds) else 0.0
+    for (name, old), (_, new) in zip(before.whole.stages(), after.whole.stages(), strict=True):
+        olds, news = _numbers(old), _numbers(new)
+        found[name] = float((news - olds).norm() / olds.norm().clamp(min=1e-12))
     return found
+
+
+def _numbers(stage: nn.Module) -> Float[Tensor, " numbers"]:
+    """All that a stage has learned; not how many batches its norms have counted."""
+    learned = [each.detach().double().cpu().flatten() for each in stage.state_dict().values() if each.is_floating_point()]
+    return torch.cat(learned or [torch.zeros(0, dtype=torch.float64)])

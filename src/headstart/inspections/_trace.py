@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from headstart.core import Finding, Outputs, Row, Task
+from headstart.core import Finding, Outputs, Picture, Row, Strip, Task
 from headstart.model import Model
 
 PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model", "says", "believed")
@@ -57,7 +57,7 @@ class Trace:
     audit: Mapping[str, Any] | None = None
     """As `audit.json` has it."""
     weights: Mapping[str, float] | None = None
-    """By how much each layer's weights moved: the length of the change over that of what they were before."""
+    """By how much each layer's weights, and the statistics of its norms, moved: the length of the change over that of what they were before."""
     pictures: Callable[[Sequence[int]], UInt8[np.ndarray, "batch size size 3"]] | None = None
     """Examples, by their place here, as the model sees them, in pixels."""
     inputs: Callable[[Sequence[int]], Tensor] | None = None
@@ -104,6 +104,13 @@ class Trace:
         """What the model says of each now."""
         assert self.after.outputs is not None, "the trained model has a head"
         return self.after.outputs
+
+    def strip(self, title: str, places: Sequence[int], captions: Sequence[str]) -> tuple[Strip, ...]:
+        """These examples side by side; nothing where they are no pictures, or there is none."""
+        if self.pictures is None or not len(places):
+            return ()
+        shown = zip(self.pictures(places), captions, places, strict=True)
+        return (Strip(title, tuple(Picture(pixels, caption, self.ids[place]) for pixels, caption, place in shown)),)
 
     def judged(self) -> Int[np.ndarray, " validation"]:
         """The places of the examples that may judge the model: the validation part."""

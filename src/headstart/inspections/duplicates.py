@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headstart.core import Finding, Picture, Strip
+from headstart.core import Finding, Strip
 from headstart.inspections._plant import Plant, logits, trace
 from headstart.inspections._trace import Trace
 from headstart.metrics.measured import proportion
@@ -87,24 +87,14 @@ def _advice(leaked: bool, conflicts: bool) -> str:
     )
 
 
-def _strips(trace: Trace, groups: list[list[str]], place: dict[str, int]) -> tuple[Strip, ...]:
-    if trace.pictures is None:
-        return ()
+def _strips(trace: Trace, groups: list[list[str]], place: dict[str, int]) -> list[Strip]:
     strips = []
     for group in list(dict.fromkeys(map(tuple, groups)))[:SHOWN]:
         places = [place[name] for name in group[:4]]
         words = trace.task.texts(trace.targets[places])
-        pictures = zip(trace.pictures(places), group, words, places, strict=False)
-        strips.append(
-            Strip(
-                "Copies",
-                tuple(
-                    Picture(pixels, f"{word}, {'validation' if trace.valid[number] else 'training'}", name)
-                    for pixels, name, word, number in pictures
-                ),
-            )
-        )
-    return tuple(strips)
+        parts = ("validation" if trace.valid[number] else "training" for number in places)
+        strips += trace.strip("Copies", places, [f"{word}, {part}" for word, part in zip(words, parts, strict=True)])
+    return strips
 
 
 def plant(seed: int) -> Plant:

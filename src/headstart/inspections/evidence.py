@@ -8,6 +8,7 @@ in A one step is exact, and this is HiResCAM (Draelos and Carin 2020, eq. 3). Wh
 of the image and asking the model again: a map that disagrees is struck through.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -181,7 +182,7 @@ def _unfit(model: Model, x: Float[Tensor, "batch 3 height width"]) -> str | None
         try:
             places = grid(maps)
         except BadSetting:
-            return "this backbone gives no spatial maps. Hiding parts of an image (occlusion) still works for it."
+            return "this backbone gives no spatial maps."
         if not follow(backbone, x):
             return "the features of this backbone do not follow from its last maps, so their evidence cannot be divided among places."
     slope = grid(_slope(model, maps[:1], 0))
@@ -196,9 +197,10 @@ def _chosen(trace: Trace) -> list[int]:
     judged, said = trace.judged(), trace.said.argmax(1)
     worst = judged[np.argsort(-trace.losses[judged], kind="stable")][: SHOWN // 2].tolist()
     right = [place for place in judged.tolist() if said[place] == trace.classes[place] and place not in worst]
-    turns = {
-        place: sum(trace.classes[other] == trace.classes[place] for other in right[:number]) for number, place in enumerate(right)
-    }
+    taken, turns = Counter[int](), {}
+    for place in right:  # the first of every class, then the second of every class, ...
+        number = int(trace.classes[place])
+        turns[place], taken[number] = taken[number], taken[number] + 1
     return [*worst, *sorted(right, key=lambda place: (turns[place], place))[: SHOWN - len(worst)]]
 
 

@@ -10,7 +10,7 @@ suspicious is the one with the smallest margin, log p(given) - log p(best other)
 import numpy as np
 from jaxtyping import Float, Int
 
-from headstart.core import Finding, Picture, Strip
+from headstart.core import Finding
 from headstart.curvature import softmax
 from headstart.inspections._plant import Plant, logits, trace
 from headstart.inspections._trace import Look, Trace, missing
@@ -65,7 +65,11 @@ def inspect(trace: Trace) -> Finding:
         "bad" if (share.low or 0.0) > MANY else "look" if len(order) else "good",
         {"suspected": share, "right without having seen the label": right},
         items,
-        _strips(trace, order[:SHOWN], items),
+        trace.strip(
+            "The most suspicious labels",
+            order[:SHOWN].tolist(),
+            [f"labelled {item['given']}, looks like {item['suggested']}" for item in items[:SHOWN]],
+        ),
         caveats=(
             "Judged by heads on the features of the published body, each without the example that it judges: hard but rightly labelled "
             "examples are among the suspects, and errors that all look alike are not.",
@@ -125,21 +129,6 @@ def judged(
     margins = own - rest[every, others]
     suspected = (margins < 0) & (probs[every, others] >= usual[others])
     return margins, others, suspected
-
-
-def _strips(trace: Trace, places: np.ndarray, items: list) -> tuple[Strip, ...]:
-    if trace.pictures is None or not len(places):
-        return ()
-    pictures = trace.pictures(places.tolist())
-    return (
-        Strip(
-            "The most suspicious labels",
-            tuple(
-                Picture(pixels, f"labelled {item['given']}, looks like {item['suggested']}", item["id"])
-                for pixels, item in zip(pictures, items, strict=False)
-            ),
-        ),
-    )
 
 
 def plant(seed: int) -> Plant:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from headstart.core import Finding, Outputs, Picture, Strip
+from headstart.core import Finding, Outputs
 from headstart.curvature import softmax
 from headstart.inspections._plant import Plant, logits, trace
 from headstart.inspections._trace import Trace
@@ -47,7 +47,9 @@ def inspect(trace: Trace) -> Finding:
         "look" if surprised else "good",
         {"nll": average(losses, 0.0)},
         items,
-        _strips(trace, worst, items),
+        trace.strip(
+            "The largest losses", worst.tolist(), [f"labelled {item['given']}, said {item['predicted']}" for item in items]
+        ),
         caveats=(
             "A large loss is a wrong label, a hard example, or a kind of example that the model has not seen: look to tell.",
         ),
@@ -77,21 +79,6 @@ def _surprises(trace: Trace, judged: Int[np.ndarray, " validation"]) -> tuple[st
 
 def _words(trace: Trace, places: np.ndarray) -> list:
     return trace.task.predict(Outputs(torch.from_numpy(trace.said[places])), [trace.ids[place] for place in places])
-
-
-def _strips(trace: Trace, places: np.ndarray, items: list) -> tuple[Strip, ...]:
-    if trace.pictures is None:
-        return ()
-    pictures = trace.pictures(places.tolist())
-    return (
-        Strip(
-            "The largest losses",
-            tuple(
-                Picture(pixels, f"labelled {item['given']}, said {item['predicted']}", item["id"])
-                for pixels, item in zip(pictures, items, strict=True)
-            ),
-        ),
-    )
 
 
 def plant(seed: int) -> Plant:

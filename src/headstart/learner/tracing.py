@@ -141,25 +141,25 @@ def traced(session: Session, show: Callable[[Event], None], needs: set[str]) -> 
         except HeadstartError as error:
             absent["before"] = absent["crossed"] = f"the model as it was before training is not at hand: {error}"
     return Trace(
-        state.task,
-        seen.examples.ids,
-        seen.valid,
-        seen.examples.targets,
-        after,
-        before,
-        classes,
-        _crossed(seen, before, absent) if before is not None and "crossed" in needs else None,
-        seen.begun.audit.json(),
-        moved,
-        seen.pictures if shown else None,
-        seen.inputs if shown else None,
-        _believed(session, after.features[seen.valid]),
-        seen.says if shown and classes is not None else None,
-        seen.files() if shown else None,
-        state.model,
-        session.history,
-        state.kept()["epoch"],
-        absent,
+        task=state.task,
+        ids=seen.examples.ids,
+        valid=seen.valid,
+        targets=seen.examples.targets,
+        after=after,
+        before=before,
+        classes=classes,
+        crossed=_crossed(seen, before, absent) if before is not None and "crossed" in needs else None,
+        audit=seen.begun.audit.json() if "audit" in needs else None,
+        weights=moved,
+        pictures=seen.pictures if shown else None,
+        inputs=seen.inputs if shown else None,
+        believed=_believed(session, after.features[seen.valid]) if "believed" in needs and classes is not None else None,
+        says=seen.says if shown and classes is not None else None,
+        files=seen.files() if shown and "says" in needs else None,
+        model=state.model,
+        rows=session.history,
+        kept=state.kept()["epoch"],
+        absent=absent,
     )
 
 
@@ -181,8 +181,8 @@ def _as_it_was(session: Session) -> Wrapped:
         return start_of(origin).model.backbone.eval()
     source = settings.backbone if session.module is None else session.module
     found = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, session.data)
-    names = [name for name, _ in found.whole.stages()]
-    if names != [name for name, _ in model.backbone.whole.stages()]:
+    shapes, own = ({name: tensor.shape for name, tensor in body.state_dict().items()} for body in (found, model.backbone))
+    if shapes != own:
         raise BadSetting("its layers are others than those of today.")
     return found.eval()
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from headstart.core import Finding, Row
 from headstart.data.fixes import COLUMNS
-from headstart.errors import BadSetting
+from headstart.errors import BadSetting, unknown_name
 from headstart.store import atomic
 from headstart.train.observers.rows import number
 
@@ -43,8 +43,15 @@ class Report:
     """The run, where the page lies as report.html."""
 
     def __getitem__(self, name: str) -> Finding:
-        """The finding of this name."""
-        return {found.name: found for found in self.findings}[name]
+        """The finding of this name.
+
+        Raises:
+            UnknownName: with the nearest of those that were asked for.
+        """
+        found = {found.name: found for found in self.findings}
+        if name not in found:
+            raise unknown_name("finding", name, found)
+        return found[name]
 
     def first(self) -> list[Finding]:
         """What to look at first: the findings that ask for something, the gravest first."""
@@ -71,9 +78,7 @@ class Report:
         Raises:
             BadSetting: where the file is there already.
         """
-        target, written = Path(file), io.StringIO()
-        if target.exists():
-            raise BadSetting(f"{target} is there already, and may hold what you have filled in. Name another file.")
+        target, written = require_new(Path(file)), io.StringIO()
         writer = csv.writer(written, lineterminator="\n")
         writer.writerow(COLUMNS)
         taken = set[str]()
@@ -97,6 +102,13 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f'<iframe srcdoc="{_escaped(self.html())}" style="width:100%;height:40rem;border:0"></iframe>'
+
+
+def require_new(file: Path) -> Path:
+    """The file; raises `BadSetting` where it is there already."""
+    if file.exists():
+        raise BadSetting(f"{file} is there already, and may hold what you have filled in. Name another file.")
+    return file
 
 
 def columns(items: Sequence[Row]) -> list[str]:

@@ -68,9 +68,8 @@ def drawn(outputs: Outputs) -> list[Float[np.ndarray, "samples batch classes"]]:
         # beware: NumPy's own library takes all cores for small matrices too, and waits long for them on a busy machine
         values, vectors = torch.linalg.eigh(torch.from_numpy(cov[start : start + step]))
         root = (vectors * values.clamp(min=0.0).sqrt()[:, None]).numpy()
-        moved = (
-            root @ points.T
-        )  # [batch, classes, draws]: NumPy takes ten times as long to reduce a last axis as short as the classes
+        # [batch, classes, draws]: NumPy takes ten times as long to reduce a last axis as short as the classes
+        moved = root @ points.T
         moved += mean[start : start + step, :, None]
         pieces.append(softmax(moved, axis=1).transpose(2, 0, 1))
     return pieces

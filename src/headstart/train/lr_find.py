@@ -44,9 +44,9 @@ def ramp(state: TrainState, phase: Phase) -> Ramp:
     course = courses.start(model, phase, state.settings.seed)
     rates = [LOWEST * (HIGHEST / LOWEST) ** (place / (STEPS - 1)) for place in range(STEPS)]
     losses: list[float] = []
-    for rate, batch in zip(rates, _batches(state, phase), strict=False):
+    for number, (rate, batch) in enumerate(zip(rates, _batches(state, phase), strict=False)):
         set_rates(course.optimizer, rate / phase.lr)
-        loss = step(model, course.optimizer, batch, state.objective, phase, course.adapters)
+        loss = step(model, course.optimizer, batch, state.objective, phase, course.adapters, number)
         if loss is None:
             raise HeadstartError(
                 f"memory does not suffice for a step of {len(batch.ids)} images in pieces of {phase.piece}. Give a smaller batch_size or size."
