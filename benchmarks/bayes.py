@@ -26,7 +26,7 @@ from typing import Any
 
 from harness import Quiet, Table, stoppable
 from paired import compared, markdown, paired_t
-from sets import Divided, arguments, available, divided, files_in, parse_folders
+from sets import Divided, arguments, divisions, files_in
 
 from headstart.data._steps import exhausted
 from headstart.train.solved import features_now
@@ -204,12 +204,10 @@ def main() -> None:
     stoppable()
     table = Table("bayes", asked.results)
     if not asked.report:
-        for name, read in available(asked.sets, parse_folders(asked.data), asked.peer_python).items():
-            for seed in range(asked.seeds):
-                split = divided(name, read, seed)
-                run_case(table, split, f"{name} head", None, asked)
-                if not asked.head_only:
-                    run_case(table, split, f"{name} {asked.minutes:g} min", asked.minutes, asked)
+        for split in divisions(asked):
+            run_case(table, split, f"{split.name} head", None, asked)
+            if not asked.head_only:
+                run_case(table, split, f"{split.name} {asked.minutes:g} min", asked.minutes, asked)
     print(report(table.rows(), (*POSTERIORS, ENSEMBLE)))
 
 

@@ -10,6 +10,7 @@ for each candidate against the seconds of its features alone. Rows already in re
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from harness import Quiet, Table, stoppable
 from paired import markdown
 from scipy import stats
-from sets import Divided, arguments, available, divided, parse_folders
+from sets import Divided, arguments, divisions
 
 Row = dict[str, Any]
 CANDIDATES = (
@@ -92,12 +93,10 @@ def main() -> None:
     stoppable()
     table = Table("choose", asked.results)
     if not asked.report:
-        for seed in range(asked.seeds):
-            for name, read in available(asked.sets, parse_folders(asked.data), asked.peer_python).items():
-                split = divided(name, read, seed)
-                for candidate in asked.candidates:
-                    same = {"case": name, "repeat": seed, "split": split.digest}
-                    table.tried(candidate, run=lambda split=split, candidate=candidate: run_one(split, candidate), **same)
+        for split in divisions(asked):
+            for candidate in asked.candidates:
+                same = {"case": split.name, "repeat": split.seed, "split": split.digest}
+                table.tried(candidate, run=partial(run_one, split, candidate), **same)
     print(report(table.rows()))
 
 

@@ -34,7 +34,7 @@ import numpy as np
 from harness import Quiet, Table, stoppable
 from paired import markdown
 from PIL import Image, ImageFilter, ImageOps
-from sets import Divided, arguments, available, divided, parse_folders
+from sets import Divided, arguments, divisions
 
 Row = dict[str, Any]
 SHARE = 0.1
@@ -84,11 +84,10 @@ def _out_of_fold(
         learn = hs.Learner(
             replace(data, records=tuple(records)), observer=Quiet(), seed=split.seed, posterior="none", run=Path(folder) / "run"
         )
-        trace = tracing.traced(learn.fine_tune(0)._session, lambda _: None, {"classes", "crossed"})
-    assert trace.classes is not None and trace.crossed is not None and trace.before is not None
-    believed = (
-        labels.logs(trace.crossed.astype(np.float64)) + labels.neighbours(trace.before.features, trace.classes, len(trace.names))
-    ) / 2
+        needs = {"classes", "folds", "before", "layers"}
+        trace = tracing.traced(learn.fine_tune(0)._session, lambda _: None, needs)
+    assert trace.classes is not None and trace.folds is not None and trace.before is not None
+    believed = labels.beliefs(labels.wide(trace.before), trace.classes, len(trace.names), trace.folds, trace.copies)
     return trace.before.features, trace.classes, np.array([name in changed for name in trace.ids]), believed
 
 
@@ -242,6 +241,10 @@ SMALL = (
 )
 
 
+EXACT = 1e-3
+"""The share of an answer that may be left over where what follows is called affine."""
+
+
 def smallest() -> list[str]:
     """Of every file of models in timm the two whose names sound smallest."""
     import timm
@@ -279,6 +282,7 @@ def _graded(name: str) -> Row:
     from headstart.backbones import from_timm
     from headstart.errors import HeadstartError
     from headstart.inspections import evidence
+    from headstart.inspections._shown import asked
 
     torch.manual_seed(0)
     try:
@@ -290,26 +294,25 @@ def _graded(name: str) -> Row:
             parameter.add_(0.1 * torch.randn_like(parameter) * (1.0 if parameter.ndim == 1 else parameter.std().nan_to_num(0.0)))
     size = model.backbone.spec.size
     x = torch.randn(2, 3, size, size)
-    why = evidence._unfit(model, x)
-    if why:
-        return {"state": "not available", "why": why, "size": size}
-    with torch.no_grad():
-        maps = model.backbone.maps(x[:1])
-    said = 1
-    places, left = evidence.evidence(model, maps, said)
-    row = {"size": size, "left": left, "places": list(places.shape)}
+    place = evidence.where(model, x)
+    if isinstance(place, str):
+        return {"state": "not available", "why": place, "size": size}
+    cut, asks = place(x[:1]), asked(1, 5, True)
+    places, left, elsewhere = evidence.evidence(model, cut, asks)
+    row = {"size": size, "left": left, "places": list(places.shape), "cut": type(cut).__name__, "in the token": elsewhere}
     if not left <= evidence.CLOSED:
         return {**row, "state": "struck through"}
-    slopes = [evidence._slope(model, share * maps, said) for share in (1e-3, 1.0)]
-    if not torch.allclose(*slopes, rtol=1e-3, atol=1e-6 * float(slopes[1].abs().max())):
+    others = place(x[1:]).maps
+    slopes = [evidence._slope(model, cut, at, asks) for at in (others, cut.maps)]
+    if left > EXACT or not torch.allclose(*slopes, rtol=1e-3, atol=1e-6 * float(slopes[1].abs().max())):
         return {
             **row,
             "state": "closed",
         }  # something bends behind the maps: places share the answer, but one alone does not tell the change
-    return {**row, "state": "exact", "wrong": _put_out(model, maps, said, places)}
+    return {**row, "state": "exact", "wrong": _put_out(model, cut, asks, places)}
 
 
-def _put_out(model: Any, maps: Any, said: int, places: np.ndarray) -> bool:
+def _put_out(model: Any, cut: Any, asks: Any, places: np.ndarray) -> bool:
     """Whether without the strongest place of the maps the answer changes by other than what the map says of it, to a hundredth."""
     import torch
 
@@ -317,11 +320,11 @@ def _put_out(model: Any, maps: Any, said: int, places: np.ndarray) -> bool:
     from headstart.inspections import evidence
 
     row, column = divmod(int(np.abs(places).argmax()), places.shape[1])
-    away = maps.clone()
+    away = cut.maps.clone()
     grid(away)[0, :, row, column] = 0.0  # a view of the maps, or of their tokens
     with torch.no_grad():
-        change = float(evidence._contrast(model, maps, said) - evidence._contrast(model, away, said))
-    return not torch.equal(away, maps) and abs(change - float(places[row, column])) > 0.01 * float(np.abs(places).max())
+        change = float(evidence._contrast(model, cut, cut.maps, asks) - evidence._contrast(model, cut, away, asks))
+    return not torch.equal(away, cut.maps) and abs(change - float(places[row, column])) > 0.01 * float(np.abs(places).max())
 
 
 def report_architectures(rows: Sequence[Row]) -> str:
@@ -372,14 +375,12 @@ def main() -> None:
     stoppable()
     table = Table("inspections", asked.results)
     if not asked.report:
-        for name, read in available(asked.sets, parse_folders(asked.data), asked.peer_python).items():
-            for seed in range(asked.seeds):
-                split = divided(name, read, seed)
-                for pairs in (None, PAIRS[name]) if name in PAIRS else (None,):
-                    if "labels" in asked.jobs:
-                        run_labels(table, split, pairs)
-                if "shortcuts" in asked.jobs:
-                    run_shortcuts(table, split, asked)
+        for split in divisions(asked):
+            for pairs in (None, PAIRS[split.name]) if split.name in PAIRS else (None,):
+                if "labels" in asked.jobs:
+                    run_labels(table, split, pairs)
+            if "shortcuts" in asked.jobs:
+                run_shortcuts(table, split, asked)
         if "architectures" in asked.jobs:
             run_architectures(table)
     shows = {"labels": report_labels, "shortcuts": report_shortcuts, "architectures": report_architectures}

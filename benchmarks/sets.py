@@ -108,6 +108,14 @@ def divided(name: str, read: Callable[[], Source], seed: int, place: Path = PLAC
         return _divided(name, read, seed, place)
 
 
+def divisions(asked: argparse.Namespace) -> Iterator[Divided]:
+    """The splits that are asked for (`arguments`), one of every set that is at hand before the second of any."""
+    found = available(asked.sets, parse_folders(asked.data), asked.peer_python)
+    for seed in range(asked.seeds):
+        for name, read in found.items():
+            yield divided(name, read, seed)
+
+
 def _divided(name: str, read: Callable[[], Source], seed: int, place: Path) -> Divided:
     folder = place / name / f"seed{seed}"
     manifest = folder.with_suffix(".json")

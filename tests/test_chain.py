@@ -76,6 +76,7 @@ def second(pictures: Path, observer: Watcher | None = None, **changes: Any) -> h
     return hs.Learner(data, observer=observer or Watcher(), **{"backbone": "first", **SETTINGS, **changes})
 
 
+@pytest.mark.slow
 def test_row_0_has_the_layers_of_the_first_run_and_a_new_head(pictures: Path, first: hs.Learner) -> None:
     kept = {file: file.read_bytes() for file in sorted(first.run.path.rglob("*")) if file.is_file()}
     fresh = hs.Learner(hs.image_csv(pictures / "sizes.csv"), backbone="tiny", observer=Watcher())
@@ -93,6 +94,7 @@ def test_row_0_has_the_layers_of_the_first_run_and_a_new_head(pictures: Path, fi
     assert {file: file.read_bytes() for file in kept} == kept, "the first run stays as it is"
 
 
+@pytest.mark.slow
 def test_the_second_run_stands_without_the_first(pictures: Path, first: hs.Learner, tmp_path: Path) -> None:
     """It is resumed, loaded, prolonged and chained to once the folder of the first is gone."""
     straight = second(pictures, run="straight").fine_tune(2)
@@ -114,6 +116,7 @@ def test_the_second_run_stands_without_the_first(pictures: Path, first: hs.Learn
     assert len(loaded.more(1).history) == 4
 
 
+@pytest.mark.slow
 def test_what_never_got_a_row_says_that_the_first_run_is_missing(
     pictures: Path, first: hs.Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_what_never_got_a_row_says_that_the_first_run_is_missing(
     assert same(body(resumed), body(second(pictures, head="train").fine_tune(1)))
 
 
+@pytest.mark.slow
 def test_on_the_command_line(pictures: Path, capsys: pytest.CaptureFixture) -> None:
     table = [str(pictures / name) for name in ("colours.csv", "sizes.csv")]
     assert main(["train", table[0], "--backbone", "tiny", "--epochs", "1", "--batch-size", "8"]) == 0

@@ -20,6 +20,7 @@ Make = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("plain_training")
 
 
+@pytest.mark.slow
 def test_each_candidate_has_its_figures_and_the_best_comes_first(shapes: Path) -> None:
     notes = Notes()
     found = hs.choose(hs.image_folder(shapes), ["tiny"], [32, 48], observer=notes)
@@ -35,6 +36,7 @@ def test_each_candidate_has_its_figures_and_the_best_comes_first(shapes: Path) -
     assert not (Path.cwd() / "runs").exists()
 
 
+@pytest.mark.slow
 def test_figures_are_of_heads_that_have_not_seen_the_example(shapes: Path) -> None:
     """The loss left out is above that of the head on what it was solved on, and near that of the validation part in a training."""
     data = hs.image_folder(shapes)
@@ -44,6 +46,7 @@ def test_figures_are_of_heads_that_have_not_seen_the_example(shapes: Path) -> No
     assert found.left_out == pytest.approx(float(found.losses.mean()))
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_built_costs_only_its_own_line(shapes: Path) -> None:
     found = hs.choose(hs.image_folder(shapes), ["tiny", "tinny"], observer=Notes())
     assert [each.backbone for each in found.candidates] == ["tiny", "tinny"]
@@ -60,6 +63,7 @@ def test_one_that_cannot_be_built_costs_only_its_own_line(shapes: Path) -> None:
         hs.choose("nowhere", ["tiny"], observer=Notes())
 
 
+@pytest.mark.slow
 def test_numbers_labels_and_masks_can_be_ranked_too(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(40, 3))
@@ -72,6 +76,7 @@ def test_numbers_labels_and_masks_can_be_ranked_too(tmp_path: Path) -> None:
     assert of_places.left_out is None and of_places.evidence < 0 and " - " in repr(Ranking((of_places,), ()))
 
 
+@pytest.mark.slow
 def test_a_backbone_that_may_know_the_images_is_told(shapes: Path, tmp_path: Path) -> None:
     hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes(), run=tmp_path / "run").fine_tune(0)
     found = hs.choose(hs.image_folder(shapes), ["tiny", str(tmp_path / "run")], observer=Notes())
@@ -109,6 +114,7 @@ def test_what_is_installed_is_the_short_list() -> None:
     assert "tf_efficientnet_lite0" in choosing.installed()
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_the_command_that_goes_on(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["choose", str(shapes), "--backbone", "tiny", "--size", "32", "--size", "48"]) == 0
     out = capsys.readouterr().out

@@ -48,6 +48,7 @@ def everything_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_stage_of_a_large_set_tells_how_far_it_is_and_each_file_is_decoded_once(shapes: Path) -> None:
     seen = Watcher()
     data = hs.image_folder(shapes)

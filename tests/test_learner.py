@@ -115,6 +115,7 @@ def test_frozen_means_frozen(shapes: Path) -> None:
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.slow
 def test_norm_statistics_stay_in_step_two_too_unless_asked(shapes: Path) -> None:
     for norms, moved in (("frozen", False), ("adapt", True)):
         learn, _ = learner(shapes, norms=norms, keep="last")
@@ -123,6 +124,7 @@ def test_norm_statistics_stay_in_step_two_too_unless_asked(shapes: Path) -> None
         assert any(not torch.equal(t, means[name]) for name, t in learn.model.state_dict().items() if name in means) == moved
 
 
+@pytest.mark.slow
 def test_every_training_image_is_seen_once_an_epoch(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[str] = Counter()
     original = batches.training_batches
@@ -166,6 +168,7 @@ def test_images_are_decoded_once_and_go_through_the_backbone_once_for_the_head(
     assert again.history[0]["valid_loss"] == pytest.approx(learn.history[0]["valid_loss"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_runs_and_others_do_not(shapes: Path) -> None:
     losses = []
     for seed in (0, 0, 1):
@@ -196,6 +199,7 @@ def test_an_mlp_head_is_trained_not_solved(shapes: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_goes_on_in_the_same_table(shapes: Path) -> None:
     learn, seen = learner(shapes)
     learn.fine_tune(1)
@@ -210,6 +214,7 @@ def test_training_goes_on_in_the_same_table(shapes: Path) -> None:
     assert [row["epoch"] for row in learn.history] == [0]
 
 
+@pytest.mark.slow
 def test_fit_from_scratch_learns(make_shapes: Make) -> None:
     learn, _ = learner(make_shapes(24), pretrained=False, augment="none", batch_size=6)
     learn.fit(12, base_lr=1e-2)
@@ -227,6 +232,7 @@ def test_your_own_module_is_a_backbone(shapes: Path) -> None:
     assert len(learn.history) == 2
 
 
+@pytest.mark.slow
 def test_metrics_by_name_and_function(shapes: Path) -> None:
     def sure(probs: np.ndarray, targets: np.ndarray) -> float:
         return float(probs.max(1).mean())
@@ -246,6 +252,7 @@ def test_metrics_by_name_and_function(shapes: Path) -> None:
     assert any("the metrics sure." in event.text for event in watcher.events if isinstance(event, Note))
 
 
+@pytest.mark.slow
 def test_what_comes_too_late_for_the_rows_there_are_is_refused(shapes: Path) -> None:
     learn, _ = learner(shapes)
     learn.fine_tune(2)
@@ -590,6 +597,7 @@ def test_a_training_size_must_be_smaller(shapes: Path, size: int, words: str) ->
     assert [row["epoch"] for row in learn.history] == [0]
 
 
+@pytest.mark.slow
 def test_a_smaller_training_size_is_in_the_phase_and_leaves_predictions_at_full_size(shapes: Path) -> None:
     learn, _ = learner(shapes, train_size=20)
     learn.fine_tune(2)

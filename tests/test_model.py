@@ -13,12 +13,13 @@ from torch import nn
 
 from headstart import model as models
 from headstart.backbones import bundled, choices, from_module, from_timm, tiny
-from headstart.core import Outputs, Predictive
+from headstart.core import Outputs, Predictive, Settings
 from headstart.errors import BadSetting, NewerFormat, NotARun, StoreError, UnknownName, WeightsUnavailable
 from headstart.modalities.image import Images
 from headstart.model import Model, build_backbone, norm_mode, set_trainable, stage_of_parameters
 from headstart.store import bundle
 from headstart.store.bundle import Bundle
+from headstart.train import summary
 
 
 @pytest.fixture(autouse=True)
@@ -310,3 +311,19 @@ def test_bundles_of_others_and_of_the_future() -> None:
         models.load_bundle(Bundle({}, {"architecture": "resnet18"}, {}))
     with pytest.raises(NewerFormat, match="Install a newer headstart"):
         models.load_bundle(Bundle({}, {"headstart": {"format": 99}}, {}))
+
+
+def test_a_body_of_one_layer_is_a_stage_and_can_be_frozen() -> None:
+    """Were it in no stage, a frozen body would learn at the rate of the head."""
+    model = models.build(from_module.build(nn.Conv2d(3, 4, 8, stride=8), 32), 2)
+    assert [name for name, _ in model.stages()] == ["", "head"]
+    set_trainable(model, 1)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18"])
+def test_a_summary_counts_every_parameter_once_also_those_of_no_layer(name: str) -> None:
+    model = models.build(from_timm.build(name, pretrained=False), 2)
+    lines = summary.of(model, Settings(), False).lines
+    assert sum(line.parameters for line in lines) == sum(parameter.numel() for parameter in model.parameters())
+    assert summary.of(model, Settings(), True).lines[0].learning == 0

@@ -100,12 +100,19 @@ def press_after(wanted: int) -> Callable[[Event, int], bool]:
     return press
 
 
+def said(learn: hs.Learner) -> list[tuple[int, list[float], list[int]]]:
+    """What each row said of each validation example."""
+    kept = {line["epoch"]: line for line in learn.run.judged()}
+    return [(line["epoch"], line["losses"], line["answers"]) for line in kept.values()]
+
+
 def assert_resumes_to(straight: hs.Learner, broken: hs.Learner) -> hs.Learner:
     """Resumes the broken training, which must end as the straight one did: weights, rows, what is kept."""
     resumed = hs.resume(broken.run.path, observer=Watcher())
     assert_equal(weights(straight), weights(resumed))
     assert without_seconds(resumed.history) == without_seconds(straight.history)
     assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
+    assert said(resumed) == said(straight)
     assert resumed.kept == straight.kept
     assert resumed.run.plan().finished
     assert not resumed.run.checkpoints.exists()
@@ -156,6 +163,7 @@ def test_a_killed_training_resumes_to_the_same_weights_and_rows(shapes: Path, st
     assert_resumes_to(straight(course, 3), broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 5, 8])
 def test_a_checkpoint_after_the_last_step_of_an_epoch_makes_its_row(shapes: Path, straight: Any, step: int) -> None:
     assert_resumes_to(straight("fine_tune", 2), killed(shapes, step, 2, checkpoint_seconds=0.0))
@@ -172,6 +180,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_told_once_and_stops_nothing(shapes
     assert watcher.notes().count("the disk is full") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [RowDone, Cooling])
 def test_a_training_killed_at_a_row_or_as_the_rate_falls_resumes(shapes: Path, straight: Any, kind: type) -> None:
     seen = []
@@ -181,6 +190,26 @@ def test_a_training_killed_at_a_row_or_as_the_rate_falls_resumes(shapes: Path, s
         return len(seen) == (2 if kind is RowDone else 1)
 
     assert_resumes_to(straight("fine_tune", 2), killed(shapes, second, 2, checkpoint_seconds=0.0))
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_network_of_ones_own_is_resumed_with_the_module_at_hand(shapes: Path, step: int) -> None:
+    """Killed in the first epoch and in the second; its code is in no run folder."""
+
+    def own() -> torch.nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, stride=4), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 2, stride=2))
+
+    def made(watcher: Watcher) -> hs.Learner:
+        return hs.Learner(hs.image_folder(shapes), backbone=own(), size=32, batch_size=8, keep="last", observer=watcher)
+
+    straight, broken = made(Watcher()).fine_tune(2), made(Watcher(after_step(step)))
+    with pytest.raises(Killed):
+        broken.fine_tune(2)
+    resumed = hs.resume(broken.run.path, observer=Watcher(), backbone=own())
+    assert_equal(weights(straight), weights(resumed))
+    assert without_seconds(resumed.history) == without_seconds(straight.history)
 
 
 def test_a_training_killed_before_its_first_checkpoint_starts_again_in_its_folder(shapes: Path) -> None:
@@ -194,6 +223,7 @@ def test_a_training_killed_before_its_first_checkpoint_starts_again_in_its_folde
     assert without_seconds(resumed.run.rows()) == without_seconds(straight.history)
 
 
+@pytest.mark.slow
 def test_a_prolonged_training_resumes_too(shapes: Path) -> None:
     broken = learner(shapes).fine_tune(2)
     again = hs.load(broken.run.path, observer=Watcher(after_step(4)))
@@ -202,6 +232,7 @@ def test_a_prolonged_training_resumes_too(shapes: Path) -> None:
     assert_resumes_to(learner(shapes).fine_tune(2).more(2), broken)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_before_it_is_prolonged(shapes: Path) -> None:
     broken = killed(shapes, 6, 2)
     for verb in ("more", "fine_tune", "fit"):
@@ -230,6 +261,7 @@ def test_a_finished_run_has_nothing_to_resume(shapes: Path) -> None:
     assert_equal(before, weights(again))
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(shapes: Path) -> None:
     broken = killed(shapes, 7, 2, checkpoint_seconds=0.0)
     folders = sorted(folder for folder in broken.run.checkpoints.iterdir() if folder.name.isdecimal())
@@ -276,6 +308,7 @@ def test_a_training_by_the_clock_is_replayed_as_it_was(shapes: Path) -> None:
     assert [[event.step, event.progress] for event in steps] == [entry[:2] for entry in logged[8:]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_fewer_threads_beside_other_programs_are_those_of_a_resumption_too(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
@@ -298,6 +331,7 @@ def test_fewer_threads_beside_other_programs_are_those_of_a_resumption_too(shape
     assert set(used) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_threads_are_fitted_again_at_a_row_and_replayed_as_they_were(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread in the first epoch, two from its row on; what comes after the checkpoint of that row is made with two again."""
@@ -326,6 +360,7 @@ def test_threads_are_fitted_again_at_a_row_and_replayed_as_they_were(shapes: Pat
 # -------------------------------------------------------------------------------------------------------------- more
 
 
+@pytest.mark.slow
 def test_two_and_two_epochs_repeat_the_descent_and_nothing_else(shapes: Path) -> None:
     watcher = Watcher()
     learn = learner(shapes, watcher).fine_tune(4)
@@ -340,6 +375,7 @@ def test_two_and_two_epochs_repeat_the_descent_and_nothing_else(shapes: Path) ->
     assert len(learn.run.plan().phases) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("course", ["fine_tune", pytest.param("averaged adapters on small images", marks=pytest.mark.slow)])
 def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path, course: str) -> None:
     memory = learner(shapes, **COURSES[course]).fine_tune(2).more(1)
@@ -348,6 +384,7 @@ def test_prolonged_from_disk_or_from_memory_is_the_same(shapes: Path, course: st
     assert without_seconds(memory.history) == without_seconds(disk.history)
 
 
+@pytest.mark.slow
 def test_the_trunk_lies_before_the_descent_where_the_rate_is_level(shapes: Path) -> None:
     kept = {}
     for epochs in (2, 4):
@@ -360,6 +397,7 @@ def test_the_trunk_lies_before_the_descent_where_the_rate_is_level(shapes: Path)
     assert {event.lr for event in steps if 0.2 <= event.progress < 0.65} == {1e-3}
 
 
+@pytest.mark.slow
 def test_what_is_no_prolongation_starts_a_phase_of_its_own(shapes: Path) -> None:
     learn = learner(shapes).fine_tune(3)
     assert learn.run.stable.is_dir()
@@ -370,12 +408,14 @@ def test_what_is_no_prolongation_starts_a_phase_of_its_own(shapes: Path) -> None
     assert not other.run.stable.exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_the_head_alone_is_prolonged_by_a_first_epoch(shapes: Path) -> None:
     learn = learner(shapes).fine_tune(0)
     again = hs.load(learn.run.path, observer=Watcher()).more(1)
     assert [row["epoch"] for row in again.history] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_bundle_without_its_run_goes_on_from_its_weights(shapes: Path, tmp_path: Path) -> None:
     learn = learner(shapes).fine_tune(1)
     shutil.copytree(learn.run.bundle, tmp_path / "moved")
@@ -388,6 +428,7 @@ def test_a_bundle_without_its_run_goes_on_from_its_weights(shapes: Path, tmp_pat
 # ----------------------------------------------------------------------------------------------------------- the clock
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     watcher = Watcher()
@@ -403,6 +444,7 @@ def test_minutes_end_in_time_with_the_rate_at_its_end(shapes: Path) -> None:
     assert not (learn.run.path / "steps.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 @pytest.mark.parametrize(("forward", "timed"), [(0.001, True), (0.02, False)])
 def test_forwards_are_timed_beside_steps_only_where_time_is_left_for_that(
@@ -416,6 +458,7 @@ def test_forwards_are_timed_beside_steps_only_where_time_is_left_for_that(
     assert bool(calls) == timed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_minutes_bound_a_head_that_is_trained_by_steps_too(shapes: Path) -> None:
     watcher, began = Watcher(), time.perf_counter()
@@ -443,6 +486,7 @@ def test_the_course_is_checked_before_anything_is_read(shapes: Path, wrong: dict
 # ------------------------------------------------------------------------------------------------------------ the folder
 
 
+@pytest.mark.slow
 def test_two_trainings_do_not_share_a_run_folder(shapes: Path) -> None:
     learn = learner(shapes).fine_tune(0)
     with Run.open(learn.run.path).claimed(), pytest.raises(StoreError, match="another process is training"):
@@ -450,6 +494,7 @@ def test_two_trainings_do_not_share_a_run_folder(shapes: Path) -> None:
     hs.load(learn.run.path, observer=Watcher()).more(1)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_resume_finishes(shapes: Path) -> None:
     straight = learner(shapes).fine_tune(2)
 
@@ -469,6 +514,7 @@ def test_the_bundle_of_a_row_holds_the_average_and_training_goes_on_without(shap
     assert not torch.equal(judged["head.weight"], weights(broken)["head.weight"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_average_is_judged_leaves_the_weights_that_train(shapes: Path) -> None:
     straight = learner(shapes, ema=0.9).fine_tune(1)
 
@@ -497,6 +543,7 @@ def test_killed_processes_resume_to_the_same_weights(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- the seams
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_stages_left_out_by_the_clock_learn_again_in_a_phase_of_its_own(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headstart.train.sensitivity.shares_of_gain", lambda *_: [0.01, 0.4, 0.4, 0.19])
@@ -509,6 +556,7 @@ def test_stages_left_out_by_the_clock_learn_again_in_a_phase_of_its_own(shapes: 
     assert learn.run.plan().phases[-1].first_stage == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ticking")
 def test_a_head_by_gradient_that_was_killed_under_the_clock_is_resumed_and_goes_on_to_all_layers(shapes: Path) -> None:
     settings: dict[str, Any] = {"head": "train", "checkpoint_seconds": 0.0}
@@ -534,14 +582,16 @@ def test_the_clock_of_a_resumed_head_counts_from_the_beginning(shapes: Path) -> 
     assert 11 < clock.left() <= 12 and clock.seconds() < 1
 
 
+@pytest.mark.slow
 def test_the_head_alone_is_judged_by_the_same_rule_when_it_is_prolonged(shapes: Path) -> None:
     whole = learner(shapes, keep="best").fine_tune(1)
     head = learner(shapes, keep="best").fine_tune(0)
     more = hs.load(head.run.path, observer=Watcher()).more(1)
     assert [row["beyond_noise"] for row in more.history] == [row["beyond_noise"] for row in whole.history]
-    assert more._session.begun is not None and more._session.begun.state.first_losses is not None
+    assert more._session.begun is not None and [each.epoch for each in more._session.begun.state.judged] == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_disk", [True, False])
 def test_a_press_before_the_first_further_step_leaves_a_finished_run_as_it_was(shapes: Path, from_disk: bool) -> None:
     def press(event: Event, _steps: int) -> bool:
@@ -570,6 +620,7 @@ def test_a_press_in_the_first_epoch_of_fit_says_what_finishes_it(shapes: Path) -
     assert_resumes_to(learner(shapes).fit(1), stopped)
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_does_not_end_the_training(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.open
 
@@ -586,6 +637,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_training(shapes: Path, mo
     assert learn.run.plan().finished
 
 
+@pytest.mark.slow
 def test_a_frozen_fit_is_prolonged_frozen_from_disk_too(shapes: Path) -> None:
     memory = learner(shapes).freeze().fit(1).more(1)
     disk = hs.load(learner(shapes).freeze().fit(1).run.path, observer=Watcher()).more(1)
@@ -609,6 +661,7 @@ def killed_in(missing: str, train: Callable[[], Any], monkeypatch: pytest.Monkey
         train()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["write_plan", "write_audit", "write_split"])
 def test_killed_while_the_data_is_written_down_it_is_resumed(
     shapes: Path, straight: Any, missing: str, monkeypatch: pytest.MonkeyPatch

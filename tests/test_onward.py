@@ -80,6 +80,7 @@ def three(make_shapes: Make, tmp_path: Path) -> Path:
     return Path(shutil.copytree(make_shapes(20, kinds=("disc", "square", "stripe")), tmp_path / "more"))
 
 
+@pytest.mark.slow
 def test_a_new_class_makes_a_run_of_its_own_and_leaves_the_old_one_alone(two: Path, three: Path) -> None:
     learn = trained(two)
     before, old = everything(learn.run.path), learn.run
@@ -117,6 +118,7 @@ def test_classes_keep_their_numbers_and_new_ones_are_appended(make_shapes: Make,
     assert hs.load(again.run.path).evaluate()["error_rate"].value == again.evaluate()["error_rate"].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_a_head_that_is_not_solved_starts_the_new_class_from_its_prototype(two: Path, three: Path, kind: str) -> None:
     learn = trained(two, 1, head="train", head_kind=kind)
@@ -144,6 +146,7 @@ def test_a_live_learner_turns_to_other_data(two: Path, three: Path) -> None:
         assert torch.equal(tensor, learn.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_the_same_images_elsewhere_go_on_in_the_same_run(two: Path, tmp_path: Path) -> None:
     learn = trained(two, 1)
     straight = trained(two, 1).more(1)
@@ -169,6 +172,7 @@ def test_shares_and_rules_of_the_run_are_those_of_the_moved_data(two: Path, tmp_
     assert parts(again.run) == before
 
 
+@pytest.mark.slow
 def test_an_image_under_another_name_keeps_its_part(two: Path) -> None:
     learn = trained(two, 0)
     was = parts(learn.run)
@@ -181,6 +185,7 @@ def test_an_image_under_another_name_keeps_its_part(two: Path) -> None:
     assert len(now) == len(was) + 1
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_validation_image_does_not_train(two: Path) -> None:
     learn = trained(two, 0)
     valid = learn.run.split().valid[0]
@@ -189,6 +194,7 @@ def test_a_copy_of_a_validation_image_does_not_train(two: Path) -> None:
     assert parts(again.run)[f"{Path(valid).parent}/copy.png"] == "valid"
 
 
+@pytest.mark.slow
 def test_missing_images_and_a_missing_class_are_told_and_the_head_keeps_its_row(two: Path, three: Path) -> None:
     learn = trained(three, 0)
     shutil.rmtree(three / "stripe")
@@ -208,6 +214,7 @@ def test_only_new_images_of_one_class_are_not_the_whole_data(two: Path, make_sha
         hs.load(learn.run.path, data=make_shapes(4, kinds=("stripe",)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [pytest.param("row 0", marks=pytest.mark.slow), "step"])
 def test_a_run_that_started_from_another_resumes_to_the_same_weights(two: Path, three: Path, at: str) -> None:
     old = trained(two).run.path
@@ -234,6 +241,7 @@ def _fields(settings: hs.Settings) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------ label files
 
 
+@pytest.mark.slow
 def test_train_from_a_run_with_a_label_file(two: Path, capsys: pytest.CaptureFixture) -> None:
     learn = trained(two)
     old, split = learn.run, learn.run.split()
@@ -298,6 +306,7 @@ def test_a_run_and_another_backbone_exclude_each_other(two: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.slow
 def test_more_names_what_changed_and_needs_a_word(two: Path) -> None:
     learn = trained(two)
     was = parts(learn.run)
@@ -326,6 +335,7 @@ def test_a_new_class_needs_data_to_be_named(two: Path) -> None:
         hs.load(learn.run.path, observer=Watcher()).more(1)
 
 
+@pytest.mark.slow
 def test_a_run_moved_to_another_machine_goes_on_where_its_data_is(two: Path, tmp_path: Path) -> None:
     straight = trained(two).more(1)
     learn = trained(two)
@@ -363,6 +373,7 @@ def test_a_folder_that_is_no_run_and_a_run_of_a_later_version(
         hs.load(two.parent / "empty")
 
 
+@pytest.mark.slow
 def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learn = trained(two)
     monkeypatch.setenv("HOME", str(learn.run.path.parent))
@@ -376,6 +387,7 @@ def test_a_run_is_found_by_its_name_and_from_the_home_folder(two: Path, tmp_path
     assert hs.load(copy, observer=Watcher()).task.names == learn.task.names
 
 
+@pytest.mark.slow
 def test_what_is_judged_is_read_as_the_run_has_read_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the rule for labels where it fits, and else as if there were none."""
     for number in range(12):
@@ -396,6 +408,7 @@ def test_what_is_judged_is_read_as_the_run_has_read_its_own(tmp_path: Path, caps
         learn.evaluate(tmp_path / "falt")
 
 
+@pytest.mark.slow
 def test_the_backbone_of_the_start_may_be_named_again_as_it_was_named_then(
     make_shapes: Make, tmp_path: Path, monkeypatch
 ) -> None:
@@ -411,6 +424,7 @@ def test_the_backbone_of_the_start_may_be_named_again_as_it_was_named_then(
             adopted(learn.data, Settings(backbone="tiny"), kept)
 
 
+@pytest.mark.slow
 def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table that has a column `label` too, which the run was not told to read."""
     folder = tmp_path / "somewhere" / "images"
@@ -442,6 +456,7 @@ def test_options_of_evaluate_change_what_they_name_and_nothing_else(tmp_path: Pa
     assert json.loads(capsys.readouterr().out)["rmse"]["value"] > 900
 
 
+@pytest.mark.slow
 def test_an_observer_that_fails_stops_no_evaluation(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     learn = trained(two, 0)
     (two / "disc" / "empty.png").touch()

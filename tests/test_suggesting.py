@@ -87,6 +87,7 @@ def test_a_suggestion_is_as_the_model_predicts(trained: hs.Learner, pool: Path) 
     assert first.guess == said.label and first.probability == pytest.approx(said.probability, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_labels_filled_in_train_on_and_rows_without_one_are_passed_over(
     trained: hs.Learner, shapes: Path, pool: Path, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_labels_told_one_by_one_count_as_those_told_at_once(trained: hs.Learner,
     assert first.told({}).items == first.items
 
 
+@pytest.mark.slow
 def test_numbers_and_several_labels_can_be_told(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(60, 3))
@@ -165,6 +167,7 @@ def test_numbers_and_several_labels_can_be_told(tmp_path: Path) -> None:
     assert len(found.told({found.items[0].id: ["a", "b"]})) == 3
 
 
+@pytest.mark.slow
 def test_labels_that_were_filled_in_are_not_written_over(
     trained: hs.Learner, pool: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -180,6 +183,7 @@ def test_labels_that_were_filled_in_are_not_written_over(
     assert main(["suggest", str(trained.run.path), str(pool), "--output", "next.csv"]) == 2
 
 
+@pytest.mark.slow
 def test_labels_of_an_earlier_round_hold_in_the_next(trained: hs.Learner, shapes: Path, pool: Path, tmp_path: Path) -> None:
     rows = [f"{pool / name},disc,add,," for name in ("01.png", "03.png")]
     header = "path,label,action,part,reason"
@@ -236,6 +240,7 @@ def test_a_model_without_its_run_says_what_it_does_not_know(trained: hs.Learner,
         bundle.suggest(pool, 3, "unsure")
 
 
+@pytest.mark.slow
 def test_masks_are_suggested_by_what_they_show(tmp_path: Path) -> None:
     data = hs.mask_folder(masked_folder(tmp_path / "masked", 16), classes=["ground", "red", "blue"])
     learn = hs.Learner(data, backbone="tiny", observer=Notes(), run=tmp_path / "run").fine_tune(0)
@@ -300,6 +305,7 @@ def test_texts_stand_in_the_file_themselves(tmp_path: Path) -> None:
         learn.suggest(str(tmp_path / "folder"), 5)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_label_file_and_a_sheet(
     trained: hs.Learner, pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,11 @@
-"""What modules of a network gave in a forward, while somebody looks: the hooks are there only inside the `with`."""
+"""What modules of a network take and give in a forward, while somebody looks: the hooks are there only inside the `with`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -24,3 +25,34 @@ def captured(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def entering(module: nn.Module) -> Iterator[list[Any]]:
+    """A list that holds, after a forward, the first thing that the module was given; empty where it was not called."""
+    found: list[Any] = []
+
+    def keep(module: nn.Module, given: Any) -> None:
+        found[:] = given[:1]
+
+    handle = module.register_forward_pre_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def replaced(module: nn.Module, tensor: Tensor, gradients: bool) -> Iterator[None]:
+    """In a forward the module is given this tensor first; from there on, and not before, gradients are kept if they are wanted."""
+
+    def give(module: nn.Module, given: Any) -> tuple[Any, ...]:
+        torch.set_grad_enabled(gradients)
+        return (tensor, *given[1:])
+
+    handle = module.register_forward_pre_hook(give)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        handle.remove()

@@ -2,8 +2,11 @@
 
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import Any
 
 from headstart.errors import MissingExtra, unknown_name
 
@@ -15,7 +18,7 @@ def names(folder: str) -> list[str]:
     """
     package = importlib.import_module(f"headstart.{folder}")
     found = {module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")}
-    return sorted(found | {point.name for point in entry_points(group=_group(folder))})
+    return sorted(found | {point.name for point in _points(folder)})
 
 
 def find(folder: str, name: str) -> ModuleType:
@@ -24,15 +27,24 @@ def find(folder: str, name: str) -> ModuleType:
     Raises:
         UnknownName: with the nearest names.
     """
-    for point in entry_points(group=_group(folder), name=name):
-        return point.load()
+    for point in _points(folder):
+        if point.name == name:
+            return point.load()
     if name not in names(folder):
+        _installed.cache_clear()  # it may be installed before the next attempt
         raise unknown_name(folder.rpartition(".")[2].replace("_", " ").rstrip("s"), name, names(folder))
     return importlib.import_module(f"headstart.{folder}.{name}")
 
 
-def _group(folder: str) -> str:
-    return f"headstart.{folder.rpartition('.')[2]}"
+def _points(folder: str) -> list[EntryPoint]:
+    """What other packages add to a folder."""
+    return list(_installed(tuple(sys.path)).select(group=f"headstart.{folder.rpartition('.')[2]}"))
+
+
+@cache
+def _installed(_path: tuple[str, ...]) -> Any:
+    """The entry points of all packages on this path, read once: it takes 20 ms with a hundred packages, and a training asks twenty times."""
+    return entry_points()
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

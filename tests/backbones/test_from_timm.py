@@ -108,3 +108,8 @@ def test_a_classifier_of_several_layers_has_no_name_in_timm_s_bundle() -> None:
 def test_tensors_of_another_architecture_are_refused() -> None:
     with pytest.raises(WeightsUnavailable, match="not those of test_vit"):
         from_timm.build("test_vit", tensors=timm.create_model("test_resnet").state_dict())
+
+
+def test_an_encoder_without_a_classifier_is_taken_as_it_is() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten())
+    assert from_timm._remove_classifier(net, {"classifier": None}) == (None, None)

@@ -20,6 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
+@pytest.mark.slow
 def test_features_are_the_mean_state_of_each_text_by_itself(folder: Path) -> None:
     backbone = from_transformers.build(str(folder))
     modality, (texts, _) = backbone.takes(), sentences(6)
@@ -69,6 +70,7 @@ def test_nothing_is_drawn_in_training(folder: Path) -> None:
     assert all(module.p == 0 for module in backbone.modules() if isinstance(module, nn.Dropout))
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_all_that_it_needs(folder: Path, tmp_path: Path) -> None:
     texts, labels = sentences(24)
     learn = hs.Learner(hs.from_arrays(texts, labels), backbone=folder, size=24, observer=Silent())

@@ -90,6 +90,7 @@ def test_the_linear_model_is_bayesian_linear_regression() -> None:
     assert learn.predict(rows[:1], posterior="none")[0].deviations[0] ** 2 == pytest.approx((off**2).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["gaussian", "student"])
 def test_intervals_hold_where_there_are_about_as_many_numbers_as_examples(loss: str) -> None:
     """The mode follows the noise there, and what it leaves of the training examples says nothing of new ones."""

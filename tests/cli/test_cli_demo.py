@@ -88,6 +88,7 @@ def test_without_the_pictures_it_says_how_to_get_them(monkeypatch, capsys: pytes
         command.cells_folder()
 
 
+@pytest.mark.slow
 def test_what_the_model_says_is_told_beside_the_truth_and_drawn(cells: Path, tmp_path: Path):
     data = command.solar_cells(cells)
 

@@ -172,6 +172,7 @@ def test_nothing_usable_is_a_lesson():
     require_usable(dataset([report("a")]), found([report("a")]))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=20))
 def test_union_is_the_transitive_closure(links):

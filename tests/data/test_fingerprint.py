@@ -161,6 +161,7 @@ def test_comparisons_grow_with_the_images_and_not_with_their_square(monkeypatch)
     assert many < 1600 * 1600 / 4
 
 
+@pytest.mark.slow
 def test_a_set_full_of_copies_keeps_few_pairs_and_finds_all_of_them(monkeypatch):
     """One picture a hundred times, in noise: all belong together, though nearly five thousand pairs are not remembered."""
     random = np.random.default_rng(0)

@@ -65,6 +65,7 @@ def test_whatever_a_function_returns_becomes_text():
     assert labels(lambda path: next(answers), *"abcdefgh") == ["3", "2", "2.5", None, None, "dog", None, "True"]
 
 
+@pytest.mark.slow
 @given(st.text() | st.none() | st.floats() | st.integers())
 def test_tidy_labels_can_be_stored(value):
     label = tidy(value)

@@ -119,6 +119,7 @@ def grouped(draw):
     return labels, groups, keys, shares, draw(st.integers(0, 3))
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(grouped())
 def test_whole_units_on_one_side_every_class_trained_nobody_lost(case):

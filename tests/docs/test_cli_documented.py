@@ -92,6 +92,7 @@ def test_the_readme_claims_json_only_where_it_is():
         assert any("--json" in parameter.opts for parameter in command.params), name
 
 
+@pytest.mark.slow
 def test_the_message_after_a_training_shows_commands_that_can_be_typed():
     """Also where a space is in the path."""
     make_data(Path.cwd())

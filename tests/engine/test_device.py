@@ -67,6 +67,7 @@ def test_threads_are_set_for_the_run_and_given_back_after_an_error(
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts page faults as Linux does")
 def test_large_tensors_cost_no_page_faults_within_a_run() -> None:
     import resource

@@ -61,6 +61,7 @@ def test_torch_s_features_from_bytes() -> None:
     assert found.dtype == np.float32
 
 
+@pytest.mark.slow
 @needs_openvino
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
 def test_agreement_over_architectures(name: str) -> None:
@@ -72,6 +73,7 @@ def test_agreement_over_architectures(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_the_bundled_default_agrees() -> None:
     backbone = bundled.build()
@@ -154,6 +156,7 @@ def test_the_second_time_nothing_is_converted(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(chosen.features(batch), first)  # also: not compiled in another precision
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_other_weights_statistics_sizes_and_norms_are_other_entries() -> None:
     assert not cached(tiny.build(), geometry())
@@ -266,6 +269,7 @@ print(json.dumps({"engine": chosen.name, "cached": chosen.agreement.get("cached"
 """
 
 
+@pytest.mark.slow
 @needs_openvino
 def test_no_process_no_socket_and_nothing_at_home_but_our_cache(tmp_path: Path) -> None:
     home = tmp_path / "home"

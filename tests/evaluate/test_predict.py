@@ -199,6 +199,7 @@ class Narrow(Small):
         return said
 
 
+@pytest.mark.slow
 def test_without_memory_for_a_batch_its_halves_are_predicted_in_order():
     batches = [torch.from_numpy(np.stack([picture(n, 32, 32) for n in range(first, first + 7)])) for first in (0, 7)]
     model = Narrow(3)

@@ -5,9 +5,14 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from headstart import model as models
+from headstart.backbones import from_module
+from headstart.backbones._taught import Taught
 from headstart.inspections import drift
 
 
@@ -74,3 +79,20 @@ def test_layers_that_did_not_train_are_checked_to_be_the_same() -> None:
     assert check.passed and "1 layers" in check.told
     (failed,) = drift.inspect(replace(planted.faulty, weights={"early": 0.0, "late": 0.0})).checks
     assert not failed.passed
+
+
+def test_channels_that_are_features_are_named_by_what_they_speak_for_before_and_now() -> None:
+    """Of the last layer alone: what others feed is not a class."""
+    planted = replace(drift.plant(0).faulty, pictures=lambda places: np.zeros((len(places), 32, 32, 3), np.uint8))
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(from_module.build(nn.Conv2d(3, 30, 8, stride=8), 32), 4)
+    weights = np.zeros((6, 30))
+    weights[5, 7] = 1.0
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.weight[2, 7] = 1.0
+    named = replace(planted, model=model, taught=Taught(tuple("abcdef"), weights))
+    titles = [strip.title for strip in drift.inspect(named).strips if "channel 7," in strip.title and "late" in strip.title]
+    assert [title.split("; ")[1] for title in titles] == ["it spoke for f, a, b", "it speaks for class 2"]
+    assert not any(";" in strip.title for strip in drift.inspect(named).strips if "early" in strip.title)
+    assert not any(";" in strip.title for strip in drift.inspect(planted).strips)

@@ -9,10 +9,12 @@ from captum.attr import LayerGradientXActivation
 from torch import nn
 
 from headstart import model as models
-from headstart.backbones import from_module, from_timm
+from headstart.backbones import _cuts, from_module, from_timm
 from headstart.backbones._maps import grid
 from headstart.inspections import evidence
+from headstart.inspections._shown import Shown, asked
 from headstart.model import Model
+from headstart.tasks.single_label import SingleLabel
 
 AFFINE = ("resnet18", "regnetx_002", "efficientnet_b0", "densenet121")
 BENT = ("convnext_atto", "mobilenetv3_small_050")
@@ -39,21 +41,22 @@ def generator() -> Any:
 @pytest.mark.parametrize("name", AFFINE)
 def test_the_map_adds_up_to_the_answer_where_the_rest_is_affine(name: str) -> None:
     model, x = perturbed(name), torch.randn(1, 3, 96, 96)
+    cut = _cuts.at_the_end(model.backbone, x)
     with torch.no_grad():
-        maps, logits = model.backbone.maps(x), model(x)[0]
-        empty = evidence._contrast(model, torch.zeros_like(maps), 2)
-    places, left = evidence.evidence(model, maps, 2)
-    assert left < 1e-4
+        logits = model(x)[0]
+        empty = evidence._contrast(model, cut, torch.zeros_like(cut.maps), asked(2, 5, True))
+    places, left, elsewhere = evidence.evidence(model, cut, asked(2, 5, True))
+    assert left < 1e-4 and elsewhere == 0.0
     assert places.sum() + float(empty) == pytest.approx(float(logits[2] - logits.mean()), rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", BENT)
 def test_what_is_left_over_behind_a_bent_head_is_small_and_told(name: str) -> None:
     model, x = perturbed(name), torch.randn(1, 3, 96, 96)
-    with torch.no_grad():
-        maps = model.backbone.maps(x)
-    places, left = evidence.evidence(model, maps, 1)
-    whole = float((evidence._contrast(model, maps, 1) - evidence._contrast(model, torch.zeros_like(maps), 1)).detach())
+    cut, asks = _cuts.at_the_end(model.backbone, x), asked(1, 5, True)
+    places, left, _ = evidence.evidence(model, cut, asks)
+    empty = torch.zeros_like(cut.maps)
+    whole = float((evidence._contrast(model, cut, cut.maps, asks) - evidence._contrast(model, cut, empty, asks)).detach())
     assert left == pytest.approx(abs(whole - places.sum()) / abs(whole), abs=1e-4)
     assert left < evidence.CLOSED
 
@@ -72,9 +75,7 @@ def test_it_is_gradient_times_activation_of_captum_where_the_rest_is_affine() ->
 
     layer = model.backbone.net.get_submodule("layer4")
     theirs = LayerGradientXActivation(Contrast(), layer).attribute(x, target=3)
-    with torch.no_grad():
-        maps = model.backbone.maps(x)
-    ours, _ = evidence.evidence(model, maps, 3)
+    ours, _, _ = evidence.evidence(model, _cuts.at_the_end(model.backbone, x), asked(3, 5, True))
     np.testing.assert_allclose(ours, theirs[0].sum(0).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -96,34 +97,52 @@ def test_a_quadrant_that_nothing_is_wired_to_has_exactly_no_evidence() -> None:
     model = models.build(from_module.build(Quadrants(), 32), 2).eval()
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]]))
-        maps = model.backbone.maps(torch.rand(1, 3, 32, 32))
-    places, _ = evidence.evidence(model, maps, 0)
+    places, _, _ = evidence.evidence(model, _cuts.at_the_end(model.backbone, torch.rand(1, 3, 32, 32)), asked(0, 2, False))
     assert (places[:2, 2:] == 0).all() and (places[2:, :2] == 0).all()
     assert np.abs(places[:2, :2]).sum() > 0
 
 
-def test_hiding_what_counts_costs_most_and_hiding_nothing_costs_nothing() -> None:
-    planted = evidence.plant(0).faulty
-    assert planted.inputs is not None and planted.model is not None
-    x = torch.full((1, 3, 56, 56), 0.2)
-    assert np.abs(evidence.hiding(planted.model, x, 0)).max() < 1e-6
-    x[0, 0, 24:32, 24:32] = 1.0
-    hidden = evidence.hiding(planted.model, x, 0)
-    row, column = divmod(int(hidden.argmax()), 7)
-    assert 2 <= row <= 4 and 2 <= column <= 4  # windows are three parts wide
-    assert np.abs(hidden[[0, 0, 6, 6], [0, 6, 0, 6]]).max() < 0.01 * hidden.max()
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", pytest.param("cait_xxs24_224", marks=pytest.mark.slow)])
+def test_behind_a_class_token_the_map_is_that_of_the_last_block_and_adds_up_with_what_the_token_holds(name: str) -> None:
+    model, x = perturbed(name), torch.randn(2, 3, 224, 224)
+    asks, place = asked(1, 5, True), evidence.where(model, x)
+    assert not isinstance(place, str)
+    cut = place(x[:1])
+    assert isinstance(cut, _cuts.Before)
+    with torch.no_grad():  # what goes in again comes out again
+        torch.testing.assert_close(cut.features(cut.maps), model.backbone.features(x[:1]))
+    places, left, elsewhere = evidence.evidence(model, cut, asks)
+    whole = float((evidence._contrast(model, cut, cut.maps, asks) - evidence._contrast(model, cut, 0 * cut.maps, asks)).detach())
+    assert places.shape == (14, 14) and np.abs(places).max() > 0
+    assert left < evidence.CLOSED
+    assert places.sum() + elsewhere * whole == pytest.approx(whole, abs=evidence.CLOSED * abs(whole))
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_network_that_answers_from_a_class_token_is_told_and_no_map_is_shown() -> None:
-    assert "class token" in str(evidence._unfit(perturbed("vit_tiny_patch16_224"), torch.randn(2, 3, 224, 224)))
+def test_what_the_class_token_holds_is_told_with_the_maps() -> None:
+    model, x = perturbed("vit_tiny_patch16_224"), torch.randn(1, 3, 224, 224)
+    task = SingleLabel(tuple("abcde"))
+    shown = Shown("one.jpg", np.zeros((224, 224, 3), np.uint8), x, model, task)
+    shown.__dict__["without"] = np.random.default_rng(0).normal(size=(7, 7, 5))  # hiding is another test's business
+    found = evidence.look(evidence.plant(0).clean, [shown])
+    assert "in what was gathered before" in found.caveats[1] and found.items[0]["in the class token"] != 0.0
+
+
+def test_where_the_answer_hangs_on_no_place_it_is_told_and_no_map_is_shown() -> None:
+    model = models.build(from_module.build(nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU()), 32), 2).eval()
+    with torch.no_grad():
+        model.head.weight.zero_()
+    assert "no place" in str(evidence.where(model, torch.randn(2, 3, 32, 32)))
 
 
 def test_a_network_of_tokens_that_averages_them_has_a_map() -> None:
     model, x = perturbed("mixer_s32_224"), torch.randn(2, 3, 224, 224)
-    assert evidence._unfit(model, x) is None
-    with torch.no_grad():
-        maps = model.backbone.maps(x[:1])
-    places, left = evidence.evidence(model, maps, 0)
+    place = evidence.where(model, x)
+    assert not isinstance(place, str)
+    cut = place(x[:1])
+    assert isinstance(cut, _cuts.AtTheEnd)
+    places, left, _ = evidence.evidence(model, cut, asked(0, 5, True))
     assert places.shape == (7, 7) and left < evidence.CLOSED and np.abs(places).max() > 0
 
 
@@ -144,9 +163,9 @@ def test_a_map_that_hiding_disagrees_with_is_struck_through(monkeypatch: pytest.
     planted = evidence.plant(0).faulty
     right = evidence.evidence
 
-    def mirrored(model: Model, maps: torch.Tensor, said: int) -> tuple[np.ndarray, float]:
-        places, left = right(model, maps, said)
-        return -places, left
+    def mirrored(model: Model, cut: _cuts.Cut, asks: torch.Tensor) -> tuple[np.ndarray, float, float]:
+        places, left, elsewhere = right(model, cut, asks)
+        return -places, left, elsewhere
 
     monkeypatch.setattr(evidence, "evidence", mirrored)
     found = evidence.inspect(planted)
@@ -159,8 +178,9 @@ def test_places_of_tokens_lie_where_they_lay_in_the_image() -> None:
     assert grid(tokens)[0, 0, 1, 2] == 5
 
 
-def test_several_maps_at_once_are_told_and_no_error() -> None:
+def test_several_maps_at_once_are_told_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     model = perturbed("resnet18")
     net = model.backbone.net
     model.backbone._maps = lambda x: [net.forward_features(x)] * 2  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
-    assert "several maps" in str(evidence._unfit(model, torch.randn(2, 3, 64, 64)))
+    monkeypatch.setattr(_cuts, "FAR", 0)  # and going back is not tried
+    assert "several maps" in str(evidence.where(model, torch.randn(2, 3, 64, 64)))

@@ -12,6 +12,7 @@ import headstart as hs
 from headstart import plugins
 from headstart.cli.main import main
 from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.inspections import labels
 from headstart.inspections._survey import weights_moved
 from headstart.learner import inspecting, tracing
 from watched import Notes
@@ -49,7 +50,7 @@ def test_the_model_is_as_it_was_after_it_was_inspected(tuned: Any) -> None:
 
 def test_what_a_survey_saw_is_what_the_model_says(tuned: Any) -> None:
     session = tuned._session
-    trace = tracing.traced(session, lambda _: None, {"layers", "before", "crossed"})
+    trace = tracing.traced(session, lambda _: None, {"layers", "before", "folds"})
     state = session.ready().state
     said = torch.cat([torch.as_tensor(state.outputs(part).mean) for part in ("valid", "train")]).numpy()
     np.testing.assert_allclose(trace.said, said, atol=1e-5)
@@ -61,7 +62,7 @@ def test_what_a_survey_saw_is_what_the_model_says(tuned: Any) -> None:
         assert layer.means[place, channel] == pytest.approx(float(maps.mean()), abs=1e-5)
         assert layer.highest[place, channel] == pytest.approx(float(maps.max()), abs=1e-5)
         assert float(maps.flatten()[layer.places[place, channel]]) == pytest.approx(float(maps.max()), abs=1e-5)
-    assert trace.crossed is not None and trace.crossed.shape == trace.said.shape
+    assert trace.folds is not None and set(trace.folds.tolist()) == set(range(tracing.FOLDS))
     assert trace.before is not trace.after and all(moved > 0 for moved in trace.weights.values())
 
 
@@ -74,11 +75,13 @@ def _maps(model: Any, module: Any, x: torch.Tensor) -> torch.Tensor:
     return kept[0]
 
 
+@pytest.mark.slow
 def test_where_only_the_head_learned_no_layer_has_changed(trained: Any) -> None:
     found = trained.inspect("drift")["drift"]
     assert "only the head learned" in found.headline
 
 
+@pytest.mark.slow
 def test_layers_that_were_frozen_have_not_changed_at_all(shapes: Path, tmp_path: Path) -> None:
     learn = hs.Learner(
         hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run", keep="last"
@@ -103,20 +106,16 @@ def test_statistics_that_were_learned_anew_are_a_change_though_no_weight_moved(t
 
 def test_what_heads_say_that_have_not_seen_a_label_does_not_hang_on_it(trained: Any) -> None:
     """With the labels of one fold turned round, what is said of that fold stays the same."""
-    session = trained._session
-    begun = session.ready()
-    examples = tracing.Examined.of(begun).examples
-    trace = tracing.traced(session, lambda _: None, {"crossed"})
-    named = tracing.split.folds(begun.dataset, examples.ids, begun.audit.groups(), begun.state.task, tracing.FOLDS)
-    away = np.array([named[name] == 2 for name in examples.ids])
-    turned = examples.targets.clone()
-    turned[torch.from_numpy(away)] = 1 - turned[torch.from_numpy(away)]
-    dealt = np.array([named[name] for name in examples.ids])
-    again = tracing.crossed.outputs(begun.state, trace.before.features, turned, dealt).numpy()
-    np.testing.assert_allclose(again[away], trace.crossed[away], atol=1e-6)
-    assert not np.allclose(again[~away], trace.crossed[~away], atol=1e-3)
+    trace = tracing.traced(trained._session, lambda _: None, {"folds", "before", "layers"})
+    rows, given = labels.wide(trace.before), trace.classes
+    away = trace.folds == 2
+    turned = np.where(away, 1 - given, given)
+    first, again = (labels.heads(rows, each, 2, trace.folds) for each in (given, turned))
+    np.testing.assert_allclose(again[away], first[away], atol=1e-6)
+    assert not np.allclose(again[~away], first[~away], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_labels_that_are_wrong_are_named_in_a_real_run(make_shapes: Any, tmp_path: Path) -> None:
     folder = make_shapes(20)
     wrong = sorted((folder / "square").iterdir())[:2]
@@ -129,13 +128,14 @@ def test_labels_that_are_wrong_are_named_in_a_real_run(make_shapes: Any, tmp_pat
     assert {f"disc/{path.name}" for path in moved} <= suspects
 
 
+@pytest.mark.slow
 def test_fixes_are_a_label_file_that_train_takes(make_shapes: Any, tmp_path: Path) -> None:
     folder = make_shapes(20)
     moved = [path.rename(folder / "disc" / f"moved_{path.name}") for path in sorted((folder / "square").iterdir())[:2]]
     learn = hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(
         0
     )
-    report = learn.inspect("duplicates", "labels")
+    report = learn.inspect("duplicates,labels")
     file = report.fixes(tmp_path / "fixes.csv")
     mended = hs.apply_labels(hs.image_folder(folder), file)
     labelled = {record.id: record.target for record in mended.records}
@@ -156,6 +156,7 @@ def test_a_typo_and_an_untrained_model_are_told(shapes: Path, trained: Any) -> N
         hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Notes()).inspect()
 
 
+@pytest.mark.slow
 def test_other_tasks_say_what_they_cannot_answer(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(60, 4))
@@ -165,6 +166,7 @@ def test_other_tasks_say_what_they_cannot_answer(tmp_path: Path) -> None:
     assert all(report[name].headline.startswith("Not available") for name in ("labels", "confusion", "drift", "evidence"))
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_speaks(tuned: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.html"
     assert main(["inspect", str(tuned.run.path), "--only", "losses, confusion", "--output", str(page)]) == 0
@@ -184,6 +186,7 @@ def test_the_help_of_the_command_names_every_inspection(
     assert ",".join(inspecting.ordered(plugins.names("inspections"))) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_whose_images_are_gone_is_told(make_shapes: Any, tmp_path: Path) -> None:
     folder = make_shapes(8)
     hs.Learner(hs.image_folder(folder), backbone="tiny", batch_size=8, observer=Notes(), run=tmp_path / "run").fine_tune(0)

@@ -9,7 +9,7 @@ import pytest
 from headstart import plugins
 from headstart.core import Finding
 from headstart.inspections import _trace, calibration, confusion, duplicates, labels, losses, shortcuts
-from headstart.inspections._plant import logits, trace
+from headstart.inspections._plant import layer, logits, trace
 from headstart.learner.inspecting import answered, ordered
 
 NAMES = plugins.names("inspections")
@@ -22,6 +22,12 @@ QUIET = {
     "losses": "good",
     "drift": "good",
     "evidence": "unknown",
+    "occlusion": "good",
+    "neighbours": "good",
+    "influence": "good",
+    "dynamics": "good",
+    "slices": "good",
+    "summary": "good",
 }
 """The verdict on each clean twin."""
 
@@ -66,7 +72,7 @@ def test_without_what_it_needs_it_says_why(name: str) -> None:
     module = plugins.find("inspections", name)
     truth = np.arange(12) % 2
     bare = trace(logits(truth, 2, 0), truth, classes=None, absent={need: f"{need} is gone." for need in _trace.PRODUCTS})
-    found = answered(name, module, bare)
+    found = answered(name, module, bare, module.inspect)
     assert found.verdict == "unknown" and found.headline == f"Not available: {module.NEEDS[0]} is gone."
 
 
@@ -142,6 +148,28 @@ def test_neighbours_vote_by_how_near_they_are_and_nobody_for_itself() -> None:
     assert labels.neighbours(features[:3], given[:3], 4).shape == (3, 4)
 
 
+def test_layers_stand_beside_the_features_a_quarter_of_their_weight_each_and_not_twice() -> None:
+    draw = np.random.default_rng(0)
+    features, early, late = (draw.normal(2, 3, (50, width)).astype(np.float32) for width in (8, 4, 6))
+    look = _trace.Look(features, (layer("first", early), layer("second", late), layer("last", features)))
+    found = labels.wide(look)
+    assert found.shape == (50, 8 + 2 * 6), "the later half, less the layer whose means are the features"
+    spread = [found[:, part].var(0).sum() for part in (slice(0, 8), slice(8, 14), slice(14, 20))]
+    np.testing.assert_allclose(spread[1:], np.array(spread[0]) / 4, rtol=0.1)
+
+
+def test_a_copy_with_the_same_wrong_label_is_no_witness() -> None:
+    draw = np.random.default_rng(0)
+    features = np.concatenate([draw.normal(3, 0.1, (20, 4)), draw.normal(-3, 0.1, (20, 4))])
+    given = np.repeat([0, 1], 20)
+    given[:2], features[1] = 1, features[0]
+    groups = np.arange(40)
+    groups[1] = 0
+    alone = labels.neighbours(features, given, 2, groups)
+    assert alone[0, 1] < labels.neighbours(features, given, 2)[0, 1]
+    np.testing.assert_allclose(alone[0], labels.neighbours(np.delete(features, 1, 0), np.delete(given, 1), 2)[0], atol=1e-3)
+
+
 def test_a_class_that_nobody_has_suspects_nobody() -> None:
     said = np.zeros((10, 3))
     said[:, 2] = 5.0
@@ -183,7 +211,7 @@ def test_fixes_drop_copies_all_but_one_and_all_that_disagree_and_move_what_leaks
 def test_heads_that_tell_nothing_judge_no_label() -> None:
     truth = np.arange(60) % 2
     noise = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
-    found = labels.inspect(trace(noise, truth, crossed=noise, before=_trace.Look(noise, ())))
+    found = labels.inspect(trace(noise, truth, folds=np.arange(len(truth)) % 5, before=_trace.Look(noise, ())))
     assert found.verdict == "unknown" and "no better than by always naming" in found.headline
 
 
@@ -237,3 +265,11 @@ def test_of_few_examples_nothing_is_told() -> None:
     planted = calibration.plant(0).faulty
     few = replace(planted, valid=np.arange(2000) < 150, believed=planted.believed.some(slice(150)))
     assert calibration.inspect(few).verdict == "unknown"
+
+
+def test_where_nothing_tells_a_class_the_model_is_not_asked() -> None:
+    def says(_: np.ndarray) -> np.ndarray:
+        raise AssertionError("it costs a forward for each picture")
+
+    found = shortcuts.inspect(replace(shortcuts.plant(0).clean, says=says))
+    assert found.verdict == "good" and all("answers lost" not in item for item in found.items)

@@ -45,6 +45,7 @@ def test_labels_are_measured_as_scikit_learn_does(n: int) -> None:
         assert found.low is not None and found.high is not None and found.low <= found.value <= found.high and found.n == n
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_what_nobody_knows_is_as_if_it_were_not_there(seed: int) -> None:
@@ -101,6 +102,7 @@ def test_thresholds_maximise_f1_and_are_drawn_half_way() -> None:
     assert labels.best_thresholds(probs[:6], np.array([[1.0], [0.0], [0.0], [0.0], [0.0], [0.0]])).tolist() == [0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_numbers_are_measured_as_scikit_learn_does(count: int) -> None:
     draw = np.random.default_rng(count)
@@ -186,6 +188,7 @@ def test_nothing_to_measure_is_a_lesson() -> None:
         labels.mAP(np.empty((0, 2)), np.empty((0, 2)))
 
 
+@pytest.mark.slow
 def test_an_interval_holds_its_figure_where_a_label_is_rare() -> None:
     """Samples that hold the only example of a label twice raise its precision: all of theirs can lie above the figure."""
     draw, beside = np.random.default_rng(0), 0

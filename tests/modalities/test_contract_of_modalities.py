@@ -161,6 +161,7 @@ def test_a_training_learns_goes_on_and_is_loaded_again(name: str, make: Make) ->
     assert learn.run.plan().modality == learn.modality.state()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 def test_both_heads_and_fit(name: str, make: Make) -> None:
@@ -170,6 +171,7 @@ def test_both_heads_and_fit(name: str, make: Make) -> None:
     assert len(make(name).fit(2).history) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_training_ends_as_it_would_have(name: str, make: Make) -> None:
@@ -184,6 +186,7 @@ def test_a_killed_training_ends_as_it_would_have(name: str, make: Make) -> None:
         assert torch.equal(value, other), one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_check_and_plan_look_without_training(name: str, make: Make) -> None:
     learn = make(name)
@@ -204,6 +207,7 @@ def test_what_only_images_can_do_is_refused_before_anything_is_read(make: Make, 
     make("image", **setting)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_only_images_are_mixed_where_nobody_says_otherwise(make: Make) -> None:
     mixed = {name: make(name).fine_tune(1).run.plan().phases[-1].mixup for name in NAMES}
@@ -234,6 +238,7 @@ def test_outputs_and_batches_keep_each_example_with_its_own(name: str, make: Mak
     assert sorted(seen) == sorted(train.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_texts_are_smoothed_and_averaged_where_nobody_says_otherwise(make: Make) -> None:
     def smoothing(name: str, **settings: Any) -> float:

@@ -162,6 +162,7 @@ def test_what_cannot_be_is_told(augment: str, count: Any) -> None:
         views.of(Reader(), TASK, ROOMY, augment, count)
 
 
+@pytest.mark.slow
 def test_the_learner_and_the_command_line_take_views(make_shapes: Any, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 

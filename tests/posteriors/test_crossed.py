@@ -42,6 +42,7 @@ def judged(learn: hs.Learner) -> Any:
     return crossed.judged(state, seen, believing._learned(state, seen), crossed.dealt(begun, state.parts["train"].ids))
 
 
+@pytest.mark.slow
 def test_what_is_said_of_an_example_does_not_hang_on_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crossed, "dealt", lambda _, ids: np.arange(len(ids)) % crossed.FOLDS)  # those dealt hang on the classes
     rows, labels = numbers()
@@ -57,6 +58,7 @@ def test_what_is_said_of_an_example_does_not_hang_on_its_label(tmp_path: Path, m
     assert (learned.said[0] - first.said[0]).abs().max() > 0.05, "and the head itself has"
 
 
+@pytest.mark.slow
 def test_they_err_as_often_as_on_what_nobody_knows(tmp_path: Path) -> None:
     rows, labels = numbers(240)
     learn = solved(rows, labels, tmp_path / "run")
@@ -72,6 +74,7 @@ def test_they_err_as_often_as_on_what_nobody_knows(tmp_path: Path) -> None:
     assert own.value < across.value
 
 
+@pytest.mark.slow
 def test_promises_stand_on_them_and_on_the_validation_part(tmp_path: Path) -> None:
     rows, labels = numbers()
     notes = Notes()
@@ -84,6 +87,7 @@ def test_promises_stand_on_them_and_on_the_validation_part(tmp_path: Path) -> No
     assert len(again.posterior("temperature").fitted.task.promises.true) == COUNT, "fitted anew after the run"
 
 
+@pytest.mark.slow
 def test_where_the_body_has_learned_from_them_they_tell_nothing(shapes: Path, tmp_path: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", keep="last", batch_size=8, observer=Notes(), run=tmp_path / "a")
     learn.fine_tune(1)
@@ -134,6 +138,7 @@ def test_what_belongs_together_is_in_one_fold_and_classes_are_spread() -> None:
         assert each.max() - each.min() <= 1
 
 
+@pytest.mark.slow
 def test_without_time_for_it_the_validation_part_stands_alone(tmp_path: Path) -> None:
     begun = solved(*numbers(), tmp_path / "run")._session.ready()
     begun.state.spent["solving"] = 100.0
@@ -157,6 +162,7 @@ def test_numbers_are_standardised_without_the_fold() -> None:
     assert np.abs(known - expected).max() > 0.05
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_the_posterior_that_is_there(tmp_path: Path) -> None:
     session = solved(*numbers(), tmp_path / "run")._session
     books = Books(session.folder_of_run(), session.data, session.settings)

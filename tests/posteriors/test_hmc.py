@@ -18,9 +18,10 @@ def given_of(count: int, width: int) -> Float[torch.Tensor, "count width"]:
 
 
 def raw(found: hmc.Hmc, given: torch.Tensor, said: torch.Tensor) -> Float[np.ndarray, "draws batch outputs"]:
-    return found._drawn(given, said).samples.numpy()
+    return found.drawn(given, said).samples.numpy()
 
 
+@pytest.mark.slow
 def test_a_number_has_the_gaussian_posterior() -> None:
     """With Gaussian noise that is known the posterior is Laplace's, exactly."""
     given, draw = given_of(60, 3), np.random.default_rng(1)
@@ -130,6 +131,7 @@ def test_chains_that_are_elsewhere_do_not_agree() -> None:
     assert _sampler.rhat(drifting)[0] > 1.5
 
 
+@pytest.mark.slow
 def test_chains_that_do_not_agree_say_so() -> None:
     given = given_of(30, 3)
     seen = Labelled(given, given[:, :2].clone(), torch.arange(30) % 2)

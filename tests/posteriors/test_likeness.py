@@ -135,6 +135,7 @@ def test_training_examples_in_folds_are_told_by_the_others() -> None:
     assert torch.equal(found.middle, whole.middle) and torch.equal(found.basis, whole.basis)
 
 
+@pytest.mark.slow
 def test_ranks_among_these_are_no_smaller_than_they_should_be_either() -> None:
     shares = []
     for seed in range(200):

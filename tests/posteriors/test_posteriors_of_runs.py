@@ -24,6 +24,7 @@ def photo(shapes: Path) -> str:
     return str(shapes / "disc" / "disc3.png")
 
 
+@pytest.mark.slow
 def test_answers_know_how_sure_they_are_without_being_asked(trained: hs.Learner, shapes: Path) -> None:
     said, point = trained.predict(photo(shapes)), trained.predict(photo(shapes), posterior="none")
     assert said.epistemic is not None and said.total == pytest.approx(said.aleatoric + said.epistemic)
@@ -113,6 +114,7 @@ def test_one_of_the_run_that_is_not_whole_is_fitted_anew(trained: hs.Learner) ->
     assert again["temperature"] == pytest.approx(float(expected["temperature"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_one_taken_before_further_training_is_not_asked_of_the_new_model(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes(), keep="last").fine_tune(0)
     old = learn.posterior()
@@ -124,6 +126,7 @@ def test_one_taken_before_further_training_is_not_asked_of_the_new_model(shapes:
     assert learn.posterior().predict(photo(shapes)).epistemic is not None
 
 
+@pytest.mark.slow
 def test_nor_is_it_after_starting_over_with_as_many_rows(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=Notes()).fine_tune(0)
     old = learn.posterior()
@@ -132,6 +135,7 @@ def test_nor_is_it_after_starting_over_with_as_many_rows(shapes: Path) -> None:
         old.predict(photo(shapes))
 
 
+@pytest.mark.slow
 def test_more_training_fits_it_anew(shapes: Path) -> None:
     seen = Notes()
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=seen, keep="last")
@@ -144,6 +148,7 @@ def test_more_training_fits_it_anew(shapes: Path) -> None:
     assert hs.load(learn.run.path, observer=Notes()).predict(photo(shapes)).row() == learn.predict(photo(shapes)).row()
 
 
+@pytest.mark.slow
 def test_features_are_computed_again_only_where_the_kept_row_has_none(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
     inner = solved.features_now

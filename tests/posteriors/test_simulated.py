@@ -32,6 +32,7 @@ def chi_square(places: list[int], bins: int) -> float:
     return float(stats.chisquare(np.bincount(places, minlength=bins)).pvalue)
 
 
+@pytest.mark.slow
 def test_the_posterior_of_a_number_is_calibrated() -> None:
     """500 sets: the place of the true mean of a new example in its Gaussian posterior is uniform."""
     places, noise = [], 0.7
@@ -65,7 +66,7 @@ def test_draws_of_a_head_are_calibrated() -> None:
         said = torch.from_numpy(rows @ head.weight.T + head.bias)
         seen = Labelled(torch.from_numpy(rows), said, torch.from_numpy(targets))
         found = hmc.draws(Problem(SingleLabel(("a", "b")), seen, seen.some(0), head.precision, 20), 8, 50, 50)
-        at = found._drawn(torch.from_numpy(fresh), torch.from_numpy(fresh @ head.weight.T + head.bias)).samples[:, 0]
+        at = found.drawn(torch.from_numpy(fresh), torch.from_numpy(fresh @ head.weight.T + head.bias)).samples[:, 0]
         contrast = (at[:, 1] - at[:, 0]).numpy()[:99]
         true = float((new @ weights)[0] @ np.array([-1.0, 1.0]))
         places.append(int((contrast < true).sum()) // 10)

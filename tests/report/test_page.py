@@ -8,7 +8,7 @@ import pytest
 from headstart.core import Check, Finding, Picture, Strip
 from headstart.errors import UnknownName
 from headstart.metrics import Measured
-from headstart.report.page import LISTED, Report
+from headstart.report.page import LISTED, Report, chosen
 
 GREY = np.full((60, 300, 3), 128, np.uint8)
 
@@ -54,6 +54,17 @@ def test_a_report_speaks_in_lines_and_is_kept_in_a_folder(tmp_path: Path) -> Non
     assert told["losses"].headline == "These."
     with pytest.raises(UnknownName, match="losses"):
         told["loses"]
-    assert told.keep(tmp_path).read_text(encoding="utf-8") == told.html()
+    assert told.keep(tmp_path / "report.html").read_text(encoding="utf-8") == told.html()
     assert (tmp_path / "findings" / "losses.json").is_file()
     assert "<iframe" in told._repr_html_() and '"What' not in told._repr_html_()
+
+
+def test_of_an_example_that_is_dropped_nothing_else_is_written_and_one_can_get_a_label_and_a_part() -> None:
+    rows = [
+        {"path": "a", "action": "move", "part": "train"},
+        {"path": "b", "action": "relabel", "label": "x"},
+        {"path": "a", "action": "relabel", "label": "y"},
+        {"path": "b", "action": "drop"},
+        {"path": "a", "action": "relabel", "label": "z"},
+    ]
+    assert chosen(rows) == [rows[0], rows[2], rows[3]]

@@ -109,6 +109,7 @@ def of_two(columns: tuple[str, str], rows: Sequence[tuple[str, str]]) -> hs.Data
 ROWS = [(f"{number / 20}", f"{5 - number / 4}") for number in range(20)]
 
 
+@pytest.mark.slow
 def test_label_columns_are_read_by_their_names_whatever_their_order() -> None:
     learn = Learner(of_two(("light", "dark"), ROWS), backbone="tiny").fine_tune(0)
     turned = of_two(("dark", "light"), [(dark, light) for light, dark in ROWS])
@@ -144,6 +145,7 @@ def test_thresholds_decide_what_is_said() -> None:
     assert [each.labels for each in said] == [("b",), ("a",)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_a_training_goes_on_where_the_validation_images_have_all_labels_or_none() -> None:
     images = [np.full((32, 32, 3), 20 * number, np.uint8) for number in range(12)]
@@ -167,6 +169,7 @@ def test_a_misspelt_task_gets_the_nearest() -> None:
         tasks.choose(table(["1", "2"]), "regresion")
 
 
+@pytest.mark.slow
 def test_a_model_of_another_task_is_a_start_through_its_backbone(make_shapes: Callable[..., Path]) -> None:
     done = Learner(hs.image_folder(make_shapes(10)), backbone="tiny").fine_tune(0)
     images = [np.full((32, 32, 3), 20 * number, np.uint8) for number in range(12)]
@@ -202,9 +205,7 @@ def test_a_task_from_another_package_trains_predicts_and_evaluates(
     outside = ModuleType("outside")
     outside.Ordinal = Ordinal  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setattr(EntryPoint, "load", lambda _self: outside)
-    monkeypatch.setattr(
-        plugins, "entry_points", lambda group, name="ordinal": [point] if (group, name) == ("headstart.tasks", "ordinal") else []
-    )
+    monkeypatch.setattr(plugins, "_points", lambda folder: [point] if folder == "tasks" else [])
     data = hs.image_folder(make_shapes(12))
     learn = Learner(data, backbone="tiny", task="ordinal", metrics=["distance"]).fine_tune(1)
     assert isinstance(learn.task, Ordinal) and "distance" in learn.history[-1] and "distance" in learn.evaluate()

@@ -266,6 +266,7 @@ def weights(learn: hs.Learner) -> dict[str, torch.Tensor]:
     return learn.model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("head", ["solve", pytest.param("train", marks=pytest.mark.slow)])
@@ -314,6 +315,7 @@ def _rows(name: str) -> Sequence[str]:
     return [f"{number}.png,{text}" for number, text in enumerate(texts)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_trains_it_too(name: str) -> None:
@@ -322,6 +324,7 @@ def test_fit_trains_it_too(name: str) -> None:
     assert learn.history[0]["stage"] == "fit" and np.isfinite(learn.history[0]["valid_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_solved_head_beats_knowing_nothing(name: str) -> None:

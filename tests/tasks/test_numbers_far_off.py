@@ -89,6 +89,7 @@ def test_losses_that_mean_nothing_are_refused_before_anything_is_read() -> None:
         learn.fine_tune(0, loss="gaussian")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_numbers_far_off_do_not_spoil_row_0() -> None:
     rows, wild, clean = spoiled(300)
@@ -104,6 +105,7 @@ def test_numbers_far_off_do_not_spoil_row_0() -> None:
     assert losses["student"] < losses["gaussian"] - 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_a_run_from_the_command_line_is_loaded_and_gone_on_with_under_its_loss(tmp_path: Path) -> None:
     rows, wild, _ = spoiled(60)

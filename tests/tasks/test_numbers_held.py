@@ -32,6 +32,7 @@ def inside(task: Regression, outputs: Outputs, targets: torch.Tensor, alpha: flo
     return (bounds[..., 0] <= truths) & (truths <= bounds[..., 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20, 50])
 def test_coverage_follows_the_law_over_draws_of_what_was_held_out(n: int) -> None:
     """Of 150 draws the mean coverage is ceil((n + 1) .9) / (n + 1), within three standard errors of the Beta law."""

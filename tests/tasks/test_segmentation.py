@@ -106,6 +106,7 @@ def test_masks_are_changed_as_their_images_are(preset: str) -> None:
     assert modality.moved(torch.arange(8), draws, preset).tolist() == list(range(8))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_planted_boxes_are_found_and_training_finds_them_better() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 60), classes=["ground", "red", "blue"], valid=0.3)
@@ -150,6 +151,7 @@ def test_weights_make_classes_count_alike() -> None:
     assert TASK.from_state(weighed.state()) == TASK
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_rare_classes_are_found_more_often_where_they_weigh_more() -> None:
     folder = masked_folder(Path("d"), 40)
@@ -194,6 +196,7 @@ def test_maps_of_many_images_are_not_kept(monkeypatch: pytest.MonkeyPatch, capsy
     assert learn._session.ready().features is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_the_layers_go_on_to_another_task_and_come_from_one() -> None:
     """A chain over tasks: classes of images, then of places, then of images again, each time with the weights of the last."""
@@ -212,6 +215,7 @@ def test_the_layers_go_on_to_another_task_and_come_from_one() -> None:
     assert again.modality == places.modality and again.predict(images[0]).row() == places.predict(images[0]).row()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_more_reads_other_masks_as_the_run_read_its_own() -> None:
     """The names of the classes, and the number of which nobody knows, are those of the run."""
@@ -288,6 +292,7 @@ def test_a_decoder_that_is_solved_says_what_its_linear_part_says() -> None:
         assert torch.allclose(head(rows), linear, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_weights_come_and_go_with_their_setting() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 12), classes=["ground", "red", "blue"])
@@ -346,6 +351,7 @@ def test_one_class_in_all_masks_is_a_lesson() -> None:
         hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_training")
 def test_masks_are_learned_with_defaults_of_their_own() -> None:
     data = hs.mask_folder(masked_folder(Path("d"), 12), classes=["ground", "red", "blue"])

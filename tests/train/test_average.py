@@ -86,6 +86,7 @@ def test_what_is_held_is_given_back_also_after_an_error() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_rows_and_bundle_are_those_of_the_average(make_shapes: Callable[..., Path]) -> None:
     learn = hs.Learner(
         hs.image_folder(make_shapes(12)), backbone="tiny", observer=Quiet(), ema=0.9, batch_size=8, keep="last", head="train"

@@ -95,6 +95,7 @@ def test_drawn_batches_are_even_and_a_repeated_image_is_changed_anew(uneven: Pat
     assert all(torch.equal(a.inputs, b.inputs) and a.ids == b.ids for a, b in zip(found[1:], later, strict=True))
 
 
+@pytest.mark.slow
 def test_another_balance_begins_a_stretch_of_its_own(uneven: Path) -> None:
     learn, notes = learner(uneven)
     learn.fine_tune(1)
@@ -103,6 +104,7 @@ def test_another_balance_begins_a_stretch_of_its_own(uneven: Path) -> None:
     assert [row["epoch"] for row in learn.history] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_balance_and_cutmix_are_resumed_exactly(uneven: Path) -> None:
     """A kill after a step, then the same weights as without: order, draws and rectangles are functions of their place."""
 

@@ -81,6 +81,7 @@ def test_a_backbone_without_such_layers_says_that_nothing_would_be_dropped(shape
         learn.fine_tune(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["fine_tune", "lr_find"])
 def test_every_step_draws_anew(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     numbers = []
@@ -98,6 +99,7 @@ def test_every_step_draws_anew(shapes: Path, tmp_path: Path, monkeypatch: pytest
     assert numbers == list(range(len(numbers))) and len(numbers) > 6
 
 
+@pytest.mark.slow
 def test_a_killed_training_with_dropout_ends_as_it_would_have(tmp_path: Path) -> None:
     encoder, (texts, labels) = tiny_encoder(tmp_path / "encoder"), sentences(40)
 

@@ -134,6 +134,7 @@ def shapes(make_shapes: Callable[..., Path]) -> Path:
     return make_shapes(8)
 
 
+@pytest.mark.slow
 def test_planning_writes_nothing_trains_nothing_and_changes_nothing(shapes: Path, monkeypatch: pytest.MonkeyPatch):
     stepped: list[Any] = []
     original = budget.step
@@ -173,6 +174,7 @@ def test_planning_writes_nothing_trains_nothing_and_changes_nothing(shapes: Path
     assert "Known already: epoch 0" in repr(warm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "rows"),
     [({"head": "train", "freeze_epochs": 2}, (0, 1, 2, 3)), ({"method": "fit"}, (1, 2))],
@@ -199,6 +201,7 @@ def test_a_plan_needs_one_of_epochs_and_minutes_and_some_image(shapes: Path, tmp
         learner(tmp_path).plan(1)
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_it_and_trains_nothing(shapes: Path, capsys: pytest.CaptureFixture):
     arguments = ["train", str(shapes), "--backbone", "tiny", "--epochs", "2", "--plan"]
     assert main(arguments) == 0

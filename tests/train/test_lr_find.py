@@ -41,6 +41,7 @@ def learn(make_shapes: Callable[..., Path]) -> hs.Learner:
     return hs.Learner(hs.image_folder(make_shapes(12)), backbone="tiny", batch_size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs_away", "steps"), [(40, 41), (1000, 100)])
 def test_rates_grow_by_a_factor_until_the_loss_runs_away(
     learn: hs.Learner, monkeypatch: pytest.MonkeyPatch, runs_away: int, steps: int
@@ -68,6 +69,7 @@ def test_a_loss_that_is_no_number_ends_the_ramp(learn: hs.Learner, monkeypatch: 
     assert learn.lr_find().losses == (3.0, 2.0, 1.0, 0.5)
 
 
+@pytest.mark.slow
 def test_a_ramp_changes_nothing_and_the_head_is_still_solved(learn: hs.Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lr_find, "STEPS", 12)
     before = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
@@ -85,6 +87,7 @@ def test_a_ramp_changes_nothing_and_the_head_is_still_solved(learn: hs.Learner, 
     assert files == {path: path.read_bytes() for path in learn.run.path.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_looked_at_first_is_the_run_that_was_not(make_shapes: Callable[..., Path]) -> None:
     data = hs.image_folder(make_shapes(8))
     plain, looked = (hs.Learner(data, backbone="tiny", batch_size=8) for _ in range(2))

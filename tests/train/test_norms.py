@@ -92,6 +92,7 @@ def test_several_batches_count_alike_and_frozen_stages_keep_theirs(shapes: Path,
     assert torch.allclose(blocks[1][1].running_var, variance, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_they_adapt_once_before_step_two_and_the_head_is_solved_again(shapes: Path) -> None:
     told = Notes()
     learn = learner(shapes, told, norms="adapt").fine_tune(1)

@@ -144,6 +144,7 @@ def test_what_was_computed_before_memory_ran_out_is_free_again() -> None:
         memory.tried(lambda: 1 // 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", ["frozen", pytest.param("adapt", marks=pytest.mark.slow)])
 def test_out_of_memory_the_training_is_that_with_the_smaller_piece(
     shapes: Path, norms: str, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +163,7 @@ def test_out_of_memory_the_training_is_that_with_the_smaller_piece(
     assert watcher.notes().count("Memory ran out") == 1
 
 
+@pytest.mark.slow
 def test_a_smaller_piece_outlives_the_process(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(monkeypatch, lambda call, _: no_memory if call == 6 else None)
     straight = learner(shapes).fine_tune(2)
@@ -171,6 +173,7 @@ def test_a_smaller_piece_outlives_the_process(shapes: Path, monkeypatch: pytest.
     assert_same(straight, hs.resume(broken.run.path, observer=Watcher()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norms", "least"), [pytest.param("frozen", 1, marks=pytest.mark.slow), ("train", 2)])
 def test_where_the_smallest_piece_does_not_fit_it_says_what_does(
     shapes: Path, norms: str, least: int, monkeypatch: pytest.MonkeyPatch
@@ -197,6 +200,7 @@ def at_lower_rate(folder: Path) -> hs.Learner:
     return hs.resume(broken.run.path, observer=Watcher())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "fault", "at_once"),
     [
@@ -225,6 +229,7 @@ def test_the_training_steps_back_to_where_its_epoch_began_and_goes_on_at_a_lower
     assert learn.run.plan().phases[-1].lr == pytest.approx(0.3 * phases.SOLVED_LR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "at",
     [
@@ -254,6 +259,7 @@ def test_a_training_killed_around_a_step_back_resumes_to_the_same_weights(
     assert not broken.run.checkpoints.exists()
 
 
+@pytest.mark.slow
 def test_after_three_steps_back_the_rows_are_kept_and_the_rate_is_blamed(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fails(monkeypatch, lambda call, _: no_number if call > STEPS else None)
     watcher = Watcher()
@@ -287,6 +293,7 @@ def test_by_the_clock_a_step_back_takes_no_time_back_and_the_log_begins_anew(
 # ----------------------------------------------------------------------------------------------------- ending early
 
 
+@pytest.mark.slow
 def test_patience_lets_the_rate_fall_and_ends_the_phase(shapes: Path) -> None:
     """The training loss of mixed images is above that of row 0, so no row is a new best."""
     settings: dict[str, Any] = {"monitor": "train_loss", "patience": 1}
@@ -309,6 +316,7 @@ def test_patience_lets_the_rate_fall_and_ends_the_phase(shapes: Path) -> None:
     assert more[0].step == STEPS + 1 and more[0].lr == pytest.approx(phases.SOLVED_LR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("presses", "rows"), [(1, [0, 1, 2]), (2, [0]), (3, [0])])
 def test_a_press_anneals_a_second_stops_a_third_quits(
     shapes: Path, presses: int, rows: list[int], monkeypatch: pytest.MonkeyPatch
@@ -360,6 +368,7 @@ def test_with_a_head_trained_by_gradient_an_early_end_ends_all(shapes: Path, mon
 # ----------------------------------------------------------------------------------------------------- single images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("batch_size", "norms", "refused"), [(1, "adapt", True), (1, "frozen", False), (25, "train", False)])
 def test_a_batch_of_one_image_does_not_reach_norms_that_learn(shapes: Path, batch_size: int, norms: str, refused: bool) -> None:
     learn = learner(shapes, batch_size=batch_size, norms=norms)

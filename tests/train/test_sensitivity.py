@@ -67,6 +67,7 @@ def test_the_model_is_left_as_it_was(norms: Any) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_without_memory_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")

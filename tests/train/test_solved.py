@@ -59,6 +59,7 @@ def features(state: TrainState, part: str) -> np.ndarray:
     return np.stack(rows)
 
 
+@pytest.mark.slow
 def test_all_images_are_used_and_each_keeps_its_target(shapes: Path) -> None:
     state = state_of(shapes)
     outputs, notes = finished(solved.solve_again(state))
@@ -68,6 +69,7 @@ def test_all_images_are_used_and_each_keeps_its_target(shapes: Path) -> None:
     assert "lack of time" not in notes
 
 
+@pytest.mark.slow
 def test_without_time_for_all_images_the_head_is_solved_on_some(shapes: Path) -> None:
     state, asked = state_of(shapes), count(1)
     outputs, notes = finished(solved.solve_again(state, lambda: next(asked) <= 2))

@@ -82,7 +82,7 @@ def test_other_columns_and_the_last_row_are_taken_as_they_are() -> None:
 
 def test_without_the_losses_of_the_first_row_the_means_decide() -> None:
     made = with_rows(FIRST)
-    made.first_losses = None
+    made.judged.clear()
     made.add_row(1, "all", 0.5, outputs([0.01, 0.01, 0.6, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5]), 1e-3, 1.0)
     assert made.kept()["epoch"] == 1
 

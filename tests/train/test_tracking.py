@@ -192,6 +192,7 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return info.parent
 
 
+@pytest.mark.slow
 def test_trackers_of_another_package_watch_and_change_nothing(
     other_package: Path, make_shapes: Callable[..., Path], capsys: pytest.CaptureFixture
 ):

@@ -184,9 +184,9 @@ def dry_run(net: nn.Module, size: int, watched: Sequence[Stage]) -> tuple[Tensor
 def depth_order(net: nn.Module, size: int) -> list[list[str]]:
     """Names of the modules of each stage, in the order in which a forward calls them.
 
-    Norm layers, and what has no parameters, join the stage before.
+    Norm layers, and what has no parameters, join the stage before. A network of a single layer is one stage, with an empty name.
     """
-    units = _units(net)
+    units = _units(net) or [("", net)]
     order = {name: place for place, name in enumerate(dry_run(net, size, units)[1])}
     units = sorted(units, key=lambda unit: order.get(unit[0], len(order)))
     stages: list[list[str]] = []

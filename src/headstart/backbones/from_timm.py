@@ -167,7 +167,8 @@ def _remove_classifier(net: Any, cfg: dict[str, Any]) -> tuple[str | None, int |
     """Takes the classifier off; its name and width of input where it is one linear layer, which a bundle can put back."""
     name, before = cfg.get("classifier"), set(net.state_dict())
     layer = dict(net.named_modules()).get(name) if isinstance(name, str) else None
-    net.reset_classifier(0)
+    if hasattr(net, "reset_classifier"):  # encoders have no classifier to take off
+        net.reset_classifier(0)
     left = set(net.state_dict())
     if isinstance(layer, nn.Linear) and before - left == {f"{name}.weight", f"{name}.bias"} and left <= before:
         return name, layer.in_features

@@ -79,7 +79,7 @@ PosteriorName = Annotated[
     typer.Option(
         "--posterior",
         metavar="NAME",
-        help="Who answers: laplace, hmc, temperature, or none for point estimates; one that the run lacks is fitted first.",
+        help="Who answers: laplace, hmc, bootstrap, temperature, or none for point estimates; one that the run lacks is fitted first.",
         show_default="that of the run",
     ),
 ]

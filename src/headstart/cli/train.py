@@ -165,7 +165,7 @@ def train(
         _option(
             MODEL,
             "What tells how sure answers are. none: point estimates.",
-            metavar="laplace|hmc|temperature|none",
+            metavar="laplace|hmc|bootstrap|temperature|none",
             default="laplace; temperature for masks",
         ),
     ] = None,

@@ -7,7 +7,7 @@ Arrays in the signatures of Protocols are torch tensors; they are written `Any` 
 
 from headstart.core.data import Batch, Dataset, Record, Split
 from headstart.core.events import Changed, Cooling, EpochDone, Event, Events, Note, Observer, Progress, RowDone, StepDone
-from headstart.core.finding import Check, Finding, Picture, Strip, Verdict
+from headstart.core.finding import Bars, Check, Finding, Picture, Strip, Tone, Verdict
 from headstart.core.modality import InputWords, Modality, Named
 from headstart.core.model import Backbone, BackboneSpec, Outputs, Posterior, Prediction, Predictive, Spread
 from headstart.core.plan import Phase, Plan
@@ -18,6 +18,7 @@ from headstart.core.words import FORMAT, Label, MaskFile, Part, Row
 __all__ = [
     "Backbone",
     "BackboneSpec",
+    "Bars",
     "Batch",
     "CHOICES",
     "Changed",
@@ -56,5 +57,6 @@ __all__ = [
     "Strip",
     "Task",
     "TaskWords",
+    "Tone",
     "Verdict",
 ]

@@ -10,6 +10,8 @@ from headstart.core.words import Row
 
 Verdict = Literal["good", "look", "bad", "unknown"]
 """good: nothing to do; look: worth a look; bad: do something; unknown: it cannot be told, and the headline says why."""
+Tone = Literal["good", "new", "bad", "quiet", "step"]
+"""How a part of a bar looks: as good, new, bad, of no matter, or as one step of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,24 @@ class Strip:
 
     title: str
     pictures: tuple[Picture, ...]
+    example: str | None = None
+    """The id of the example that all of it is about, if it is about one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Lines of amounts of the same things, drawn as bars below each other, all to one scale."""
+
+    title: str
+    parts: Sequence[tuple[str, Tone]]
+    """What the amounts are of, by name, in order."""
+    lines: Sequence[tuple[str, Sequence[float | int]]]
+    """The name of each bar, and the amount of each part in it."""
+
+    @property
+    def longest(self) -> float:
+        """The length of the longest bar."""
+        return float(max((sum(amounts) for _, amounts in self.lines), default=0)) or 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Finding:
     """What to do about it."""
     fixes: Sequence[Mapping[str, str]] = ()
     """Rows of a label file (path,label,action,part,reason) that would mend what was found."""
+    bars: Sequence[Bars] = ()
 
     def json(self) -> dict[str, Any]:
         """All of it but the pictures, as plain JSON; of a picture its caption, its example, and why it is struck through."""
@@ -76,6 +97,7 @@ class Finding:
             "strips": [
                 {
                     "title": strip.title,
+                    "example": strip.example,
                     "pictures": [
                         {"caption": one.caption, "example": one.example, "struck": one.struck} for one in strip.pictures
                     ],
@@ -86,4 +108,12 @@ class Finding:
             "caveats": list(self.caveats),
             "advice": self.advice,
             "fixes": [dict(row) for row in self.fixes],
+            "bars": [
+                {
+                    "title": each.title,
+                    "parts": [name for name, _ in each.parts],
+                    "lines": [{"name": name, "amounts": list(amounts)} for name, amounts in each.lines],
+                }
+                for each in self.bars
+            ],
         }

@@ -1,18 +1,39 @@
 """What inspections read: what a model says and sees of the user's examples, before and after it was trained, and what is known of them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from headstart.backbones._taught import Taught
 from headstart.core import Finding, Outputs, Picture, Row, Strip, Task
+from headstart.inspections._shown import Shown
 from headstart.model import Model
+from headstart.train.judged import Judged
+from headstart.train.summary import Summary
 
-PRODUCTS = ("classes", "pictures", "layers", "before", "crossed", "audit", "model", "says", "believed")
+PRODUCTS = (
+    "classes",
+    "answers",
+    "pictures",
+    "layers",
+    "before",
+    "folds",
+    "audit",
+    "model",
+    "says",
+    "believed",
+    "stages",
+    "by_row",
+)
 """What an inspection can need, besides what a model says of each example, which there always is."""
+LOOKED_INTO = 12
+"""Examples that are looked into one by one: half with the largest losses, half right ones, evenly over the classes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,17 @@ class Look:
 
 
 @dataclass(frozen=True)
+class NotKept:
+    """What a trained body that is not kept gave."""
+
+    look: Look
+    weights: Mapping[str, float]
+    """As `Trace.weights`."""
+    words: str
+    """Of when it is: "after epoch 3"."""
+
+
+@dataclass(frozen=True)
 class Trace:
     """All that inspections see. Every array is in the order of `ids`."""
 
@@ -50,10 +82,14 @@ class Trace:
     after: Look
     before: Look | None = None
     """The model as it was before its layers were trained; the same look as `after` where they were not."""
+    not_kept: "NotKept | None" = None
+    """The body that was trained and is not kept, where the head alone was better."""
     classes: Int[np.ndarray, " examples"] | None = None
     """The number of the true class of each, for a task with classes."""
-    crossed: Float[np.ndarray, "examples outputs"] | None = None
-    """What heads on the features of `before` say of each that have not seen its label."""
+    folds: Int[np.ndarray, " examples"] | None = None
+    """The fold of each, of five; copies and groups stay together."""
+    copies: Int[np.ndarray, " examples"] | None = None
+    """A number for each group of examples that show the same; None where copies are not looked for."""
     audit: Mapping[str, Any] | None = None
     """As `audit.json` has it."""
     weights: Mapping[str, float] | None = None
@@ -69,8 +105,18 @@ class Trace:
     files: Mapping[str, Float[np.ndarray, " examples"]] | None = None
     """Facts of the files by their name in words; not a number where one is not known."""
     model: Model | None = None
+    taught: Taught | None = None
+    """What the network was published to tell, where its classifier is at hand."""
+    stages: Summary | None = None
+    """The stages of the model, with how fast each learns."""
     rows: Sequence[Row] = ()
+    by_row: Sequence[Judged] | None = None
+    """What each row of the table said of each validation example; there are at least the first row and the kept one."""
     kept: int = 0
+    finished: bool = True
+    """Whether the training came to its end."""
+    trained: tuple[str, ...] = ()
+    """The ids of training examples that there are besides those that are looked at."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """Why a product is missing, in a sentence."""
 
@@ -85,6 +131,8 @@ class Trace:
         """Whether it holds this one of the `PRODUCTS`."""
         if name == "layers":
             return bool(self.after.layers)
+        if name == "answers":
+            return self.said.ndim == 2
         return getattr(self, name) is not None
 
     @property
@@ -109,8 +157,37 @@ class Trace:
         """These examples side by side; nothing where they are no pictures, or there is none."""
         if self.pictures is None or not len(places):
             return ()
+        return (Strip(title, self.captioned(places, captions)),)
+
+    def captioned(self, places: Sequence[int], captions: Sequence[str]) -> tuple[Picture, ...]:
+        """These examples, where they are pictures."""
+        assert self.pictures is not None, "only pictures are shown"
         shown = zip(self.pictures(places), captions, places, strict=True)
-        return (Strip(title, tuple(Picture(pixels, caption, self.ids[place]) for pixels, caption, place in shown)),)
+        return tuple(Picture(pixels, caption, self.ids[place]) for pixels, caption, place in shown)
+
+    @cached_property
+    def chosen(self) -> tuple[Shown, ...]:
+        """The validation pictures that are looked into one by one, the same for every question."""
+        assert self.pictures is not None and self.inputs is not None and self.model is not None, "NEEDS says so"
+        places = self._worst_and_right()
+        labels = self.task.texts(self.targets[places])
+        return tuple(
+            Shown(self.ids[place], self.pictures([place])[0], self.inputs([place]), self.model, self.task, label)
+            for place, label in zip(places, labels, strict=True)
+        )
+
+    def _worst_and_right(self) -> list[int]:
+        """Those with the largest losses, and right ones of as many classes as there are places for; without classes the best."""
+        judged = self.judged()
+        order = judged[np.argsort(-self.losses[judged], kind="stable")].tolist()
+        worst, others = order[: LOOKED_INTO // 2], order[LOOKED_INTO // 2 :]
+        if self.classes is None:
+            return [*worst, *others[::-1][: LOOKED_INTO - len(worst)]]
+        said, taken, turns = self.said.argmax(1), Counter[int](), {}
+        for place in sorted(place for place in others if said[place] == self.classes[place]):
+            number = int(self.classes[place])  # the first of every class, then the second of every class, ...
+            turns[place], taken[number] = taken[number], taken[number] + 1
+        return [*worst, *sorted(turns, key=lambda place: (turns[place], place))[: LOOKED_INTO - len(worst)]]
 
     def judged(self) -> Int[np.ndarray, " validation"]:
         """The places of the examples that may judge the model: the validation part."""

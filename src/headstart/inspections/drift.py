@@ -15,12 +15,15 @@ from jaxtyping import Float, Int, UInt8
 
 from headstart.core import Check, Finding, Picture, Strip
 from headstart.inspections._plant import Plant, layer, logits, trace
-from headstart.inspections._trace import Layer, Look, Trace
+from headstart.inspections._trace import Layer, Look, Trace, missing
+from headstart.modalities._scan import counted
 from headstart.places import evenly
 from headstart.seeds import numpy_generator
 
 QUESTION = "What do the layers look at, before and after?"
 NEEDS = ("classes", "layers", "before")
+WANTS = ("not_kept",)
+"""What is told too, where there is such."""
 CHANNELS = 6
 """Shown of each layer that is shown."""
 SHOWN = 3
@@ -30,23 +33,53 @@ TOP = 9
 MOST = 1000
 """Examples by which layers are compared."""
 SAME = 1e-6
+FEWEST = 10
+"""Examples below which similarity is no number, or chance."""
 
 
 def inspect(trace: Trace) -> Finding:
     """Of each layer its debiased CKA, how far its weights moved, how many channels have new favourites; the channels that took up most."""
     assert trace.before is not None and trace.classes is not None, "NEEDS says so"
-    if trace.before is trace.after:
+    if len(trace.ids) < FEWEST:
+        return missing("drift", QUESTION, f"{counted(len(trace.ids), 'example')} tell nothing of a layer; at least {FEWEST} do.")
+    if trace.before is not trace.after:
+        return _compared(trace, "")
+    if trace.not_kept is not None:
+        thrown = trace.not_kept
+        words = f"The layers of the model that is kept have not changed: the head alone was better. {thrown.words.capitalize()}, which is not kept: "
+        return _compared(replace(trace, after=thrown.look, weights=thrown.weights), words)
+    epochs, unfinished = (
+        sum(row["stage"] != "head" for row in trace.rows),
+        "" if trace.finished else " This training has not come to its end.",
+    )
+    if epochs or unfinished:
+        made = (
+            f" What {counted(epochs, 'epoch')} of training made of them is not kept: its weights are not at hand any more."
+            if epochs
+            else ""
+        )
         return Finding(
             "drift",
             QUESTION,
-            "No layer has changed: only the head learned, so every layer looks at what it looked at before.",
-            "good",
-            advice="Train all layers to change that: headstart more RUN --epochs 3.",
+            f"The layers of the model that is kept have not changed.{made}{unfinished}",
+            "good" if trace.finished else "unknown",
         )
+    return Finding(
+        "drift",
+        QUESTION,
+        "No layer has changed: only the head learned, so every layer looks at what it looked at before.",
+        "good",
+        advice="Train all layers to change that: headstart more RUN --epochs 3.",
+    )
+
+
+def _compared(trace: Trace, words: str) -> Finding:
+    """The layers of before beside those of after."""
+    assert trace.before is not None and trace.classes is not None, "asked before"
     pairs = list(zip(trace.before.layers, trace.after.layers, strict=True))
     gains = [eta_squared(after.highest, trace.classes) - eta_squared(before.highest, trace.classes) for before, after in pairs]
     items = [
-        {"layer": f"layer {number} of {len(pairs)} ({after.name})", **_row(trace, before, after, gain)}
+        {"layer": f"layer {number} of {len(pairs)}{after.name and f' ({after.name})'}", **_row(trace, before, after, gain)}
         for number, ((before, after), gain) in enumerate(zip(pairs, gains, strict=True), start=1)
     ]
     order = sorted(range(len(pairs)), key=lambda place: -float(np.sort(gains[place])[-CHANNELS:].mean()))
@@ -58,7 +91,7 @@ def inspect(trace: Trace) -> Finding:
     return Finding(
         "drift",
         QUESTION,
-        f"{moved['layer'].capitalize()} changed most: similarity to before {moved['similarity']:.2f}, where 1 is unchanged. "
+        f"{words or 'Of all layers '}{moved['layer']} changed most: similarity to before {moved['similarity']:.2f}, where 1 is unchanged. "
         f"Your classes are told most by channel {best['channel']} of {best['layer']}, strongest on {best['now']}, before on {best['before']}.",
         "good",
         {},
@@ -129,7 +162,13 @@ def _row(trace: Trace, before: Layer, after: Layer, gain: Float[np.ndarray, " ch
         "gain": float(gain[best]),
         "before": _served(trace, before.highest[:, best]),
         "now": _served(trace, after.highest[:, best]),
+        "first channels": ", ".join(str(channel) for channel in _most(gain)),
     }
+
+
+def _most(gain: Float[np.ndarray, " channels"]) -> list[int]:
+    """The channels that gained most, the first one first."""
+    return np.argsort(-gain, kind="stable")[:CHANNELS].tolist()
 
 
 def _served(trace: Trace, values: Float[np.ndarray, " examples"]) -> str:
@@ -145,7 +184,8 @@ def _strips(trace: Trace, before: Layer, after: Layer, gain: Float[np.ndarray, "
     if trace.pictures is None:
         return []
     strips = []
-    for channel in np.argsort(-gain, kind="stable")[:CHANNELS].tolist():
+    for channel in _most(gain):
+        spoken = _spoken(trace, after, channel)
         for when, layer_then in (("before", before), ("now", after)):
             favourites = top(layer_then.highest[:, channel])
             pictures = trace.pictures(favourites.tolist())
@@ -157,11 +197,22 @@ def _strips(trace: Trace, before: Layer, after: Layer, gain: Float[np.ndarray, "
             shown = zip(cut, names, favourites, strict=True)
             strips.append(
                 Strip(
-                    f"{name}, channel {channel}, {when}: {_served(trace, layer_then.highest[:, channel])}",
+                    f"{name}, channel {channel}, {when}: {_served(trace, layer_then.highest[:, channel])}{spoken.get(when, '')}",
                     tuple(Picture(pixels, word, trace.ids[place]) for pixels, word, place in shown),
                 )
             )
     return strips
+
+
+def _spoken(trace: Trace, layer: Layer, channel: int) -> dict[str, str]:
+    """Which classes a channel speaks for whose mean is a feature: of the network as it was published, and of the user's own now."""
+    head = None if trace.model is None else trace.model.head.final
+    if trace.taught is None or head is None or layer is not trace.after.layers[-1]:
+        return {}
+    if not layer.means.shape[1] == head.weight.shape[1] == trace.taught.weights.shape[1]:
+        return {}
+    own = trace.names[int(head.weight[:, channel].argmax())]
+    return {"before": f"; it spoke for {', '.join(trace.taught.most(channel))}", "now": f"; it speaks for {own}"}
 
 
 def around(

@@ -19,12 +19,15 @@ def inspect(trace: Trace) -> Finding:
     exact, near = (_groups(trace, key) for key in ("exact_duplicates", "near_duplicates"))
     conflicts = _groups(trace, "conflicting_labels")
     place = {name: number for number, name in enumerate(trace.ids)}
-    leaking = [group for group in near if len({bool(trace.valid[place[name]]) for name in group}) == 2]
-    leaked = sorted({name for group in leaking for name in group if trace.valid[place[name]]})
+    judges = {name for name, valid in zip(trace.ids, trace.valid, strict=True) if valid}
+    leaking = [group for group in [*near, *exact] if 0 < len(judges & set(group)) < len(group)]
+    leaked = sorted({name for group in leaking for name in group if name in judges})
     items = [
         {"copies": ", ".join(group), "leaks": "yes" if group in leaking else "no", "kind": kind}
-        for kind, groups in (("near", leaking), ("exact", exact), ("near", [group for group in near if group not in leaking]))
+        for leaks in (True, False)
+        for kind, groups in (("exact", exact), ("near", near))
         for group in groups
+        if (group in leaking) == leaks and not (kind == "near" and group in exact)
     ]
     numbers = {"leaked": proportion(len(leaked), int(trace.valid.sum()))}
     if trace.classes is not None:
@@ -40,7 +43,7 @@ def inspect(trace: Trace) -> Finding:
         else "",
         f"{counted(len(exact), 'group')} of exact copies" if exact else "",
         f"{len(conflicts):,} of them with different labels" if conflicts else "",
-        f"{counted(len(near), 'group')} that show nearly the same" if near else "",
+        f"{counted(len(near), 'group that shows', 'groups that show')} nearly the same" if near else "",
     ]
     said = ", ".join(part for part in told if part)
     return Finding(
@@ -73,8 +76,8 @@ def _beside(group: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _groups(trace: Trace, key: str) -> list[list[str]]:
-    """Groups of at least two examples that took part."""
-    known = set(trace.ids)
+    """Groups of at least two examples that took part, also of those that are not looked at."""
+    known = {*trace.ids, *trace.trained}
     found = ([name for name in group if name in known] for group in (trace.audit or {}).get(key, ()))
     return [group for group in found if len(group) > 1]
 
@@ -90,7 +93,7 @@ def _advice(leaked: bool, conflicts: bool) -> str:
 def _strips(trace: Trace, groups: list[list[str]], place: dict[str, int]) -> list[Strip]:
     strips = []
     for group in list(dict.fromkeys(map(tuple, groups)))[:SHOWN]:
-        places = [place[name] for name in group[:4]]
+        places = [place[name] for name in group if name in place][:4]
         words = trace.task.texts(trace.targets[places])
         parts = ("validation" if trace.valid[number] else "training" for number in places)
         strips += trace.strip("Copies", places, [f"{word}, {part}" for word, part in zip(words, parts, strict=True)])

@@ -23,6 +23,8 @@ MOST, MEASURED, SHOWN = 256, 1000, 3
 """Validation examples that are changed, examples that are measured, suspicions that are shown."""
 TELLS = 0.85
 """The least lower bound of the AUROC of one class against the others at which it can be told by a thing alone."""
+UNSURE = 0.95
+"""The AUROC of a thing from which on it would be a fault, were there enough examples to be sure."""
 COSTS = 0.1
 """The least lower bound of the share of answers that change for it."""
 FEWEST = 10
@@ -35,12 +37,14 @@ def inspect(trace: Trace) -> Finding:
     judged = trace.judged()
     some, asked = evenly(len(trace.ids), MEASURED), judged[evenly(len(judged), MOST)]
     pixels, shown = trace.pictures(some.tolist()), trace.pictures(asked.tolist())
-    before = trace.says(shown).argmax(1)
-    items = []
+    items, before = [], None
     for change in all_changes(*shown.shape[1:3]):
-        then = trace.says(change.take(shown)).argmax(1)
         rows = _rows(trace, change.name, change.tell(pixels), trace.classes[some])
-        items += sorted((row | _hangs(trace, row["class"], asked, before, then) for row in rows), key=_worst)[:1]
+        if any(row["tells it"] == "yes" for row in rows):  # no model can go by what tells no class
+            before = trace.says(shown).argmax(1) if before is None else before
+            then = trace.says(change.take(shown)).argmax(1)
+            rows = [row | _hangs(trace, row["class"], asked, before, then) for row in rows]
+        items += sorted(rows, key=_worst)[:1]
     for fact, values in (trace.files or {}).items():
         known = np.isfinite(values)
         items += sorted(_rows(trace, fact, values[known, None], trace.classes[known]), key=_worst)[:1]
@@ -50,8 +54,8 @@ def inspect(trace: Trace) -> Finding:
     return Finding(
         "shortcuts",
         QUESTION,
-        _headline(suspects, len(some)),
-        "bad" if bad else "look" if suspects else "good" if items else "unknown",
+        _headline(items, suspects, len(some)),
+        "bad" if bad else "look" if suspects else "good" if items and items[0]["tells"] < UNSURE else "unknown",
         {f"AUROC of {item['class']} by {item['thing']}": item["interval"] for item in suspects},
         [{key: value for key, value in item.items() if key != "interval"} for item in items],
         _strips(trace, suspects),
@@ -90,9 +94,10 @@ def _hangs(
     assert trace.classes is not None
     number = trace.names.index(name)
     own = trace.classes[asked] == number
-    lost, won = _share(own & (before == number), then != number), _share(~own & (before != number), then == number)
-    hang = "yes" if max(lost[1], won[1]) >= COSTS else "no"
-    return {"answers lost": lost[0], "answers won": won[0], "answers hang on it": hang}
+    changed = {"lost": _share(own & (before == number), then != number), "won": _share(~own & (before != number), then == number)}
+    known = {f"answers {how}": share for how, (share, low) in ((how, found) for how, found in changed.items() if found)}
+    sure = any(found and found[1] >= COSTS for found in changed.values())
+    return {**known, "answers hang on it": "yes" if sure else "no" if any(changed.values()) else "cannot be told"}
 
 
 def _worst(row: Row) -> tuple[float, ...]:
@@ -107,13 +112,21 @@ def _told(score: Float[np.ndarray, " examples"], own: Bool[np.ndarray, " example
     return found if found.value >= 0.5 else auroc(-score[~own], -score[own])
 
 
-def _share(among: Bool[np.ndarray, " examples"], changed: Bool[np.ndarray, " examples"]) -> tuple[float, float]:
-    """The share of these whose answer changed so, and the lower bound of its interval; 0 where there are few."""
+def _share(among: Bool[np.ndarray, " examples"], changed: Bool[np.ndarray, " examples"]) -> tuple[float, float] | None:
+    """The share of these whose answer changed so, and the lower bound of its interval; None where there are too few."""
     count, hits = int(among.sum()), int((among & changed).sum())
-    return (0.0, 0.0) if count < FEWEST else (hits / count, float(wilson(hits, count)[0]))
+    return None if count < FEWEST else (hits / count, float(wilson(hits, count)[0]))
 
 
-def _headline(suspects: list[Row], count: int) -> str:
+def _headline(items: list[Row], suspects: list[Row], count: int) -> str:
+    if not items:
+        return f"It cannot be told: no class has {FEWEST} images beside {FEWEST} of others."
+    if not suspects and items[0]["tells"] >= UNSURE:
+        thing, told = items[0]["thing"], items[0]["interval"]
+        return (
+            f"It cannot be told from {count:,} images: {thing} tells {items[0]['class']} with AUROC {told.value:.2f}, but between {told.low:.2f} and "
+            f"{told.high:.2f} all is possible."
+        )
     if not suspects:
         return f"No sign of it: no corner, border, tint, blur or fact of the files tells a class ({count:,} images)."
     first = suspects[0]
@@ -122,6 +135,7 @@ def _headline(suspects: list[Row], count: int) -> str:
     goes = {
         "yes": "and the model goes by it",
         "no": "but the model's answers do not hang on it",
+        "cannot be told": "and from so few validation images it cannot be told whether the model goes by it",
         None: "which is not in the picture",
     }
     thing = first["thing"]

@@ -21,7 +21,7 @@ from headstart.report.card import CardFacts, card
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run, versions
-from headstart.train import checkpoint
+from headstart.train import checkpoint, judged
 from headstart.train.average import holding
 from headstart.train.begin import Begun
 from headstart.train.course import Course, Snapshot
@@ -65,8 +65,7 @@ class Books:
         state = begun.state
         match event:
             case RowDone(row):
-                self._row_done(begun, row)
-                return self._checkpoint(begun, seconds)
+                return [*self._row_done(begun, row), *self._checkpoint(begun, seconds)]
             case Cooling():
                 return self._stable(begun)
             case Changed():
@@ -102,8 +101,10 @@ class Books:
             self.run.forget_steps()
         return closing_lines(begun, self.run, stopped)
 
-    def _row_done(self, begun: Begun, row: Row) -> None:
+    def _row_done(self, begun: Begun, row: Row) -> Sequence[str]:
         self.run.append_row(row)
+        line = begun.state.judged[-1].line(begun.state.parts["valid"].ids)
+        troubles = self._tried(partial(self.run.append_judged, line))
         if begun.state.kept() is row:
             started = time.perf_counter()
             # beware: where weights are averaged, the model goes on with others than the row has
@@ -111,6 +112,7 @@ class Books:
                 self.fitted = believing.at_hand(begun, self.settings)
                 self._save(begun)
             begun.state.spent["saving"] = time.perf_counter() - started
+        return troubles
 
     def _save(self, begun: Begun) -> None:
         bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name, self.fitted))
@@ -164,12 +166,13 @@ class Books:
         return troubles
 
     def _tried(self, save: Callable[[], None]) -> Sequence[str]:
-        """Saves what only `resume` and `more` need: where that fails, the training is worth more than the copy."""
+        """Saves what only `resume`, `more` and `inspect` need: where that fails, the training is worth more than the copy."""
         try:
             save()
         except StoreError as error:
             first, self._troubled = not self._troubled, True
-            return (f"No checkpoint could be saved, so an interrupted training could not be resumed: {error}",) if first else ()
+            words = "Something to go on from could not be saved, so an interrupted training could not be resumed"
+            return (f"{words}: {error}",) if first else ()
         return ()
 
     def _write_plan(self, begun: Begun, finished: bool = False) -> None:
@@ -179,6 +182,11 @@ class Books:
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
         known = {"modality": begun.store.modality.state(), "phases": tuple(state.phases), "engine": engine, "finished": finished}
         self.run.write_plan(replace(plan, **known))
+
+
+def recall(run: Run, state: TrainState) -> None:
+    """Gives the state what the run has of what its rows said of each validation example."""
+    state.judged = judged.of_lines(run.judged(), state.parts["valid"].ids, state.rows)
 
 
 def note_images(run: Run, begun: Begun) -> None:

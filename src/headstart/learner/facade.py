@@ -20,13 +20,13 @@ from headstart.learner.onward import Start, start_of
 from headstart.learner.reading import carried, opened
 from headstart.learner.session import Session
 from headstart.metrics import Measured
-from headstart.report import rates, results, summary
+from headstart.report import rates, results
 from headstart.report.page import Report
 from headstart.store import bundle as bundles
 from headstart.store import checkpoints
 from headstart.store.runs import Run
 from headstart.tasks import _choice as tasks
-from headstart.train import budget, lr_find, phases, pricing
+from headstart.train import budget, lr_find, phases, pricing, summary
 from headstart.train.budget import Clock
 from headstart.train.forecast import Forecast, lay_out
 from headstart.train.settings import Metric, changed, course_of, metric_names, unknown_verb
@@ -237,13 +237,20 @@ class Learner:
         """
         return suggesting.suggested(self._session, self._asked(posterior), verbs.screen_of(self._observer).show, pool, n, by)
 
-    def inspect(self, *names: str) -> Report:
+    def inspect(self, only: str | Sequence[str] = (), inputs: Any = None) -> Report:
         """What the model learned and what is wrong with its data: the answers of all inspections, or of those that are named.
 
         `report["labels"]` is one answer, `report.save("report.html")` writes the page, which lies in the run folder too. The images are
         looked at once by the model as it was and once as it is.
+
+        Args:
+            only: names of inspections, in a list or with commas between them: "labels", "drift,evidence".
+            inputs: one image or several, as `predict` takes them: then only these are looked into.
         """
-        return inspecting.inspected(self._session, verbs.screen_of(self._observer).show, names)
+        show = verbs.screen_of(self._observer).show
+        if inputs is None:
+            return inspecting.inspected(self._session, show, only)
+        return inspecting.looked_into(self._session, show, only, inputs)
 
     def show_results(self, count: int = 10, worst: bool = False) -> Any:
         """`count` validation examples with label and prediction, as a picture or in lines; `worst=True` takes the largest losses."""

@@ -17,7 +17,7 @@ from headstart.data._steps import exhausted
 from headstart.engine import device as engine
 from headstart.errors import BadSetting, DataError
 from headstart.learner import onward, too_late
-from headstart.learner.books import require_same
+from headstart.learner.books import recall, require_same
 from headstart.learner.fitted import Fitted
 from headstart.learner.onward import Start, start_of
 from headstart.store import checkpoints
@@ -259,12 +259,13 @@ class Session:
             store.close()
             raise
         begun.state.take_up(self.earlier)
+        if self.run is not None:
+            recall(self.run, begun.state)
         if self.earlier and self.answers is not None:
             begun.state.answering[begun.state.kept()["epoch"]] = self.answers
         begun.state.seconds = sum_of_seconds(self.earlier)
         if self.run is not None and (stable := checkpoints.load(self.run.stable)) is not None:
             begun.state.trunk = checkpoint.to_snapshot(stable, str(self.run.stable))
-            checkpoint.take_up_losses(begun.state, stable)
         return begun
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from headstart.core import Dataset, Event, Note, Observer
 from headstart.data._paths import FOLDERS, outside
 from headstart.engine import device as engine
+from headstart.learner import books
 from headstart.learner.books import Books, first_plan
 from headstart.learner.presses import counted
 from headstart.learner.session import Session
@@ -37,7 +38,7 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
         phases.require_dropout(state)
     state.first_stage = 0  # freezing was for the next fit
     if state.rows:
-        state.know_first_losses()
+        state.judge_first_row()
         yield Note(f"Going on after {len(state.rows)} rows; restart=True would start over.")
     elif solve and begun.features is not None:
         again = partial(features_again, session)
@@ -55,7 +56,7 @@ def one_step(session: Session, epochs: int | None, clock: Clock) -> Events:
     state = session.ready().state
     phases.require_pairs(state)
     phases.require_dropout(state)
-    state.know_first_losses()
+    state.judge_first_row()
     state.first_stage = session.first_stage
     yield from recipes.fit(state, epochs, clock)
 
@@ -75,6 +76,7 @@ def resumed(session: Session, found: Checkpoint | None, troubles: Sequence[str],
     begun = yield from session.continued(False)
     checkpoint.take_up(begun.state, found, str(run.checkpoints))
     run.write_rows(begun.state.rows)
+    books.recall(run, begun.state)
     session.begun = begun
     state = begun.state
     assert state.course is not None, "a checkpoint is one of a course"

@@ -1,15 +1,22 @@
-"""The log posterior of a linear layer in coordinates in which its curvature at the mode is one: what `hmc` samples."""
+"""The log posterior of a linear layer in coordinates in which its curvature at the mode is one: for `hmc` and `bootstrap`."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import linalg
 from torch import Tensor
 
+from headstart.curvature import product
 from headstart.posteriors._precision import BIAS_PRECISION, Curvature, own_roots
 from headstart.posteriors._problem import Problem
 from headstart.train.head_solve import rotated
+
+ROUNDING = 30.0
+"""In units of the precision, how far what a head says may be from what its weights say."""
+
+TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Whitened:
         count, kind = len(turned.rows), torch.from_numpy(turned.rows).dtype
         alpha, directions = curvature.prior, curvature.directions
         along = problem.train.said.double().numpy() @ directions
-        weights = (turned.rows.T @ (along - along.mean(0))) / turned.eigenvalues[:, None]
+        weights = weights_of(turned.rows, along - along.mean(0), alpha)
         mode = np.hstack([weights.T, along.mean(0)[:, None]])
         precision = np.hstack([np.tile(alpha[:, None], (1, weights.shape[0])), np.full((len(alpha), 1), BIAS_PRECISION)])
         roots, variances = own_roots(turned, curvature)
@@ -59,9 +66,13 @@ class Whitened:
         return torch.cat([self.rest[..., None] * white[:, :few], self.roots.mT @ white[:, few:]], dim=1)
 
     def __call__(
-        self, position: Float[Tensor, "numbers chains"]
+        self, position: Float[Tensor, "numbers chains"], counted: Float[Tensor, "chains batch"] | None = None
     ) -> tuple[Float[Tensor, " chains"], Float[Tensor, "numbers chains"]]:
-        """The negative log posterior of each chain, without its constant, and its gradient."""
+        """The negative log posterior of each chain, without its constant, and its gradient.
+
+        Args:
+            counted: how often each chain counts each example; by default all once.
+        """
         moved = self.weights(position)
         count, rank, chains = moved.shape
         train = self.problem.train
@@ -73,6 +84,7 @@ class Whitened:
             said = train.said.to(along) + along @ self.directions.T
             targets = train.targets.repeat(chains, *(1 for _ in train.targets.shape[1:]))
             losses = self.problem.task.loss(said.flatten(0, 1), targets).unflatten(0, (chains, -1))
+            losses = losses if counted is None else losses * counted
             (slope,) = torch.autograd.grad(losses.sum(), along)
         weights = self.mode[..., None] + moved
         penalty = 0.5 * (self.precision[..., None] * weights.double().square()).sum((0, 1))
@@ -81,3 +93,16 @@ class Whitened:
         few = self.rest.shape[1]
         white = torch.cat([self.rest[..., None] * gradient[:, :few], self.roots @ gradient[:, few:]], dim=1)
         return self.each * losses.detach().double().sum(1) + penalty, white.flatten(0, 1)
+
+
+def weights_of(
+    rows: Float[np.ndarray, "batch rank"], along: Float[np.ndarray, "batch directions"], alpha: Float[np.ndarray, " directions"]
+) -> Float[np.ndarray, "rank directions"]:
+    """The weights that say this of these rows; where the rows hardly vary, what is said is rounding, and the prior has its way.
+
+    Beware: the eigenbasis that single precision finds is none for eigenvalues below its resolution, so rows are not taken for orthogonal.
+    """
+    exact = rows.astype(np.float64)
+    values, turn = linalg.eigh(product(exact.T, exact), check_finite=False)
+    off = np.square(ROUNDING * np.finfo(rows.dtype).eps) * along.var(0) * alpha
+    return turn @ (turn.T @ (exact.T @ along) / np.maximum(np.clip(values, 0.0, None)[:, None] + off, TINY))

@@ -7,17 +7,17 @@ here to be compared with, with its chains judged (`rhat`, `effective`), and the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headstart.core import Outputs, Task
+from headstart.core import Task
 from headstart.places import evenly
-from headstart.posteriors import _calibrate, _sampler
+from headstart.posteriors import _sampler
+from headstart.posteriors._draws import Draws, tempered
 from headstart.posteriors._problem import Problem
-from headstart.posteriors._tensors import tensors_of
 from headstart.seeds import numpy_generator
 
 WEIGHTS = True
@@ -36,42 +36,14 @@ TRUSTED = 1.05
 
 
 @dataclass(frozen=True)
-class Hmc:
-    """Draws of a linear layer's weights. Everything that it knows is tensors."""
+class Hmc(Draws):
+    """Draws, and how far their chains are to be trusted."""
 
-    task: Task
-    centre: Float[Tensor, " inputs"]
-    basis: Float[Tensor, "inputs rank"]
-    """From centred inputs to the directions in units of their common spread."""
-    moved: Float[Tensor, "draws directions rank_and_bias"]
-    """How far each draw's weights are from those of the head."""
-    directions: Float[Tensor, "outputs directions"]
-    temperature: Float[Tensor, ""]
     rhat: Float[Tensor, " watched"]
     effective: Float[Tensor, " watched"]
     """Effective draws of each watched output, of all that were made."""
     accepted: Float[Tensor, ""]
     divergences: Float[Tensor, ""]
-
-    def outputs(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
-        """What each draw of the head says, tempered by the task."""
-        return self.task.tempered(self._drawn(given, said), float(self.temperature))
-
-    def together(
-        self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"], count: int
-    ) -> Float[Tensor, "draws batch outputs"]:
-        """The same draws: all that were kept."""
-        return torch.as_tensor(self.outputs(given, said).samples)
-
-    def _drawn(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
-        turned = (given.to(self.basis) - self.centre) @ self.basis
-        moved = torch.einsum("br,sjr->sbj", turned, self.moved[..., :-1]) + self.moved[:, None, :, -1]
-        said = said.to(self.basis)
-        return Outputs(said, samples=said + moved @ self.directions.T)
-
-    def state(self) -> Mapping[str, Tensor]:
-        """All of it as named tensors."""
-        return tensors_of(self)
 
     @property
     def words(self) -> str:
@@ -87,10 +59,7 @@ class Hmc:
 def fit(problem: Problem) -> Hmc:
     """Draws of the head's posterior on the training examples; what they say is tempered as held-out examples ask for."""
     chains = min(CHAINS, max(FEWEST_CHAINS, COLUMNS // problem.train.said.shape[1]))
-    drawn = draws(problem, chains, WARM, COUNT * CHAINS // chains)
-    held = problem.held.some(_calibrate.MOST)
-    warmth, _ = _calibrate.temperature(problem.task, drawn._drawn(held.given, held.said), held.targets)
-    return replace(drawn, temperature=torch.tensor(warmth, dtype=torch.float64))
+    return tempered(draws(problem, chains, WARM, COUNT * CHAINS // chains), problem)
 
 
 def load(state: Mapping[str, Tensor], task: Task) -> Hmc:

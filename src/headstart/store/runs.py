@@ -113,31 +113,26 @@ class Run:
 
     def append_row(self, row: Row) -> None:
         """Adds a row to the history; it is on disk when this returns."""
-        atomic.append_line(self.path / "history.jsonl", json.dumps(to_json(row, exact=False), ensure_ascii=False))
+        atomic.append_line(self.path / "history.jsonl", _line(row))
 
     def rows(self) -> list[Row]:
         """The history so far. A last line that a killed writer left unfinished is passed over."""
-        file = self.path / "history.jsonl"
-        if not file.exists():
-            return []
-        with told(file, "read"):
-            lines = file.read_bytes().split(b"\n")
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(json.loads(line.decode("utf-8")))
-            except ValueError as error:
-                if number == len(lines):
-                    break
-                raise StoreError(f'line {number} of "{file}" is not valid JSON ({error}). Delete that line to go on.') from error
-        return rows
+        return _lines(self.path / "history.jsonl")
 
     def write_rows(self, rows: Sequence[Row]) -> None:
         """Makes the history hold exactly these rows."""
-        lines = [json.dumps(to_json(row, exact=False), ensure_ascii=False) + "\n" for row in rows]
-        atomic.write_text(self.path / "history.jsonl", "".join(lines))
+        atomic.write_text(self.path / "history.jsonl", "".join(_line(row) + "\n" for row in rows))
+
+    def append_judged(self, line: Mapping[str, Any]) -> None:
+        """Adds what a row says of each validation example."""
+        atomic.append_line(self.path / "judged.jsonl", _line(line))
+
+    def judged(self) -> list[dict[str, Any]]:
+        """What `append_judged` has added; nothing where it cannot be read, as no training hangs on it."""
+        try:
+            return _lines(self.path / "judged.jsonl")
+        except StoreError:
+            return []
 
     def log_step(self, entry: Sequence[float | int]) -> None:
         """Adds what set a step by the clock (see `Logged`); it outlives the process, not the machine."""
@@ -179,7 +174,7 @@ class Run:
 
     def discard(self) -> None:
         """Removes a run that came to nothing: only what headstart wrote into it, and the folder if it is then empty."""
-        for name in ("plan.json", "env.json", "split.json", "audit.json", "changes.json", "steps.jsonl", ".lock"):
+        for name in ("plan.json", "env.json", "split.json", "audit.json", "changes.json", "steps.jsonl", "judged.jsonl", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
@@ -219,6 +214,29 @@ def environment() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": cores,
     }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(to_json(row, exact=False), ensure_ascii=False)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """The objects in a file of one for each line; a last one that a killed writer left unfinished is passed over."""
+    if not file.exists():
+        return []
+    with told(file, "read"):
+        lines = file.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(json.loads(line.decode("utf-8")))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise StoreError(f'line {number} of "{file}" is not valid JSON ({error}). Delete that line to go on.') from error
+    return found
 
 
 def check_format(data: Any, file: Path) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def of_state(state: TrainState, seconds: float) -> Checkpoint:
         "spent": state.spent,
         "first_stage": state.first_stage,
         "answers": state.answers().state(),
-        **_first_losses(state),
     }
     kept = state.weights[state.kept()["epoch"]] if state.rows else {}
     return of_snapshot(courses.snapshot(state.model, state.course), extra, kept)
@@ -82,17 +81,7 @@ def of_state(state: TrainState, seconds: float) -> Checkpoint:
 def of_trunk(state: TrainState) -> Checkpoint:
     """What `more` goes on from."""
     assert state.trunk is not None, "only a phase whose rate has begun to fall has a trunk"
-    return of_snapshot(state.trunk, _first_losses(state))
-
-
-def _first_losses(state: TrainState) -> dict[str, Any]:
-    return {} if state.first_losses is None else {"first_losses": state.first_losses.tolist()}
-
-
-def take_up_losses(state: TrainState, checkpoint: Checkpoint) -> None:
-    """Gives `state` the losses of the first row, where the checkpoint has them."""
-    found = checkpoint.state.get("first_losses")
-    state.first_losses = None if found is None else torch.tensor(found, dtype=torch.float64)
+    return of_snapshot(state.trunk)
 
 
 def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> None:
@@ -102,7 +91,6 @@ def take_up(state: TrainState, checkpoint: Checkpoint, where: str) -> None:
     state.rows = list(told["rows"])
     state.phases = [from_json(Phase, phase, where) for phase in told["phases"]]
     state.first_stage, state.spent = told["first_stage"], dict(told["spent"])
-    take_up_losses(state, checkpoint)
     if state.rows and "answers" in told:
         state.answering[state.kept()["epoch"]] = tasks.from_state(told["answers"])
     if checkpoint.kept:

@@ -16,7 +16,9 @@ from headstart.evaluate import predict
 from headstart.evaluate.evaluate import evaluate
 from headstart.metrics import HIGHER_IS_BETTER, Measured
 from headstart.model import Model
+from headstart.train import judged
 from headstart.train.course import Course, Snapshot, weights_of
+from headstart.train.judged import Judged, moved
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class TrainState:
     """Spent in training verbs before the current one."""
     spent: dict[str, float] = field(default_factory=dict)
     """Seconds that a forward, solving the head and saving the model took last: what must be left at a deadline."""
-    first_losses: Float[Tensor, " valid"] | None = None
-    """The loss of each validation image in the first row, with which those of later rows are compared."""
+    judged: list[Judged] = field(default_factory=list)
+    """What rows said of each validation example, as far as it is known."""
     weights: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     """Copies of the model's state by epoch: of the best row and of the last."""
     balanced: Task | None = None
@@ -171,34 +173,43 @@ class TrainState:
                 continue
             row[name] = value.value
             row[f"{name}_95"] = None if value.low is None else [value.low, value.high]
-        self.rows.append(row | {"lr": lr, "seconds": seconds, "beyond_noise": self._beyond_noise(outputs)})
-        self._remember()
+        weights, last = weights_of(self.model), self.rows[-1]["epoch"] if self.rows else None
+        before = None if last is None else self.weights.get(last)
+        self._judge(epoch, outputs, None if before is None else moved(self.model, before, weights))
+        self.rows.append(row | {"lr": lr, "seconds": seconds, "beyond_noise": self._beyond_noise()})
+        self._remember(weights)
         return self.rows[-1]
 
-    def know_first_losses(self) -> None:
-        """The losses of the first row, where they are not known and the model still has its weights."""
-        if self.rows and self.first_losses is None and self.kept() is self.rows[0]:
-            said = self.outputs("valid").mean
-            self.first_losses = self.task.loss(said, self.parts["valid"].targets).double().cpu()
+    def _judge(self, epoch: int, outputs: Outputs, moves: Mapping[str, float] | None = None) -> None:
+        self.judged.append(judged.of(epoch, outputs.mean, self.parts["valid"].targets, self.task, moves))
 
-    def _beyond_noise(self, outputs: Outputs) -> bool | None:
-        """Whether these validation outputs are better than the first row's by more than the standard error; None for the first."""
-        losses = self.task.loss(outputs.mean, self.parts["valid"].targets).double().cpu()
+    def judge_first_row(self) -> None:
+        """What the first row says of each validation example, where it is not known and the model still has its weights."""
+        if self.rows and self._first() is None and self.kept() is self.rows[0]:
+            self._judge(self.rows[0]["epoch"], self.outputs("valid"))
+
+    def _first(self) -> Judged | None:
+        """What the first row of the table says."""
+        return next((each for each in self.judged if self.rows and each.epoch == self.rows[0]["epoch"]), None)
+
+    def _beyond_noise(self) -> bool | None:
+        """Whether what was judged last is better than the first row by more than the standard error; None for the first."""
         if not self.rows:
-            self.first_losses = losses
             return None
-        if self.first_losses is None or len(self.first_losses) != len(losses) or len(losses) < 2:
+        first, losses = self._first(), self.judged[-1].losses
+        if first is None or len(first.losses) != len(losses) or len(losses) < 2:
             return float(losses.mean()) < self.rows[0]["valid_loss"]
-        gain = self.first_losses - losses
-        return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
+        gain = first.losses - losses
+        return bool(gain.mean() > gain.std(ddof=1) / len(gain) ** 0.5)
 
     def restore(self, epoch: int) -> None:
         """Gives the model the weights it had at the row `epoch`, which must be the best or the last."""
         self.model.load_state_dict(self.weights[epoch])
 
-    def _remember(self) -> None:
+    def _remember(self, weights: dict[str, Tensor]) -> None:
+        """These weights are those of the last row, and are kept as long as it is the last or the best."""
         last = self.rows[-1]["epoch"]
-        self.weights[last] = weights_of(self.model)
+        self.weights[last] = weights
         wanted = {last, self.best()["epoch"]}
         self.weights = {epoch: copy for epoch, copy in self.weights.items() if epoch in wanted}
         self.answering = {epoch: task for epoch, task in self.answering.items() if epoch in wanted}

@@ -8,6 +8,9 @@ from headstart.core import Settings
 from headstart.model import Model
 from headstart.train import adapters
 
+OWN = "(the network itself)"
+"""Parameters that lie in none of its layers."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -44,16 +47,20 @@ def of(model: Model, settings: Settings, frozen: bool) -> Summary:
     *body, (head, last) = model.stages()
     decay = model.backbone.defaults.under(settings).lr_mult ** (-1 / max(1, len(body) - 1))
     lines = [
-        Line(name, count(stage), learning(stage, settings.adapters, frozen), decay ** (len(body) - 1 - place))
+        Line(name or OWN, count(stage), learning(stage, settings.adapters, frozen), decay ** (len(body) - 1 - place))
         for place, (name, stage) in enumerate(body)
     ]
+    own = count(model) - count(last) - sum(line.parameters for line in lines)
+    if own > 0:  # a class token, positions: they learn with the first stage
+        learns = 0 if frozen or settings.adapters else own
+        lines.insert(0, Line(OWN, own, learns, decay ** (len(body) - 1)))
     return Summary(
         model.backbone.spec.name, model.backbone.takes().words.size, (*lines, Line(head, count(last), count(last), 1.0))
     )
 
 
 def count(stage: nn.Module) -> int:
-    """The parameters of a stage."""
+    """The parameters of a stage, or of a whole model; one that is used twice counts once."""
     return sum(parameter.numel() for parameter in stage.parameters())
 
 
