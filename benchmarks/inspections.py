@@ -1,7 +1,7 @@
 """Whether inspections find what was planted in real data.
 
     python benchmarks/inspections.py --data cats_dogs=FOLDER --data trashnet=FOLDER [--sets NAME ...] [--seeds 5]
-        [--jobs labels shortcuts architectures] [--epochs 0] [--report]
+        [--jobs labels shortcuts] [--epochs 0] [--report]
 
 labels: a tenth of all labels is made wrong, drawn by the seed (any other class), or, "close pairs", only between two classes that are hard to tell
 apart (glass and plastic, paper and cardboard). The head is solved, `inspect("labels")` ranks all labels. `found` is the share of the wrong
@@ -13,17 +13,11 @@ black frame, a tint, blur, hard JPEG compression, another size), drawn by the se
 head alone, or `--epochs N`), and `inspect("shortcuts")` says what it goes by: `named` is the thing that was planted, `suspected` any,
 `bad`: the model goes by it.
 
-architectures: of every file of models that timm has, the smallest two by their names, with random weights that are moved so that no head is
-nearly linear by accident. The map of the evidence either adds up (`exact` where what follows the last maps is affine, `closed` to 5 %), is
-struck through because it does not, or is not made, with the reason. `wrong`: a map that is shown as exact though putting out one place of
-the maps changes the answer otherwise than it says.
-
 Rows already in results/inspections.jsonl are not run again; `--report` runs nothing.
 """
 
 import argparse
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -217,123 +211,6 @@ def _cheated(
     }
 
 
-# --------------------------------------------------------------------------------------------------------- architectures
-
-SMALL = (
-    "atto",
-    "femto",
-    "pico",
-    "nano",
-    "xxs",
-    "tiny",
-    "_xs",
-    "micro",
-    "small",
-    "_s",
-    "_t",
-    "b0",
-    "18",
-    "050",
-    "_0",
-    "_1",
-    "10",
-    "mini",
-)
-
-
-EXACT = 1e-3
-"""The share of an answer that may be left over where what follows is called affine."""
-
-
-def smallest() -> list[str]:
-    """Of every file of models in timm the two whose names sound smallest."""
-    import timm
-
-    found = []
-    for module in timm.list_modules():
-        names = [name for name in timm.list_models(module=module) if "_in" not in name and "clip" not in name]
-        names.sort(
-            key=lambda name: (next((place for place, word in enumerate(SMALL) if word in name), len(SMALL)), len(name), name)
-        )
-        found += names[:2]
-    return found
-
-
-def run_architectures(table: Table) -> None:
-    """Whatever is missing of them."""
-    for name in smallest():
-        same = {"case": f"architectures, {name}", "repeat": 0, "split": "random weights"}
-        if table.kept("headstart", **same) is None:
-            table.tried("headstart", run=partial(_tried, name), **same)
-
-
-def _tried(name: str) -> Row:
-    """What came of it; an error that nobody expected is one of the states."""
-    try:
-        return _graded(name)
-    except Exception as error:
-        return {"state": "failed", "why": f"{type(error).__name__}: {error}"[:200]}
-
-
-def _graded(name: str) -> Row:
-    import torch
-
-    from headstart import model as models
-    from headstart.backbones import from_timm
-    from headstart.errors import HeadstartError
-    from headstart.inspections import evidence
-    from headstart.inspections._shown import asked
-
-    torch.manual_seed(0)
-    try:
-        model = models.build(from_timm.build(name, pretrained=False), 5).eval()
-    except (HeadstartError, MemoryError) as error:
-        return {"state": "no backbone", "why": str(error)[:200]}
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter) * (1.0 if parameter.ndim == 1 else parameter.std().nan_to_num(0.0)))
-    size = model.backbone.spec.size
-    x = torch.randn(2, 3, size, size)
-    place = evidence.where(model, x)
-    if isinstance(place, str):
-        return {"state": "not available", "why": place, "size": size}
-    cut, asks = place(x[:1]), asked(1, 5, True)
-    places, left, elsewhere = evidence.evidence(model, cut, asks)
-    row = {"size": size, "left": left, "places": list(places.shape), "cut": type(cut).__name__, "in the token": elsewhere}
-    if not left <= evidence.CLOSED:
-        return {**row, "state": "struck through"}
-    others = place(x[1:]).maps
-    slopes = [evidence._slope(model, cut, at, asks) for at in (others, cut.maps)]
-    if left > EXACT or not torch.allclose(*slopes, rtol=1e-3, atol=1e-6 * float(slopes[1].abs().max())):
-        return {
-            **row,
-            "state": "closed",
-        }  # something bends behind the maps: places share the answer, but one alone does not tell the change
-    return {**row, "state": "exact", "wrong": _put_out(model, cut, asks, places)}
-
-
-def _put_out(model: Any, cut: Any, asks: Any, places: np.ndarray) -> bool:
-    """Whether without the strongest place of the maps the answer changes by other than what the map says of it, to a hundredth."""
-    import torch
-
-    from headstart.backbones._maps import grid
-    from headstart.inspections import evidence
-
-    row, column = divmod(int(np.abs(places).argmax()), places.shape[1])
-    away = cut.maps.clone()
-    grid(away)[0, :, row, column] = 0.0  # a view of the maps, or of their tokens
-    with torch.no_grad():
-        change = float(evidence._contrast(model, cut, cut.maps, asks) - evidence._contrast(model, cut, away, asks))
-    return not torch.equal(away, cut.maps) and abs(change - float(places[row, column])) > 0.01 * float(np.abs(places).max())
-
-
-def report_architectures(rows: Sequence[Row]) -> str:
-    """How many of each state."""
-    states = Counter(str(row["state"]) for row in rows)
-    wrong = sum(bool(row.get("wrong")) for row in rows)
-    return markdown(["architectures", *states, "wrong"], [[len(rows), *states.values(), wrong]]) if rows else ""
-
-
 def report_shortcuts(rows: Sequence[Row]) -> str:
     """How often each thing was named, and how often something was suspected."""
     lines = []
@@ -369,7 +246,7 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     """Runs what is missing, then shows the table."""
     parser: argparse.ArgumentParser = arguments(__doc__, SETS, 5)
-    parser.add_argument("--jobs", nargs="+", default=["labels", "shortcuts"], choices=["labels", "shortcuts", "architectures"])
+    parser.add_argument("--jobs", nargs="+", default=["labels", "shortcuts"], choices=["labels", "shortcuts"])
     parser.add_argument("--epochs", type=int, default=0)
     asked = parser.parse_args()
     stoppable()
@@ -381,9 +258,7 @@ def main() -> None:
                     run_labels(table, split, pairs)
             if "shortcuts" in asked.jobs:
                 run_shortcuts(table, split, asked)
-        if "architectures" in asked.jobs:
-            run_architectures(table)
-    shows = {"labels": report_labels, "shortcuts": report_shortcuts, "architectures": report_architectures}
+    shows = {"labels": report_labels, "shortcuts": report_shortcuts}
     for job, shown in shows.items():
         print(shown([row for row in table.rows() if row["case"].startswith(job)]), end="\n\n")
 

@@ -3,16 +3,21 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from headstart import model as models
 from headstart.backbones import tiny
+from headstart.core import Phase
 from headstart.engine import device, threads
 from headstart.engine import report as reports
 from headstart.errors import BadSetting, UnknownName
 from headstart.heads import linear
+from headstart.tasks import single_label
+from headstart.train import precision
 
 CPU = torch.device("cpu")
 
@@ -110,6 +115,33 @@ def test_other_systems_have_no_allocator_to_set(monkeypatch: pytest.MonkeyPatch)
     assert threads.physical_cores() >= 1
 
 
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with bfloat16, whatever this one has."""
+    monkeypatch.setattr("headstart.engine.device._processor_has_bfloat16", lambda: True)
+
+
+def test_a_processor_without_bfloat16_is_not_asked_how_fast_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart.engine.device._processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr("headstart.engine.device._timed_gradient", None)  # a call would be an error
+    model, phase = models.build(tiny.build(), 3), Phase("all", 1, 1e-3)
+    assert precision.choose(model, single_label.SingleLabel(("a", "b", "c")), iter(()), phase, CPU) == "float32"
+
+
+def test_what_is_far_slower_the_first_time_is_not_timed_again(both: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def slow(model: Any, inputs: Any, targets: Any, loss: Any, name: str) -> tuple[float, torch.Tensor]:
+        asked.append(name)
+        return {"float32": 1.0, "bfloat16": 10.0}[name], torch.ones(3).double() * len(asked)
+
+    monkeypatch.setattr("headstart.engine.device._timed_gradient", slow)
+    found = device.probe_precision(*example(), losses)
+    assert asked == ["float32"] * 4 + ["bfloat16"] * 2  # two halves, twice; two halves, once
+    assert found["precision"] == "float32"
+
+
+@pytest.mark.usefixtures("both")
 def test_the_probe_leaves_no_trace() -> None:
     model, x, y = example()
     next(model.parameters()).grad = torch.full_like(next(model.parameters()), 7.0)

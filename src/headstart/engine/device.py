@@ -23,6 +23,8 @@ RUNNING = ((M_MMAP_THRESHOLD, (1 << 30, 32 << 20)), (M_TRIM_THRESHOLD, (2**31 - 
 RESTING = ((M_MMAP_THRESHOLD, (32 << 20,)), (M_TRIM_THRESHOLD, (64 << 20,)), (M_TOP_PAD, (128 << 10,)))
 FASTER, ERROR = 1.1, 0.1
 """What another precision must gain in speed, and how much it may add to the variance that drawing other images causes."""
+HOPELESS = 3.0
+"""How much slower than float32 a precision may be the first time, when what it needs is being made."""
 
 
 def choose(device: str = "auto") -> torch.device:
@@ -111,9 +113,9 @@ def probe_precision(
     measured: dict[str, dict[str, float]] = {}
     exact: list[Tensor] = []
     try:
-        for precision in _candidates(inputs.device) if len(halves) == 2 else ("float32",):
+        for precision in precisions(inputs.device) if len(halves) == 2 else ("float32",):
             seconds, found = [], []
-            for _ in range(rounds):
+            while len(seconds) < rounds and not (seconds and _hopeless(seconds[0] / len(inputs), measured)):
                 timed = [_timed_gradient(model, *half, loss, precision) for half in halves]
                 seconds.append(sum(once for once, _ in timed))
                 found = [gradient for _, gradient in timed]
@@ -134,10 +136,20 @@ def _error(found: list[Tensor], exact: list[Tensor]) -> float:
     return float(torch.as_tensor(distance).square().sum() / variance) if variance > 0 else 0.0
 
 
-def _candidates(device: torch.device) -> tuple[str, ...]:
-    if device.type == "cuda":
-        return ("float32", "bfloat16") if torch.cuda.is_bf16_supported() else ("float32",)
-    return ("float32", "bfloat16") if device.type == "cpu" else ("float32",)
+def _hopeless(seconds_per_image: float, measured: dict[str, dict[str, float]]) -> bool:
+    """Whether a precision that took so long the first time need not be timed again."""
+    return "float32" in measured and seconds_per_image > HOPELESS * measured["float32"]["seconds_per_image"]
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """Those that this device computes in, float32 first; a processor that would have to emulate one is several times slower in it."""
+    able = {"cuda": torch.cuda.is_bf16_supported, "cpu": _processor_has_bfloat16}.get(device.type, lambda: False)
+    return ("float32", "bfloat16") if able() else ("float32",)
+
+
+def _processor_has_bfloat16() -> bool:
+    """What oneDNN says of it, which computes layers on processors; false where torch was built without it."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _choice(measured: dict[str, dict[str, float]]) -> str:
