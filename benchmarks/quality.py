@@ -2,8 +2,10 @@
 
     python benchmarks/quality.py --data cats_dogs=FOLDER --data trashnet=FOLDER --data brain_mri=FOLDER [--sets NAME ...]
         [--seeds 3] [--minutes 3] [--also-minutes 1 10] [--peer-python PYTHON_WITH_FASTAI]
-        [--only headstart|fastai|bare|trainer ...] [--peer-minutes fastai=30 ...] [--report]
+        [--only headstart|layers|fastai|bare|trainer ...] [--head-only] [--peer-minutes fastai=30 ...] [--report]
     python benchmarks/quality.py ... --time fastai       first, on the idle machine: how long fastai's epochs take
+
+layers: with a head that sees all layers (`features="layers"`).
 
 solar_cells and textile come from the packages elpv-dataset and conformal-clip-data, of this Python or of the peer's. Each seed
 is a new split: 60 % train, 20 % choose the row, 20 % judge; every entrant gets the very same three folders. Whole processes,
@@ -28,6 +30,8 @@ from sets import PLACE, SETS, Divided, available, divided, parse_folders
 
 Row = dict[str, Any]
 HEAD = "headstart head"
+LAYERS = "{}, all layers"
+"""An entrant whose head sees them."""
 
 
 def ours(minutes: float) -> str:
@@ -46,6 +50,12 @@ def run_set(table: Table, split: Divided, asked: argparse.Namespace) -> None:
         for minutes in (asked.minutes, *asked.also_minutes):
             run = partial(entrants.headstart, split, "--minutes", f"{minutes:g}", settings=asked.set)
             once(ours(minutes), run=run)
+    if "layers" in asked.only:
+        settings = [*asked.set, 'features="layers"']
+        once(LAYERS.format(HEAD), run=partial(entrants.headstart, split, "--epochs", "0", settings=settings))
+        if not asked.head_only:
+            run = partial(entrants.headstart, split, "--minutes", f"{asked.minutes:g}", settings=settings)
+            once(LAYERS.format(ours(asked.minutes)), run=run)
     for name, minutes in entrants.parse_minutes(asked.peer_minutes).items():
         if name in asked.only:
             pace = entrants.pace(table, name, split)
@@ -130,7 +140,10 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--also-minutes", type=float, nargs="*", default=[], help="further runs for the curves")
-    parser.add_argument("--only", nargs="+", choices=["headstart", *entrants.PEERS], default=["headstart", *entrants.PEERS])
+    parser.add_argument(
+        "--only", nargs="+", choices=["headstart", "layers", *entrants.PEERS], default=["headstart", *entrants.PEERS]
+    )
+    parser.add_argument("--head-only", action="store_true", help="of all layers no training by the clock")
     parser.add_argument("--time", nargs="+", choices=list(entrants.PEERS), default=[], help="measure the pace, run nothing else")
     parser.add_argument("--peer-minutes", nargs="+", default=[], metavar="NAME=MINUTES", help=f"by default {entrants.MINUTES}")
     parser.add_argument("--peer-python", default=sys.executable)
@@ -155,6 +168,8 @@ def main() -> None:
     rows, main_run = table.rows(), ours(asked.minutes)
     names = [name for name in dict.fromkeys((*SETS, *(row["case"] for row in rows))) if name in asked.sets]
     print(report(rows, HEAD, main_run, names, "goal: at most 0.85"))
+    for name in (HEAD, main_run):
+        print(report(rows, name, LAYERS.format(name), names, "below 1: seeing all layers is better"))
     for name, minutes in entrants.parse_minutes(asked.peer_minutes).items():
         if any(row["entrant"] == entrants.theirs(name, minutes) for row in rows):
             print(report(rows, entrants.theirs(name, minutes), main_run, names, "below 1: headstart is better"))

@@ -83,6 +83,16 @@ def test_a_backbone_that_may_know_the_images_is_told(shapes: Path, tmp_path: Pat
     assert any("trained before" in note for note in found.notes)
 
 
+def test_the_layers_that_a_head_sees_can_be_chosen_between(shapes: Path) -> None:
+    found = hs.choose(hs.image_folder(shapes), ["tiny"], observer=Notes(), features=["last", "layers"])
+    widths = {each.name: each.width for each in found.candidates}
+    assert widths == {"tiny": 32, "tiny, all layers": 32 + 2 * 16 + 2 * 24}
+    assert {each.row()["features"] for each in found.candidates} == {"last", "layers"}
+    for wrong in ("layers", ["layer"]):
+        with pytest.raises(BadSetting, match="features must be words in a list"):
+            hs.choose(hs.image_folder(shapes), ["tiny"], observer=Notes(), features=wrong)
+
+
 def candidate(name: str, losses: list[float], evidence: float) -> Candidate:
     return Candidate(name, None, left_out=float(np.mean(losses)), evidence=evidence, losses=np.array(losses))
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from headstart.backbones import bundled, from_module, from_timm, tiny
 from headstart.backbones._maps import Maps
+from headstart.backbones._several import Several
 from headstart.backbones._wrapped import Wrapped
 from headstart.core import BackboneSpec
 
@@ -26,6 +27,8 @@ BUILDERS: dict[str, Callable[[], Wrapped]] = {
     "bundled": lambda: bundled.build(pretrained=False),
     "from_module": lambda: from_module.build(own_module(), size=32),
     **{name: lambda name=name: from_timm.build(name, pretrained=False, seed=3) for name in TIMM},
+    "layers of tiny": lambda: Several(tiny.build()),
+    "layers of test_vit": lambda: Several(from_timm.build("test_vit", pretrained=False, seed=3)),
 }
 
 
@@ -95,7 +98,8 @@ def test_built_in_evaluation_mode_and_asking_leaves_no_trace(backbone: Wrapped) 
 
 
 def test_state_dict_names_each_tensor_once(backbone: Wrapped) -> None:
-    assert all(name.startswith("net.") for name in backbone.state_dict())
+    own = {"scales"} if backbone.dress else set()
+    assert all(name.startswith("net.") for name in backbone.state_dict().keys() - own)
 
 
 def test_a_copy_computes_the_same_with_its_own_weights(backbone: Wrapped) -> None:
@@ -120,7 +124,7 @@ def test_random_weights_are_a_function_of_the_seed_and_draw_from_nothing_global(
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", [*(name for name in BUILDERS if name != "from_module"), "test_coatnet"])
+@pytest.mark.parametrize("name", ["tiny", "bundled", *TIMM, "test_coatnet"])
 def test_maps_are_those_of_the_stages(name: str) -> None:
     build = BUILDERS.get(name, lambda: from_timm.build(name, pretrained=False))
     whole = build()

@@ -47,6 +47,10 @@ class Maps(Wrapped):
         """The backbone that it was made of, which gives one row of features for the whole image."""
         return self._inner[0]
 
+    @property
+    def bare(self) -> Wrapped:
+        return self._inner[0]
+
     def require(self, data: Dataset) -> None:
         """Raises `BadSetting` for examples without masks."""
         if data.modality != self.spec.modality:

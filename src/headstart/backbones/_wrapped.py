@@ -59,6 +59,16 @@ class Wrapped(nn.Module):
         return self
 
     @property
+    def bare(self) -> "Wrapped":
+        """The backbone as it was published, whatever is made of its layers here."""
+        return self
+
+    @property
+    def dress(self) -> dict[str, list[float]]:
+        """What is made of its layers, for a bundle; empty where nothing is."""
+        return {}
+
+    @property
     def has_maps(self) -> bool:
         """Whether its maps are those before the last layers of the network, and not what the network gives."""
         return self._maps is not None

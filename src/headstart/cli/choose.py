@@ -41,6 +41,14 @@ def choose(
         list[int] | None,
         typer.Option(metavar="PIXELS", help="Sides of the images, each with each backbone.", show_default="the backbone's own"),
     ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="last|layers",
+            help="What a head sees: the last layer, or all layers; given twice, or as last,layers, each with each backbone.",
+            show_default="last",
+        ),
+    ] = None,
     label: Label = None,
     group_by: GroupBy = None,
     folder: ImageFolder = None,
@@ -83,7 +91,7 @@ def choose(
             )
         observer = observer_for(json=json, stdout=stdout)
         try:
-            found = ranked(data, listed(backbone), tuple(size or ()), settings, observer)
+            found = ranked(data, listed(backbone), tuple(size or ()), settings, observer, listed(features) or ("last",))
         finally:
             observer.close()
     if json:

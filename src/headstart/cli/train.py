@@ -169,6 +169,14 @@ def train(
             default="laplace; temperature for masks",
         ),
     ] = None,
+    features: Annotated[
+        str,
+        _option(
+            MODEL,
+            "What the head sees: what the last layer makes of an image, or all layers (textures, materials, fine detail).",
+            "features",
+        ),
+    ] = "last",
     size: Annotated[int | None, _option(MODEL, "Side of the images in pixels; the backbone's own if not given.")] = None,
     device: Annotated[str, _option(MODEL, "auto, cpu, cuda, cuda:1, mps.")] = "auto",
     valid: Annotated[float, _option(DATA, "Share of the images kept for validation.")] = 0.2,
@@ -260,6 +268,7 @@ def train(
         pretrained=pretrained,
         posterior=posterior,
         head_kind=head_kind,
+        features=_word("features", features),
         size=size,
         train_size=train_size,
         batch_size=batch_size,

@@ -14,6 +14,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
         "augment": ("none", "flip", "dihedral", "light", "strong", None),
         "interrupt": ("save", "anneal"),
         "balance": ("none", "weights", "sample"),
+        "features": ("last", "layers"),
     }
 )
 """The settings that take one of a few words."""
@@ -86,6 +87,8 @@ class Settings:
     """What the first Ctrl-C does: stop and save for `resume`, or let the rate fall within a few steps and finish."""
     track: tuple[str, ...] = ()
     """Where the numbers go beside the screen: files in `train/trackers/`, or of other packages. Nothing is sent unasked."""
+    features: Literal["last", "layers"] = "last"
+    """What the head sees of an image: what the last layer makes of it, or beside it mean and maximum of every channel of all layers."""
 
     def __post_init__(self) -> None:
         check = self._check

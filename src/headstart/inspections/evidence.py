@@ -1,9 +1,9 @@
 """Where in an image the evidence for an answer is.
 
-With the last maps A of the body, the head (and whatever is between) turns A into the outputs, and the evidence for class c over the
-others is f(A) = logit_c - mean of all logits; for a label or a number by itself it is that output. Where the answer comes from no place of
-the last maps but from a class token, A is what goes into the last of the blocks in which the places still speak; what the token itself
-holds by then is told beside the map. Integrating its gradient from A = 0,
+With the last maps A of the body, and those of all layers that the head sees, the head (and whatever is between) turns A into the outputs,
+and the evidence for class c over the others is f(A) = logit_c - mean of all logits; for a label or a number by itself it is that output.
+Where the answer comes from no place of the last maps but from a class token, A is what goes into the last of the blocks in which the places
+still speak; what the token itself holds by then is told beside the map. Integrating its gradient from A = 0,
     map = sum over channels of A * integral_0^1 (df/dA)(t A) dt,    f(A) - f(0) = sum of the map,
 every place gets its share (Sundararajan et al. 2017, "Axiomatic attribution for deep networks", eq. 1, of the maps). Where f is affine
 in A one step is exact, and this is HiResCAM (Draelos and Carin 2020, eq. 3). What is left over is printed. The arbiter is hiding a part
@@ -41,6 +41,8 @@ QUESTION = "Where in the image is the evidence?"
 NEEDS = ("pictures", "answers", "model")
 STEPS, BEND = 32, 6
 """Of the integral, at t = u^BEND for even u: behind a layer norm all happens near zero, on a scale that is not known."""
+ROUNDING = 1e-4
+"""A share of the evidence that counts as none."""
 CLOSED = 0.05
 """The largest share of the evidence that may be left over."""
 Place = Callable[[Tensor], Cut]
@@ -79,7 +81,7 @@ def look(trace: Trace, shown: Sequence[Shown]) -> Finding:
         ),
         (
             "Orange speaks for the answer, blue against it.",
-            *(_of_the_token([one.elsewhere for one in found]) if found[0].before else ()),
+            *_of_the_token(found[0].before, [one.elsewhere for one in found]),
             "A map shows where the evidence for this answer lies, not whether it is good evidence: a mark in a corner counts like the thing itself.",
         ),
     )
@@ -132,12 +134,15 @@ class Seen:
         return shown.beside(Picture(map_, f"evidence for {shown.name}", shown.id, struck))
 
 
-def _of_the_token(shares: Sequence[float]) -> tuple[str, ...]:
+def _of_the_token(before: bool, shares: Sequence[float]) -> tuple[str, ...]:
     """How much of the evidence no map can show."""
+    median = f"{100 * float(np.median(shares)):.0f} % of the evidence (median) lies in"
+    if not before:
+        return (f"{median} a class token, which has no place.",) if any(shares) else ()
     words = "The answer comes from no place of the last maps (a class token gathers it): the map shows what the places add in the last block"
     if not any(shares):  # the token stands beside the places there, and what it holds is in f(0)
         return (f"{words}, beside what was gathered before.",)
-    return (f"{words}, and {100 * float(np.median(shares)):.0f} % of the evidence (median) lies in what was gathered before.",)
+    return (f"{words}, and {median} what was gathered before.",)
 
 
 def evidence(model: Model, cut: Cut, asks: Float[Tensor, " outputs"]) -> tuple[Float[np.ndarray, "rows columns"], float, float]:
@@ -155,11 +160,10 @@ def evidence(model: Model, cut: Cut, asks: Float[Tensor, " outputs"]) -> tuple[F
     with torch.no_grad():
         whole = float(_contrast(model, cut, maps, asks) - _contrast(model, cut, torch.zeros_like(maps), asks))
         shares = maps * slope
-        laid_out = grid(shares)
-    places, every = laid_out[0].sum(0), float(shares.sum())
+        places, every = cut.laid_out(shares), float(shares.sum())
     size = math.copysign(max(abs(whole), 1e-6), whole)
-    elsewhere = 0.0 if laid_out.numel() == shares.numel() else (every - float(places.sum())) / size
-    return places.double().cpu().numpy(), abs((whole - every) / size), elsewhere
+    elsewhere = (every - float(places.sum())) / size
+    return places.double().cpu().numpy(), abs((whole - every) / size), elsewhere if abs(elsewhere) > ROUNDING else 0.0
 
 
 def _contrast(model: Model, cut: Cut, maps: Float[Tensor, "one ..."], asks: Float[Tensor, " outputs"]) -> Float[Tensor, ""]:
@@ -193,8 +197,8 @@ def where(model: Model, x: Float[Tensor, "batch 3 height width"]) -> Place | str
 def _reached(model: Model, cut: Cut) -> bool:
     """Whether the answer hangs on any place of the cut."""
     assert model.head.final is not None, "asked before"
-    slope = grid(_slope(model, cut, cut.maps, asked(0, model.head.final.out_features, False)))
-    return min(slope.shape[2:]) > 1 and bool((slope != 0).any())
+    slope = cut.laid_out(_slope(model, cut, cut.maps, asked(0, model.head.final.out_features, False)).abs())
+    return min(slope.shape) > 1 and bool((slope != 0).any())
 
 
 def _no_map_at_the_end(model: Model, x: Float[Tensor, "batch 3 height width"]) -> str | None:
@@ -208,7 +212,7 @@ def _no_map_at_the_end(model: Model, x: Float[Tensor, "batch 3 height width"]) -
             grid(maps)
         except BadSetting:
             return "this backbone gives no spatial maps."
-        if not follow(backbone, x):
+        if not follow(backbone.bare, x):
             return "the features of this backbone do not follow from its last maps, so their evidence cannot be divided among places."
     if not _reached(model, _cuts.at_the_end(backbone, x[:1])):
         return "the answer of this network comes from no place of its last maps (a class token, or a head that is all zero)."

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from headstart.backbones import choices
-from headstart.core import Dataset, Event, Note, Observer, Outputs, Settings
+from headstart.core import CHOICES, Dataset, Event, Note, Observer, Outputs, Settings
 from headstart.data import sources
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
@@ -32,12 +32,14 @@ def choose(
     sizes: Sequence[int] = (),
     settings: Settings | None = None,
     observer: Observer | None = None,
+    features: Sequence[str] = ("last",),
 ) -> Ranking:
     """Backbones ranked for these labelled examples, the best first; nothing is trained but heads, and no run is made.
 
     Args:
         backbones: names as `Learner` takes them; those that are installed with headstart if none is named.
         sizes: of the images, each with each backbone; the backbone's own if none is given.
+        features: what the head sees of each, "last" or "layers", as in `Settings`.
 
     Raises:
         BadSetting: where nothing is to be chosen between, or none can be looked at.
@@ -47,18 +49,26 @@ def choose(
         raise BadSetting(f'backbones must be names in a list, as in ["small", "medium"], got {backbones!r}.')
     if isinstance(sizes, int):
         raise BadSetting(f"sizes must be in a list, as in [160, 224], got {sizes!r}.")
+    if isinstance(features, str) or not set(features) <= set(CHOICES["features"]):
+        raise BadSetting(f'features must be words in a list, as in ["last", "layers"], got {features!r}.')
     dataset = sources.open_path(data) if isinstance(data, str | Path) else data
     names = tuple(backbones) or installed(dataset.modality)
     if not names:
         raise BadSetting("no backbone has its weights installed. Name some: --backbone small, or a model of timm.")
     asked = list(
-        dict.fromkeys(replace(settings, backbone=name, size=size) for name in names for size in sizes or (settings.size,))
+        dict.fromkeys(
+            replace(settings, backbone=name, size=size, features=seen)  # type: ignore[arg-type]  # checked above
+            for name in names
+            for size in sizes or (settings.size,)
+            for seen in features or ("last",)
+        )
     )
     found, show = list[Candidate](), verbs.screen_of(observer).show
     for each in asked:
         learner = Learner(dataset, each, observer=observer)
-        show(Note(f"{len(found) + 1} of {len(asked)}: {Candidate(each.backbone, each.size).name}"))
-        found.append(_looked_at(learner, each.backbone, each.size, show, first=not found))
+        candidate = Candidate(each.backbone, each.size, features=each.features)
+        show(Note(f"{len(found) + 1} of {len(asked)}: {candidate.name}"))
+        found.append(_looked_at(learner, candidate, show, first=not found))
         dataset = replace(learner.data, notes=())
     if all(each.error for each in found):
         raise BadSetting(f"none of the {len(found)} could be looked at. {found[0].name}: {found[0].error}")
@@ -75,17 +85,17 @@ def installed(modality: str = "image") -> tuple[str, ...]:
     return tuple(name for name in choices.BUNDLED if weights_file(name) is not None)
 
 
-def _looked_at(learner: Learner, name: str, size: int | None, show: Callable[[Event], None], first: bool) -> Candidate:
+def _looked_at(learner: Learner, candidate: Candidate, show: Callable[[Event], None], first: bool) -> Candidate:
     started = time.perf_counter()
     try:
         with engine.tuned_run(learner._session.device):
             begun = exhausted(learner._session._beginning(True), show if first else None)
             try:
-                found = _judged(begun, Candidate(name, size))
+                found = _judged(begun, candidate)
             finally:
                 begun.store.close()
     except (HeadstartError, MemoryError, *believing.UNSOLVABLE) as error:
-        return Candidate(name, size, seconds=time.perf_counter() - started, error=" ".join(str(error).split()))
+        return replace(candidate, seconds=time.perf_counter() - started, error=" ".join(str(error).split()))
     spec = learner.model.backbone.spec
     seconds = time.perf_counter() - started
     return replace(found, width=spec.width, parameters=spec.parameters, licence=spec.licence, seconds=seconds)

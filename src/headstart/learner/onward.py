@@ -198,7 +198,13 @@ def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
     if start.model.head.solvable is None and head == "solve":
         head = "train"
         told = [f"The head of that model is of the kind {kind}, which cannot be solved: it is trained by gradient steps."]
-    fixed = {"backbone": taken.backbone, "pretrained": taken.pretrained, "head_kind": kind, "head": head}
+    fixed = {
+        "backbone": taken.backbone,
+        "pretrained": taken.pretrained,
+        "head_kind": kind,
+        "head": head,
+        "features": taken.features,
+    }
     return changed(settings, {**fixed, "size": settings.size or taken.size}), told
 
 

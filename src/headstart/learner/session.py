@@ -73,7 +73,9 @@ class Session:
                 self._model = onward.model_of(self.start, self.task.outputs, settings, self.data)
                 return self._model
             source = settings.backbone if self.module is None else self.module
-            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data)
+            backbone = models.build_backbone(
+                source, settings.pretrained, settings.size, settings.seed, self.data, settings.features
+            )
             self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
         return self._model
 

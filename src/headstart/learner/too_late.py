@@ -6,7 +6,7 @@ from headstart.core import Row, Settings, Task
 from headstart.errors import BadSetting
 from headstart.train.state import kept_of
 
-OF_THE_MODEL = ("backbone", "pretrained", "head_kind")
+OF_THE_MODEL = ("backbone", "pretrained", "head_kind", "features")
 """Settings that decide what is built."""
 
 

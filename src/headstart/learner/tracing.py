@@ -219,7 +219,7 @@ def _as_it_was(session: Session) -> Wrapped:
     if origin is not None:
         return start_of(origin).model.backbone.eval()
     source = settings.backbone if session.module is None else session.module
-    found = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, session.data)
+    found = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, session.data, settings.features)
     shapes, own = ({name: tensor.shape for name, tensor in body.state_dict().items()} for body in (found, model.backbone))
     if shapes != own:
         raise BadSetting("its layers are others than those of today.")

@@ -1,11 +1,13 @@
 """Backbones of an architecture, and as examples need them: of their size, with maps or with features."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from headstart.backbones import bundled, choices, tiny
 from headstart.backbones._maps import Maps
+from headstart.backbones._several import Several
 from headstart.backbones._wrapped import Wrapped
 from headstart.errors import BadSetting
 
@@ -29,12 +31,27 @@ def at_size(backbone: Wrapped, size: int | None) -> Wrapped:
         return backbone
     if spec.fixed_size or spec.levels:
         raise BadSetting(f"the backbone {spec.name} was built for images of {spec.size} pixels, got size={size}. Leave size out.")
-    backbone.spec = replace(spec, size=size)
+    for each in (backbone.bare, backbone):
+        each.spec = replace(each.spec, size=size)
     return backbone
 
 
-def dressed(backbone: Wrapped, modality: str, size: int | None = None) -> Wrapped:
-    """The backbone as examples of the modality need it: with maps in place of features, or the other way round."""
-    if modality not in choices.MAPS:
-        return backbone.whole
-    return backbone if backbone.spec.levels else Maps(backbone, size)
+def dressed(
+    backbone: Wrapped,
+    modality: str,
+    size: int | None = None,
+    features: str = "last",
+    scales: Sequence[float] | None = None,
+) -> Wrapped:
+    """The backbone as examples of the modality need it: with maps in place of features, or with features of the layers asked for.
+
+    Args:
+        scales: of the layers, where they have been measured.
+    """
+    if features == "layers" and modality != "image":
+        raise BadSetting(
+            f'features="layers" is for images that get one answer each, and these examples are of the kind "{modality}". Leave features out.'
+        )
+    if modality in choices.MAPS:
+        return backbone if backbone.spec.levels else Maps(backbone.bare, size)
+    return Several(backbone.bare, scales) if features == "layers" else backbone.bare

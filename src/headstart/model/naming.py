@@ -21,19 +21,20 @@ def build_backbone(
     size: int | None = None,
     seed: int = 0,
     data: Dataset | None = None,
+    features: str = "last",
 ) -> Wrapped:
     """A backbone from "small|medium|large", a timm name, "tiny", a weight file, a finished run or bundle, or an `nn.Module`.
 
     For texts also the name or folder of an encoder of transformers, for numbers "identity". `data` tells what the examples are.
 
     A weight file is `PATH`, when its metadata, a config.json beside it or its name tells the architecture, or `NAME=PATH`.
-    `size` is the side of the images in pixels where it is not to be the backbone's own.
+    `size` is the side of the images in pixels where it is not to be the backbone's own; `features` as in `Settings`.
 
     Raises:
         UnknownName, WeightsUnavailable, BadSetting, StoreError: with what to do.
     """
     modality = "image" if data is None else data.modality
-    found = dressed(_built(backbone, pretrained, size, seed, data, modality), modality, size)
+    found = dressed(_built(backbone, pretrained, size, seed, data, modality), modality, size, features)
     if data is not None:
         found.require(data)
     return found

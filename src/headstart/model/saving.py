@@ -54,9 +54,10 @@ def bundle_config(model: Model, label_names: tuple[str, ...] | list[str], modali
         "format": FORMAT,
         "kind": backbone.kind,
         "architecture": backbone.architecture,
-        "backbone": asdict(backbone.whole.spec),
+        "backbone": asdict(backbone.bare.spec),
         "modality": modality.state(),
         "head": {"kind": model.head_kind, "outputs": outputs},
+        **({"layers": backbone.dress} if backbone.dress else {}),
     }
     return config
 
@@ -87,7 +88,8 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
     of_head = {name.removeprefix(prefix): value for name, value in bundle.tensors.items() if name.startswith(prefix)}
     of_body = {name.removeprefix("backbone."): value for name, value in bundle.tensors.items() if not name.startswith(prefix)}
     inputs = {"name": spec.modality, "size": spec.size} | ours.get("modality", {})
-    body = dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"])
+    dress = {"features": "layers", **ours["layers"]} if "layers" in ours else {}
+    body = dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"], **dress)
     model = build(body, head["outputs"], head["kind"])
     model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
     return model.eval()

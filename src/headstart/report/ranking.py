@@ -33,11 +33,14 @@ class Candidate:
     error: str | None = None
     losses: Float[np.ndarray, " examples"] | None = None
     """Of each example left out."""
+    features: str = "last"
+    """As in `Settings`."""
 
     @property
     def name(self) -> str:
-        """Backbone and size."""
-        return self.backbone if self.size is None else f"{self.backbone} at {self.size}"
+        """Backbone, size and features, where the last two are named."""
+        sized = self.backbone if self.size is None else f"{self.backbone} at {self.size}"
+        return sized if self.features == "last" else f"{sized}, all layers"
 
     def row(self) -> Row:
         """The machine-readable contract of `choose --json`."""

@@ -1,0 +1,153 @@
+"""A backbone whose head sees what every layer makes of an image, and not the last one alone.
+
+The last layers of a network were trained to forget what did not matter for the classes that it was published with: textures, materials,
+fine detail. A head on the means and maxima of the channels of all layers, beside the usual features, finds them again, by the same forward
+(Evci, Dumoulin, Larochelle and Mozer 2022, "Head2Toe: utilizing intermediate representations for better transfer learning").
+
+The head has one prior for all its weights, so each block of numbers is brought to about half the spread of the features, however many
+numbers it has. How far blocks spread is measured once, on drawn pictures with the spectrum of photographs, and rounded to a power of two,
+so that it is the same on every machine and known before any example is seen (docs/log.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headstart.backbones._layers import watched
+from headstart.backbones._maps import grid
+from headstart.backbones._wrapped import Stage, Wrapped, as_eval, one_thread
+from headstart.errors import BadSetting
+from headstart.hooks import captured
+from headstart.seeds import numpy_generator
+
+BESIDE = 0.5
+"""Of the spread of the features, that of each block beside them."""
+DRAWN = 32
+"""Pictures that the spread is measured on."""
+CONTRAST, COLOUR = 0.45, 0.4
+"""Of the drawn pictures, in units of the network's input."""
+
+
+class Several(Wrapped):
+    """The features of another backbone, and behind them mean and maximum of every channel of each of its layers that gives maps.
+
+    `scales` are what the blocks are multiplied by, measured where they are not given.
+    """
+
+    scales: Tensor
+
+    def __init__(self, inner: Wrapped, scales: Sequence[float] | None = None) -> None:
+        super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)
+        self._inner = (inner,)  # in a tuple, or its weights would be counted twice
+        self._layers = self._giving_maps()
+        with torch.no_grad(), as_eval(inner.net), one_thread():
+            blocks = self.blocks(_drawn(inner.spec.size, DRAWN if scales is None else 1).to(next(inner.parameters())))
+        measured = _scales(blocks) if scales is None else scales
+        self.register_buffer("scales", torch.tensor(list(measured), dtype=torch.float32))
+        self.spec = replace(inner.spec, width=sum(block.shape[1] for block in blocks))
+
+    @property
+    def bare(self) -> Wrapped:
+        """The backbone that it was made of, whose features are those of its last layer."""
+        return self._inner[0]
+
+    @property
+    def has_maps(self) -> bool:
+        return self.bare.has_maps
+
+    @property
+    def dress(self) -> dict[str, list[float]]:
+        """The scales, for `dressed` to make the same of the bare backbone."""
+        return {"scales": self.scales.tolist()}
+
+    def features(self, x: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch features"]:
+        return self.together(self.blocks(x))
+
+    def together(self, blocks: Sequence[Float[Tensor, "batch _"]]) -> Float[Tensor, "batch features"]:
+        """One row of features of an example from its blocks, each at its scale."""
+        first, *others = blocks
+        return torch.cat([first, *(block * scale for block, scale in zip(others, self.scales, strict=True))], 1)
+
+    def blocks(self, x: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "batch _"]]:
+        """The features of the last layer, then means and maxima of each that gives maps, as the network gives them."""
+        first, maps = self.seen(x)
+        return [first, *pooled_both(maps)]
+
+    def seen(self, x: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, "batch _"], list[Tensor]]:
+        """The features of the last layer, and the maps of the layers beside it, the first one first."""
+        with captured([self.net.get_submodule(name) for name in self._layers]) as outputs:
+            features = self.bare.features(x)
+        return features, [grid(output) for output in outputs]
+
+    def maps(self, x: Float[Tensor, "batch 3 height width"]) -> Tensor:
+        return self.bare.maps(x)
+
+    def stages(self) -> list[Stage]:
+        return self.bare.stages()
+
+    def _giving_maps(self) -> tuple[str, ...]:
+        """The names of the layers that give maps, but for a last one that is as wide as the features, which are made of it."""
+        modules = [module for _, module in watched(self.bare)]
+        x = _drawn(self.bare.spec.size, 1).to(next(self.parameters()))
+        with torch.no_grad(), as_eval(self.net), one_thread(), captured(modules) as outputs:
+            features = self.bare.features(x)
+        given = [
+            (module, maps) for module, output in zip(modules, outputs, strict=True) if (maps := _as_maps(output)) is not None
+        ]
+        if given and given[-1][1].shape[1] == features.shape[1]:
+            del given[-1]
+        if not given:
+            raise BadSetting(
+                f"the backbone {self.bare.spec.name} gives no maps of an image from its layers, so there is nothing beside its features. "
+                'Leave features="layers" out.'
+            )
+        names = {id(module): name for name, module in self.net.named_modules()}
+        return tuple(names[id(module)] for module, _ in given)
+
+
+def pooled_both(maps: Sequence[Float[Tensor, "batch _ _ _"]]) -> list[Float[Tensor, "batch _"]]:
+    """Of each of the maps the mean of every channel, and its maximum."""
+    return [pool(each) for each in maps for pool in (_mean, _maximum)]
+
+
+def _mean(maps: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch channels"]:
+    return maps.mean((2, 3))
+
+
+def _maximum(maps: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch channels"]:
+    return maps.amax((2, 3))
+
+
+def _as_maps(output: object) -> Tensor | None:
+    """The output of a layer laid out as the image lies, None where it cannot be."""
+    if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+        return None
+    try:
+        return grid(output)
+    except BadSetting:  # no square of tokens
+        return None
+
+
+def _scales(blocks: Sequence[Float[Tensor, "batch _"]]) -> list[float]:
+    """Of each block behind the first, the power of two that makes it spread half as far as the first does, all its numbers together."""
+    spreads = [float(block.double().std(0, correction=0).mean()) for block in blocks]
+    wanted = [
+        BESIDE * np.sqrt(blocks[0].shape[1] / block.shape[1]) * spreads[0] / max(spread, 1e-12)
+        for block, spread in zip(blocks[1:], spreads[1:], strict=True)
+    ]
+    return [float(2.0 ** np.round(np.log2(np.clip(each, 1e-6, 1e6)))) for each in wanted]
+
+
+def _drawn(size: int, count: int = DRAWN) -> Float[Tensor, "count 3 size size"]:
+    """Pictures of clouds: amplitudes fall with the frequency, as those of photographs do (Field 1987)."""
+    draw = numpy_generator(0, "several", "drawn pictures")
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    frequency[0, 0] = 1.0 / size
+    clouds = np.fft.ifft2(np.fft.fft2(draw.standard_normal((count, 4, size, size))) / frequency).real
+    pictures = clouds[:, :1] + COLOUR * clouds[:, 1:]
+    pictures -= pictures.mean((1, 2, 3), keepdims=True)
+    return torch.from_numpy(CONTRAST * pictures / pictures.std((1, 2, 3), keepdims=True)).float()
