@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 
 import headstart as hs
 from headstart.errors import BadSetting, DataError, UnknownName
+from headstart.learner import believing
 from headstart.store import tensors
-from headstart.train import solved
+from headstart.train import head_solve, solved
 from headstart.train.budget import CLOSING_SECONDS, seconds_for_posterior
 from watched import Notes
 
@@ -239,6 +241,27 @@ def test_a_run_that_cannot_be_written_to_answers_all_the_same(shapes: Path, monk
     assert learn.posterior("temperature").name == "temperature"
     assert any("could not be kept" in note and "No space left" in note for note in seen.notes)
     assert any(note.startswith("How sure answers are: Laplace") for note in seen.notes)
+
+
+@pytest.mark.parametrize("features", ["last", "layers"])
+def test_what_the_head_was_solved_in_serves_its_posterior_too(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch, features: Any
+) -> None:
+    """The eigenbasis of the features is half of the time of a posterior."""
+    calls: list[int] = []
+
+    def counting(rows: np.ndarray) -> Any:
+        calls.append(len(rows))
+        return head_solve.rotated(rows)
+
+    monkeypatch.setattr("headstart.posteriors._precision.rotated", counting)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", features=features, observer=Notes()).fine_tune(0)
+    state, fitted = learn._session.begun.state, learn._session.fitted.posterior
+    assert not calls
+    again = believing._fitted(state, "laplace", replace(state.seen, turned=None), None).posterior
+    assert calls == [len(state.parts["train"])]
+    for name in ("centre", "basis", "roots", "rest"):
+        torch.testing.assert_close(getattr(again, name), getattr(fitted, name), rtol=0, atol=0)
 
 
 def test_many_examples_are_not_all_kept(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,9 @@ def _fitted(state: TrainState, name: str, seen: Seen, dealt: Int[np.ndarray, " s
         precision = solver_at(state, state.model.head.final)(learned.given.numpy(), learned.targets.numpy()).precision
     if precision is None:
         precision = np.full(state.task.outputs, np.inf)
-    posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"])))
+    head = state.model.head
+    turned = seen.turned if head.final is head.solvable else None
+    posterior = method.fit(Problem(state.task, learned, held, precision, len(state.parts["train"]), turned))
     task = state.task.fitted(posterior.outputs(held.given, held.said), held.targets)
     folds = () if dealt is None else ((rows[~away], rows[away]) for away, rows in crossed.apart(state, seen.train, dealt))
     return Fitted(name, posterior, seen.epoch, task, likeness.fit(seen.train, seen.valid, folds) if len(seen.train) else None)

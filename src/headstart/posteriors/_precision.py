@@ -25,7 +25,7 @@ HELD = 1 << 24
 
 def parts(problem: Problem, own: int) -> dict[str, Tensor]:
     """The tensors of `Laplace` by name, but for width and temperature; up to `own` directions have precisions of their own."""
-    turned = rotated(problem.train.given.numpy())
+    turned = turned_of(problem)
     curvature = Curvature(problem)
     alpha = curvature.prior
     roots, rest = (own_roots if len(alpha) <= own else shared_roots)(turned, curvature)
@@ -40,6 +40,11 @@ def parts(problem: Problem, own: int) -> dict[str, Tensor]:
     }
     kind = torch.float64 if turned.rows.dtype == np.float64 else torch.float32
     return {name: torch.tensor(part, dtype=kind) for name, part in found.items()}
+
+
+def turned_of(problem: Problem) -> Rotated:
+    """What the layer is given of the training examples, in its eigenbasis."""
+    return rotated(problem.train.given.numpy()) if problem.turned is None else problem.turned
 
 
 class Curvature:

@@ -45,3 +45,5 @@ class Problem:
     """Of the prior of each output's weights, as `SolvedHead.precision`."""
     count: int
     """How many training examples there are, of which `train` are some."""
+    turned: Any = None
+    """`SolvedHead.turned` of `train.given`, where the head was solved on just these."""

@@ -9,9 +9,8 @@ from scipy import linalg
 from torch import Tensor
 
 from headstart.curvature import product
-from headstart.posteriors._precision import BIAS_PRECISION, Curvature, own_roots
+from headstart.posteriors._precision import BIAS_PRECISION, Curvature, own_roots, turned_of
 from headstart.posteriors._problem import Problem
-from headstart.train.head_solve import rotated
 
 ROUNDING = 30.0
 """In units of the precision, how far what a head says may be from what its weights say."""
@@ -43,7 +42,7 @@ class Whitened:
     @classmethod
     def of(cls, problem: Problem) -> "Whitened":
         """The posterior of this head on these training examples."""
-        turned, curvature = rotated(problem.train.given.numpy()), Curvature(problem)
+        turned, curvature = turned_of(problem), Curvature(problem)
         count, kind = len(turned.rows), torch.from_numpy(turned.rows).dtype
         alpha, directions = curvature.prior, curvature.directions
         along = problem.train.said.double().numpy() @ directions

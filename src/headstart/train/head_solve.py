@@ -47,6 +47,8 @@ class SolvedHead:
     effective_parameters: float
     log_evidence: float
     evaluations: int
+    turned: "Rotated | None" = None
+    """The features that it was solved on, in their eigenbasis: a posterior of the same head needs them again."""
 
     @property
     def typical_precision(self) -> float:
@@ -115,6 +117,7 @@ def solve_rotated(
         effective_parameters=curvature.effective_parameters(precision),
         log_evidence=evidence,
         evaluations=rounds + search.evaluations,
+        turned=rows,
     )
 
 

@@ -57,7 +57,7 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
     outputs, stays = _from_features(state, features, "valid"), False
     if rival:
         outputs, stays = _better(state, features, came_with, outputs)
-    _remember(state, features, solved.precision)
+    _remember(state, features, solved)
     row = state.add_row(0, "head", _train_loss(state, features), outputs, None, clock.seconds())
     if stays:
         yield Note("The head stays as it came: solved on these images it would be no better on the validation part.")
@@ -69,13 +69,14 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
     yield RowDone(row)
 
 
-def _remember(state: TrainState, features: Features, precision: Float[np.ndarray, " outputs"]) -> None:
+def _remember(state: TrainState, features: Features, solved: "SolvedHead") -> None:
     """Keeps what the posterior of row 0 is fitted to, where the head has one."""
     if state.model.head.final is None:
         return
     train, valid = state.parts["train"].indices, state.parts["valid"].indices
     which, others = some_of(state, "train"), some_of(state, "valid")
-    state.seen = Seen(0, features.rows[train[which]], which, features.rows[valid[others]], others, precision)
+    turned = solved.turned if len(which) == len(train) else None
+    state.seen = Seen(0, features.rows[train[which]], which, features.rows[valid[others]], others, solved.precision, turned)
 
 
 def some_of(state: TrainState, part: str) -> Int[np.ndarray, " some"]:
@@ -204,7 +205,8 @@ def solve_again(
     better = losses[1] < losses[0]
     if epoch is not None and state.model.head.final is not None:
         believed, others = np.isin(reached, some_of(state, "train")), some_of(state, "valid")
-        state.seen = Seen(epoch, rows[believed], reached[believed], valid[others], others, solved.precision)
+        turned = solved.turned if believed.all() else None
+        state.seen = Seen(epoch, rows[believed], reached[believed], valid[others], others, solved.precision, turned)
     if better:
         put_head(state.model.head, solved.weight, solved.bias)
     items = state.parts["train"].store.modality.words.items

@@ -34,6 +34,8 @@ class Seen:
     """The places of these among the validation examples."""
     precision: Float[np.ndarray, " outputs"] | None = None
     """Of the prior, where the head was solved on them."""
+    turned: Any = None
+    """`SolvedHead.turned`, where the head was solved on just these training examples."""
 
 
 @dataclass

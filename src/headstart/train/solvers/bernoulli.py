@@ -50,4 +50,5 @@ def solve(
         effective_parameters=sum(head.effective_parameters for head in solved),
         log_evidence=sum(head.log_evidence for head in solved),
         evaluations=sum(head.evaluations for head in solved),
+        turned=whole,
     )

@@ -97,6 +97,7 @@ def solve_each(
         effective_parameters=sum(one.effective_parameters for one in found),
         log_evidence=sum(one.log_evidence for one in found),
         evaluations=sum(one.evaluations for one in found),
+        turned=whole,
     )
 
 
