@@ -48,7 +48,7 @@ def dressed(
     Args:
         scales: of the layers, where they have been measured.
     """
-    if features == "layers" and modality != "image":
+    if features == "layers" and modality not in choices.LAYERED:
         raise BadSetting(
             f'features="layers" is for images that get one answer each, and these examples are of the kind "{modality}". Leave features out.'
         )
