@@ -11,7 +11,7 @@ import torch
 import headstart as hs
 from headstart import model as models
 from headstart.backbones import _cuts, bundled, from_timm, tiny
-from headstart.backbones._several import BESIDE, Several, _drawn
+from headstart.backbones._several import BESIDE, DRAWN, Several, _drawn
 from headstart.cli.main import main
 from headstart.errors import BadSetting
 from headstart.inspections import evidence
@@ -44,7 +44,7 @@ def test_scales_are_powers_of_two_that_bring_each_block_near_half_the_spread_of_
     assert torch.equal(one.scales, other.scales) and len(one.scales) == 2 * 8
     assert (one.scales.log2() == one.scales.log2().round()).all()
     with torch.no_grad():
-        first, *blocks = one.blocks(_drawn(inner.spec.size))
+        first, *blocks = one.blocks(_drawn(inner.spec.size, DRAWN))
     unit = first.std(0, correction=0).mean() * np.sqrt(first.shape[1])
     for block, scale in zip(blocks, one.scales, strict=True):
         share = scale * block.std(0, correction=0).mean() * np.sqrt(block.shape[1]) / unit
@@ -150,3 +150,15 @@ def test_every_question_is_answered_of_it(train_shapes: Learn) -> None:
     report = train_shapes(1, features="layers", keep="last").inspect()
     unknown = {finding.name: finding.headline for finding in report.findings if finding.verdict == "unknown"}
     assert not {"evidence", "drift", "labels", "occlusion", "influence"} & set(unknown), unknown
+
+
+def test_of_large_pictures_few_are_drawn_and_they_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = models.build_backbone("tiny", size=896)
+    seen: list[int] = []
+    forward = inner.net.forward
+    monkeypatch.setattr(inner.net, "forward", lambda x: seen.append(len(x)) or forward(x))
+    Several(inner)
+    assert sum(seen) == 1 + 4 and max(seen) <= 4  # one to see which layers give maps
+    del seen[:]
+    Several(models.build_backbone(inner, size=32))
+    assert sum(seen) == 1 + 32 and max(seen) <= 4

@@ -26,8 +26,9 @@ from headstart.seeds import numpy_generator
 
 BESIDE = 0.5
 """Of the spread of the features, that of each block beside them."""
-DRAWN = 32
-"""Pictures that the spread is measured on."""
+DRAWN, USUAL, FEWEST = 32, 224, 4
+"""Pictures of the usual size that the spread is measured on; of larger ones as many as have as many places, and at least so many."""
+AT_ONCE = 4
 CONTRAST, COLOUR = 0.45, 0.4
 """Of the drawn pictures, in units of the network's input."""
 
@@ -44,8 +45,8 @@ class Several(Wrapped):
         super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)
         self._inner = (inner,)  # in a tuple, or its weights would be counted twice
         self._layers = self._giving_maps()
-        with torch.no_grad(), as_eval(inner.net), one_thread():
-            blocks = self.blocks(_drawn(inner.spec.size, DRAWN if scales is None else 1).to(next(inner.parameters())))
+        count = 1 if scales is not None else min(DRAWN, max(FEWEST, DRAWN * USUAL**2 // inner.spec.size**2))
+        blocks = self._of_drawn(count)
         measured = _scales(blocks) if scales is None else scales
         self.register_buffer("scales", torch.tensor(list(measured), dtype=torch.float32))
         self.spec = replace(inner.spec, width=sum(block.shape[1] for block in blocks))
@@ -89,6 +90,13 @@ class Several(Wrapped):
     def stages(self) -> list[Stage]:
         return self.bare.stages()
 
+    def _of_drawn(self, count: int) -> list[Float[Tensor, "count _"]]:
+        """The blocks of so many drawn pictures."""
+        pictures = _drawn(self.bare.spec.size, count).to(next(self.parameters()))
+        with torch.no_grad(), as_eval(self.net), one_thread():
+            pieces = [self.blocks(piece) for piece in pictures.split(AT_ONCE)]
+        return [torch.cat(block) for block in zip(*pieces, strict=True)]
+
     def _giving_maps(self) -> tuple[str, ...]:
         """The names of the layers that give maps, but for a last one that is as wide as the features, which are made of it."""
         modules = [module for _, module in watched(self.bare)]
@@ -111,15 +119,7 @@ class Several(Wrapped):
 
 def pooled_both(maps: Sequence[Float[Tensor, "batch _ _ _"]]) -> list[Float[Tensor, "batch _"]]:
     """Of each of the maps the mean of every channel, and its maximum."""
-    return [pool(each) for each in maps for pool in (_mean, _maximum)]
-
-
-def _mean(maps: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch channels"]:
-    return maps.mean((2, 3))
-
-
-def _maximum(maps: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch channels"]:
-    return maps.amax((2, 3))
+    return [pooled for each in maps for pooled in (each.mean((2, 3)), each.amax((2, 3)))]
 
 
 def _as_maps(output: object) -> Tensor | None:
@@ -142,7 +142,7 @@ def _scales(blocks: Sequence[Float[Tensor, "batch _"]]) -> list[float]:
     return [float(2.0 ** np.round(np.log2(np.clip(each, 1e-6, 1e6)))) for each in wanted]
 
 
-def _drawn(size: int, count: int = DRAWN) -> Float[Tensor, "count 3 size size"]:
+def _drawn(size: int, count: int) -> Float[Tensor, "count 3 size size"]:
     """Pictures of clouds: amplitudes fall with the frequency, as those of photographs do (Field 1987)."""
     draw = numpy_generator(0, "several", "drawn pictures")
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
