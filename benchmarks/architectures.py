@@ -17,6 +17,9 @@ Rows already in results/architectures.jsonl are not run again; `--report` runs n
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import RESULTS, Quiet, Table, stoppable
+from harness import RESULTS, Quiet, Table, last_json, stoppable
 from paired import markdown
 from PIL import Image
 
@@ -89,6 +92,14 @@ def tried(run: Callable[[str], Row], name: str) -> Row:
         return run(name)
     except Exception as error:
         return {"state": "failed", "why": f"{type(error).__name__}: {error}"[:200]}
+
+
+def apart(job: str, name: str) -> Row:
+    """The same in a process of its own, which a network may end: torch has kernels that corrupt memory."""
+    ran = subprocess.run([sys.executable, __file__, "--one", job, name], capture_output=True, text=True, check=False)
+    if ran.returncode == 0:
+        return last_json(ran.stdout)
+    return {"state": "crashed", "why": f"{ran.returncode}: {ran.stderr.strip()[-160:]}"}
 
 
 # -------------------------------------------------------------------------------------------------------------- evidence
@@ -264,13 +275,18 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=1000)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("JOB", "NAME"), help="one row, told and not kept")
     asked = parser.parse_args()
     stoppable()
+    if asked.one:
+        job, name = asked.one
+        print(json.dumps(tried(JOBS[job][0], name)))
+        return
     table = Table("architectures", asked.results)
     for job in [] if asked.report else asked.jobs:
         for name in smallest()[: asked.most]:
             if table.kept(job, name, 0) is None:
-                table.tried(job, name, 0, run=partial(tried, JOBS[job][0], name), split="random weights")
+                table.tried(job, name, 0, run=partial(apart, job, name), split="random weights")
     for job in asked.jobs:
         print(JOBS[job][1]([row for row in table.rows() if row["entrant"] == job]), end="\n\n")
 

@@ -9,7 +9,7 @@ from captum.attr import LayerGradientXActivation
 from torch import nn
 
 from headstart import model as models
-from headstart.backbones import _cuts, from_module, from_timm
+from headstart.backbones import _cuts, from_module, from_timm, tiny
 from headstart.backbones._maps import grid
 from headstart.inspections import evidence
 from headstart.inspections._shown import Shown, asked
@@ -134,6 +134,17 @@ def test_where_the_answer_hangs_on_no_place_it_is_told_and_no_map_is_shown() -> 
     with torch.no_grad():
         model.head.weight.zero_()
     assert "no place" in str(evidence.where(model, torch.randn(2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_an_answer_that_hangs_on_nothing_has_no_slope_whether_weights_learn_or_not(
+    learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build(tiny.build(), 4).eval().requires_grad_(learns)
+    cut = _cuts.at_the_end(model.backbone, torch.randn(1, 3, 32, 32))
+    assert evidence._slope(model, cut, cut.maps, asked(0, 4, True)).any()
+    monkeypatch.setattr(_cuts, "features_of", lambda backbone, maps: torch.ones(1, 32))
+    assert not evidence._slope(model, cut, cut.maps, asked(0, 4, True)).any()
 
 
 def test_a_network_of_tokens_that_averages_them_has_a_map() -> None:

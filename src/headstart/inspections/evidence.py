@@ -174,7 +174,9 @@ def _contrast(model: Model, cut: Cut, maps: Float[Tensor, "one ..."], asks: Floa
 def _slope(model: Model, cut: Cut, maps: Float[Tensor, "one ..."], asks: Float[Tensor, " outputs"]) -> Float[Tensor, "one ..."]:
     with torch.enable_grad():
         held = maps.detach().requires_grad_()
-        found = torch.autograd.grad(_contrast(model, cut, held, asks), held, allow_unused=True)[0]
+        contrast = _contrast(model, cut, held, asks)
+        # beware: where no weight learns either, what hangs on nothing has no gradient to ask for, which is an error to torch
+        found = torch.autograd.grad(contrast, held, allow_unused=True)[0] if contrast.requires_grad else None
     return torch.zeros_like(maps) if found is None else found
 
 
