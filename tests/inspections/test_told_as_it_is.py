@@ -12,12 +12,16 @@ import torch
 from torch import nn
 
 import headstart as hs
+from headstart import model as models
+from headstart.backbones import from_module
 from headstart.cli.main import main
+from headstart.core import Settings
 from headstart.errors import BadSetting, StoreError
-from headstart.inspections import drift, duplicates, labels, shortcuts
+from headstart.inspections import drift, duplicates, labels, shortcuts, summary
 from headstart.inspections._plant import logits, trace
 from headstart.inspections._trace import Look
 from headstart.learner import tracing
+from headstart.train import summary as train_summary
 from watched import Notes
 
 
@@ -166,3 +170,35 @@ def test_a_run_with_a_module_of_your_own_is_loaded_with_it(make_shapes: Any, tmp
     assert again.predict(picture).probs == learn.predict(picture).probs
     assert again.inspect("occlusion")["occlusion"].items
     assert len(again.more(1).history) == 3
+
+
+class Gives(nn.Module):
+    """A network that gives a parameter to a layer, as those with a class token do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(3, 4, 8, stride=8)
+        self.token = nn.Parameter(torch.ones(1, 4, 1, 1))
+        self.join = Joins()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.join(self.look(x), self.token.expand(len(x), -1, -1, -1))
+
+
+class Joins(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def forward(self, maps: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        return self.mix(maps * token).mean((2, 3))
+
+
+def test_the_work_of_a_network_that_gives_parameters_to_its_layers_is_counted() -> None:
+    faulty = summary.plant(0).faulty
+    with torch.random.fork_rng(devices=[]):
+        model = models.build(from_module.build(Gives(), 56), 2).eval()
+    stages = train_summary.of(model, Settings(), False)
+    found = summary.inspect(replace(faulty, model=model, stages=stages))
+    assert "multiplications" in found.headline
+    assert not any(parameter.grad is not None for parameter in model.parameters())

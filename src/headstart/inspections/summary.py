@@ -53,7 +53,8 @@ def _one_forward(trace: Trace) -> tuple[dict[str, str], int]:
     if trace.inputs is None or trace.model is None or not trace.ids:
         return {}, 0
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), as_eval(trace.model), counter:
+    # beware: the counter hooks gradients of what modules are given, which without them is an error where that is a parameter
+    with torch.enable_grad(), as_eval(trace.model), counter:
         _, maps = seen(trace.model.backbone, trace.inputs([0]))
     sizes = {name: " x ".join(str(side) for side in each.shape[1:]) for name, each in maps.items()}
     return sizes, counter.get_total_flops() // 2
