@@ -19,8 +19,16 @@ FAR, FINE = 3, 28
 rows and columns of a map of several layers."""
 
 
+class _OfOneMap:
+    """A cut at the maps of one layer."""
+
+    def laid_out(self, shares: Float[Tensor, "one ..."]) -> Float[Tensor, "rows columns"]:
+        """What of these shares of the maps lies at each place; those of a token that lies nowhere are left out."""
+        return grid(shares)[0].sum(0)
+
+
 @dataclass(frozen=True)
-class AtTheEnd:
+class AtTheEnd(_OfOneMap):
     """Cut behind the last maps."""
 
     backbone: Wrapped
@@ -30,13 +38,9 @@ class AtTheEnd:
         """By the last layers alone."""
         return features_of(self.backbone, maps)
 
-    def laid_out(self, shares: Float[Tensor, "one ..."]) -> Float[Tensor, "rows columns"]:
-        """What of these shares of the maps lies at each place."""
-        return grid(shares)[0].sum(0)
-
 
 @dataclass(frozen=True)
-class Before:
+class Before(_OfOneMap):
     """Cut before one of its modules. What follows takes a forward of the whole, as it cannot be begun in the middle."""
 
     backbone: Wrapped
@@ -48,10 +52,6 @@ class Before:
         """By a forward of the input in which the module is given these maps."""
         with replaced(self.module, maps, torch.is_grad_enabled()):
             return self.backbone.whole.features(self.input)
-
-    def laid_out(self, shares: Float[Tensor, "one ..."]) -> Float[Tensor, "rows columns"]:
-        """What of these shares of the maps lies at each place; those of a token that lies nowhere are left out."""
-        return grid(shares)[0].sum(0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Throughout:
     def features(self, maps: Float[Tensor, "one numbers"]) -> Float[Tensor, "one features"]:
         """By the last layers, and by the means and maxima of the others."""
         last, *others = self._apart(maps)
-        return self.backbone.together([features_of(self.backbone.bare, last), *pooled_both(list(map(grid, others)))])
+        return self.backbone.together([features_of(self.backbone.bare, last), *pooled_both(others)])
 
     def laid_out(self, shares: Float[Tensor, "one numbers"]) -> Float[Tensor, "rows columns"]:
         """What of these shares lies at each place of the finest maps that are not finer than `FINE`; their sum is kept."""

@@ -1,5 +1,7 @@
 """What the layers of a backbone give as maps, in the forward that gives its features, and how features follow from the last maps."""
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -16,10 +18,14 @@ def watched(backbone: Wrapped) -> list[tuple[str, nn.Module]]:
 
 
 def seen(
-    backbone: Wrapped, x: Shaped[Tensor, "batch ..."]
+    backbone: Wrapped, x: Shaped[Tensor, "batch ..."], only: Collection[str] | None = None
 ) -> tuple[Float[Tensor, "batch features"], dict[str, Float[Tensor, "batch channels rows columns"]]]:
-    """Features, and by name the maps of every stage that gives some, from one forward; tokens are laid out as they lay in the image."""
-    stages = watched(backbone)
+    """Features, and by name the maps of every stage that gives some, from one forward; tokens are laid out as they lay in the image.
+
+    Args:
+        only: the stages that are looked at; a layer that is watched is not folded into the one before it.
+    """
+    stages = [stage for stage in watched(backbone) if only is None or stage[0] in only]
     with captured([module for _, module in stages]) as outputs:
         features = backbone.whole.features(x)
     maps = {}

@@ -17,11 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headstart.backbones._layers import watched
-from headstart.backbones._maps import grid
+from headstart.backbones import _layers as layers
 from headstart.backbones._wrapped import Stage, Wrapped, as_eval, one_thread
 from headstart.errors import BadSetting
-from headstart.hooks import captured
 from headstart.seeds import numpy_generator
 
 BESIDE = 0.5
@@ -44,12 +42,19 @@ class Several(Wrapped):
     def __init__(self, inner: Wrapped, scales: Sequence[float] | None = None) -> None:
         super().__init__(inner.net, inner.spec, inner.kind, inner.architecture, None, None, None, inner.notes)
         self._inner = (inner,)  # in a tuple, or its weights would be counted twice
-        self._layers = self._giving_maps()
-        count = 1 if scales is not None else min(DRAWN, max(FEWEST, DRAWN * USUAL**2 // inner.spec.size**2))
-        blocks = self._of_drawn(count)
-        measured = _scales(blocks) if scales is None else scales
+        with torch.no_grad(), as_eval(inner.net), one_thread():
+            features, maps = layers.seen(inner, self._drawn(1))
+        if maps and list(maps.values())[-1].shape[1] == features.shape[1]:
+            maps.popitem()  # the features are made of it
+        if not maps:
+            raise BadSetting(
+                f"the backbone {inner.spec.name} gives no maps of an image from its layers, so there is nothing beside its features. "
+                'Leave features="layers" out.'
+            )
+        self._layers = tuple(maps)
+        self.spec = replace(inner.spec, width=features.shape[1] + 2 * sum(each.shape[1] for each in maps.values()))
+        measured = self._measured() if scales is None else scales
         self.register_buffer("scales", torch.tensor(list(measured), dtype=torch.float32))
-        self.spec = replace(inner.spec, width=sum(block.shape[1] for block in blocks))
 
     @property
     def bare(self) -> Wrapped:
@@ -80,9 +85,8 @@ class Several(Wrapped):
 
     def seen(self, x: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, "batch _"], list[Tensor]]:
         """The features of the last layer, and the maps of the layers beside it, the first one first."""
-        with captured([self.net.get_submodule(name) for name in self._layers]) as outputs:
-            features = self.bare.features(x)
-        return features, [grid(output) for output in outputs]
+        features, maps = layers.seen(self.bare, x, self._layers)
+        return features, [maps[name] for name in self._layers]
 
     def maps(self, x: Float[Tensor, "batch 3 height width"]) -> Tensor:
         return self.bare.maps(x)
@@ -90,46 +94,20 @@ class Several(Wrapped):
     def stages(self) -> list[Stage]:
         return self.bare.stages()
 
-    def _of_drawn(self, count: int) -> list[Float[Tensor, "count _"]]:
-        """The blocks of so many drawn pictures."""
-        pictures = _drawn(self.bare.spec.size, count).to(next(self.parameters()))
+    def _measured(self) -> list[float]:
+        """The scales that suit the blocks of drawn pictures."""
+        count = min(DRAWN, max(FEWEST, DRAWN * USUAL**2 // self.bare.spec.size**2))
         with torch.no_grad(), as_eval(self.net), one_thread():
-            pieces = [self.blocks(piece) for piece in pictures.split(AT_ONCE)]
-        return [torch.cat(block) for block in zip(*pieces, strict=True)]
+            pieces = [self.blocks(piece) for piece in self._drawn(count).split(AT_ONCE)]
+        return _scales([torch.cat(block) for block in zip(*pieces, strict=True)])
 
-    def _giving_maps(self) -> tuple[str, ...]:
-        """The names of the layers that give maps, but for a last one that is as wide as the features, which are made of it."""
-        modules = [module for _, module in watched(self.bare)]
-        x = _drawn(self.bare.spec.size, 1).to(next(self.parameters()))
-        with torch.no_grad(), as_eval(self.net), one_thread(), captured(modules) as outputs:
-            features = self.bare.features(x)
-        given = [
-            (module, maps) for module, output in zip(modules, outputs, strict=True) if (maps := _as_maps(output)) is not None
-        ]
-        if given and given[-1][1].shape[1] == features.shape[1]:
-            del given[-1]
-        if not given:
-            raise BadSetting(
-                f"the backbone {self.bare.spec.name} gives no maps of an image from its layers, so there is nothing beside its features. "
-                'Leave features="layers" out.'
-            )
-        names = {id(module): name for name, module in self.net.named_modules()}
-        return tuple(names[id(module)] for module, _ in given)
+    def _drawn(self, count: int) -> Float[Tensor, "count 3 size size"]:
+        return _drawn(self.bare.spec.size, count).to(next(self.parameters()))
 
 
 def pooled_both(maps: Sequence[Float[Tensor, "batch _ _ _"]]) -> list[Float[Tensor, "batch _"]]:
     """Of each of the maps the mean of every channel, and its maximum."""
     return [pooled for each in maps for pooled in (each.mean((2, 3)), each.amax((2, 3)))]
-
-
-def _as_maps(output: object) -> Tensor | None:
-    """The output of a layer laid out as the image lies, None where it cannot be."""
-    if not isinstance(output, Tensor) or output.ndim not in (3, 4):
-        return None
-    try:
-        return grid(output)
-    except BadSetting:  # no square of tokens
-        return None
 
 
 def _scales(blocks: Sequence[Float[Tensor, "batch _"]]) -> list[float]:

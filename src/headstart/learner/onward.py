@@ -193,6 +193,11 @@ def _fixed(settings: Settings, start: Start) -> tuple[Settings, list[str]]:
             f"the model comes from {start.path} (backbone {taken.backbone}), so neither another backbone ({settings.backbone}) nor "
             "random weights can be asked for. Leave one of the two out."
         )
+    if settings.features not in (Settings().features, taken.features):
+        raise BadSetting(
+            f'the head of {start.path} sees what features="{taken.features}" gives, so features="{settings.features}" cannot be asked for. Leave it '
+            f'out, or start with a new head: backbone="{start.path}".'
+        )
     kind = start.model.head_kind
     told, head = [], settings.head
     if start.model.head.solvable is None and head == "solve":
