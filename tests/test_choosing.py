@@ -10,7 +10,7 @@ import pytest
 import headstart as hs
 from drawn import masked_folder
 from headstart.cli.main import main
-from headstart.errors import BadSetting, DataError
+from headstart.errors import BadSetting, DataError, UnknownName
 from headstart.learner import choosing
 from headstart.report import ranking
 from headstart.report.ranking import Candidate, Ranking
@@ -88,9 +88,10 @@ def test_the_layers_that_a_head_sees_can_be_chosen_between(shapes: Path) -> None
     widths = {each.name: each.width for each in found.candidates}
     assert widths == {"tiny": 32, "tiny, all layers": 32 + 2 * 16 + 2 * 24}
     assert {each.row()["features"] for each in found.candidates} == {"last", "layers"}
-    for wrong in ("layers", ["layer"]):
-        with pytest.raises(BadSetting, match="features must be words in a list"):
-            hs.choose(hs.image_folder(shapes), ["tiny"], observer=Notes(), features=wrong)
+    with pytest.raises(BadSetting, match="features must be words in a list"):
+        hs.choose(hs.image_folder(shapes), ["tiny"], observer=Notes(), features="layers")
+    with pytest.raises(UnknownName, match='Did you mean "layers"'):
+        hs.choose(hs.image_folder(shapes), ["tiny"], observer=Notes(), features=["last", "layer"])
 
 
 def candidate(name: str, losses: list[float], evidence: float) -> Candidate:

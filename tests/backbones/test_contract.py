@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from headstart.backbones import bundled, from_module, from_timm, tiny
+from headstart.backbones._all_layers import AllLayers
 from headstart.backbones._maps import Maps
-from headstart.backbones._several import Several
 from headstart.backbones._wrapped import Wrapped
 from headstart.core import BackboneSpec
 
@@ -27,8 +27,8 @@ BUILDERS: dict[str, Callable[[], Wrapped]] = {
     "bundled": lambda: bundled.build(pretrained=False),
     "from_module": lambda: from_module.build(own_module(), size=32),
     **{name: lambda name=name: from_timm.build(name, pretrained=False, seed=3) for name in TIMM},
-    "layers of tiny": lambda: Several(tiny.build()),
-    "layers of test_vit": lambda: Several(from_timm.build("test_vit", pretrained=False, seed=3)),
+    "layers of tiny": lambda: AllLayers(tiny.build()),
+    "layers of test_vit": lambda: AllLayers(from_timm.build("test_vit", pretrained=False, seed=3)),
 }
 
 

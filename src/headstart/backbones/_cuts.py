@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headstart.backbones._all_layers import AllLayers, pooled_both
 from headstart.backbones._layers import features_of
 from headstart.backbones._maps import grid
-from headstart.backbones._several import Several, pooled_both
 from headstart.backbones._wrapped import Wrapped
 from headstart.errors import BadSetting
 from headstart.hooks import entering, replaced
@@ -58,7 +58,7 @@ class Before(_OfOneMap):
 class Throughout:
     """Cut behind the last maps and behind those of all layers that the head sees too. The maps of all lie in one row, one after another."""
 
-    backbone: Several
+    backbone: AllLayers
     shapes: tuple[torch.Size, ...]
     maps: Float[Tensor, "one numbers"]
 
@@ -102,7 +102,7 @@ shares of them lie."""
 def at_the_end(backbone: Wrapped, x: Float[Tensor, "one 3 height width"]) -> AtTheEnd | Throughout:
     """The cut behind the last maps of this input, and behind all others that the head sees."""
     with torch.no_grad():
-        if not isinstance(backbone, Several):
+        if not isinstance(backbone, AllLayers):
             return AtTheEnd(backbone, backbone.maps(x))
         every = [backbone.maps(x), *backbone.seen(x)[1]]
         return Throughout(backbone, tuple(each.shape for each in every), torch.cat([each.flatten(1) for each in every], 1))

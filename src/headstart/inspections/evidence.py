@@ -30,7 +30,7 @@ from headstart.backbones._maps import grid
 from headstart.backbones._wrapped import as_eval
 from headstart.core import Check, Finding, Picture, Row, Strip
 from headstart.errors import BadSetting
-from headstart.inspections._plant import Plant, squares
+from headstart.inspections._plant import Plant, squares, warmth
 from headstart.inspections._shown import Shown, asked, laid_over
 from headstart.inspections._trace import Trace, missing
 from headstart.metrics.measured import average
@@ -228,8 +228,7 @@ def plant(seed: int) -> Plant:
     def found(finding: Finding) -> bool:
         inside = []
         for strip in finding.strips:
-            orange = strip.pictures[1].pixels.astype(np.int64)
-            warm = orange[..., 0] - orange[..., 2]
+            warm = warmth(strip)
             inside.append(planted.cut(str(strip.pictures[0].example), warm).mean() > 5 * np.abs(warm).mean())
         return bool(np.mean(inside) >= 0.9)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from headstart.core import Finding, Picture, Row, Strip
-from headstart.inspections._plant import Plant, squares
+from headstart.inspections._plant import Plant, squares, warmth
 from headstart.inspections._shown import PARTS, Shown, blur, laid_over, windows
 from headstart.inspections._trace import Trace
 from headstart.modalities._scan import counted
@@ -90,8 +90,7 @@ def plant(seed: int) -> Plant:
     def found(finding: Finding) -> bool:
         hits = []
         for strip in finding.strips:
-            warm = strip.pictures[1].pixels.astype(np.int64)
-            warm = warm[..., 0] - warm[..., 2]
+            warm = warmth(strip)
             row, column = np.unravel_index(warm.argmax(), warm.shape)
             hits.append(planted.inside(str(strip.pictures[0].example), int(row), int(column), 8))
         return bool(np.mean(hits) >= 0.9)

@@ -18,7 +18,7 @@ from headstart.core import CHOICES, Dataset, Event, Note, Observer, Outputs, Set
 from headstart.data import sources
 from headstart.data._steps import exhausted
 from headstart.engine import device as engine
-from headstart.errors import BadSetting, HeadstartError
+from headstart.errors import BadSetting, HeadstartError, unknown_name
 from headstart.learner import believing, crossed, verbs
 from headstart.learner.facade import Learner
 from headstart.report.ranking import Candidate, Ranking, ranked
@@ -42,6 +42,7 @@ def choose(
         features: what the head sees of each, "last" or "layers", as in `Settings`.
 
     Raises:
+        UnknownName: for features that there are not, with the nearest.
         BadSetting: where nothing is to be chosen between, or none can be looked at.
     """
     settings = settings or Settings()
@@ -49,8 +50,11 @@ def choose(
         raise BadSetting(f'backbones must be names in a list, as in ["small", "medium"], got {backbones!r}.')
     if isinstance(sizes, int):
         raise BadSetting(f"sizes must be in a list, as in [160, 224], got {sizes!r}.")
-    if isinstance(features, str) or not set(features) <= set(CHOICES["features"]):
+    if isinstance(features, str):
         raise BadSetting(f'features must be words in a list, as in ["last", "layers"], got {features!r}.')
+    for word in features:
+        if word not in CHOICES["features"]:
+            raise unknown_name("choice for features", word, filter(None, CHOICES["features"]))
     dataset = sources.open_path(data) if isinstance(data, str | Path) else data
     names = tuple(backbones) or installed(dataset.modality)
     if not names:

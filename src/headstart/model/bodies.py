@@ -6,8 +6,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from headstart.backbones import bundled, choices, tiny
+from headstart.backbones._all_layers import AllLayers
 from headstart.backbones._maps import Maps
-from headstart.backbones._several import Several
 from headstart.backbones._wrapped import Wrapped
 from headstart.errors import BadSetting
 
@@ -54,4 +54,4 @@ def dressed(
         )
     if modality in choices.MAPS:
         return backbone if backbone.spec.levels else Maps(backbone.bare, size)
-    return Several(backbone.bare, scales) if features == "layers" else backbone.bare
+    return AllLayers(backbone.bare, scales) if features == "layers" else backbone.bare

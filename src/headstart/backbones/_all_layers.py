@@ -31,7 +31,7 @@ CONTRAST, COLOUR = 0.45, 0.4
 """Of the drawn pictures, in units of the network's input."""
 
 
-class Several(Wrapped):
+class AllLayers(Wrapped):
     """The features of another backbone, and behind them mean and maximum of every channel of each of its layers that gives maps.
 
     `scales` are what the blocks are multiplied by, measured where they are not given.

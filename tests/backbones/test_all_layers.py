@@ -11,7 +11,7 @@ import torch
 import headstart as hs
 from headstart import model as models
 from headstart.backbones import _cuts, bundled, from_timm, tiny
-from headstart.backbones._several import BESIDE, DRAWN, Several, _drawn
+from headstart.backbones._all_layers import BESIDE, DRAWN, AllLayers, _drawn
 from headstart.cli.main import main
 from headstart.errors import BadSetting
 from headstart.inspections import evidence
@@ -27,7 +27,7 @@ def noise(side: int = 32, count: int = 3) -> torch.Tensor:
 
 def test_they_are_the_last_features_then_mean_and_maximum_of_each_earlier_layer_at_its_scale() -> None:
     inner = tiny.build(3)
-    several, x = Several(inner), noise()
+    several, x = AllLayers(inner), noise()
     with torch.no_grad():
         first, second = inner.net.blocks[0](x), inner.net.blocks[:2](x)
         parts = [first.mean((2, 3)), first.flatten(2).max(2).values, second.mean((2, 3)), second.flatten(2).max(2).values]
@@ -40,7 +40,7 @@ def test_they_are_the_last_features_then_mean_and_maximum_of_each_earlier_layer_
 
 def test_scales_are_powers_of_two_that_bring_each_block_near_half_the_spread_of_the_features() -> None:
     inner = bundled.build(pretrained=False)
-    one, other = Several(inner), Several(bundled.build(pretrained=False))
+    one, other = AllLayers(inner), AllLayers(bundled.build(pretrained=False))
     assert torch.equal(one.scales, other.scales) and len(one.scales) == 2 * 8
     assert (one.scales.log2() == one.scales.log2().round()).all()
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_scales_are_powers_of_two_that_bring_each_block_near_half_the_spread_of_
 
 def test_scales_that_are_given_are_taken_and_nothing_is_measured() -> None:
     scales = [1.0, 2.0, 4.0, 8.0]
-    assert Several(tiny.build(), scales).dress == {"scales": scales}
+    assert AllLayers(tiny.build(), scales).dress == {"scales": scales}
 
 
 def test_a_network_without_maps_is_refused_with_the_way_out() -> None:
@@ -62,7 +62,7 @@ def test_a_network_without_maps_is_refused_with_the_way_out() -> None:
     with torch.random.fork_rng(devices=[]):
         flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
     with pytest.raises(BadSetting, match='Leave features="layers" out'):
-        Several(from_module.build(flat, size=32))
+        AllLayers(from_module.build(flat, size=32))
 
 
 def test_a_run_is_saved_loaded_resumed_and_prolonged_with_its_layers(train_shapes: Learn, shapes: Path, tmp_path: Path) -> None:
@@ -73,14 +73,14 @@ def test_a_run_is_saved_loaded_resumed_and_prolonged_with_its_layers(train_shape
     for folder in (tmp_path / "saved", learn.run.path):
         again = hs.load(folder)
         np.testing.assert_allclose([one.values for one in again.predict(inputs)], told, atol=1e-6)
-    assert isinstance(again.model.backbone, Several)
+    assert isinstance(again.model.backbone, AllLayers)
     assert torch.equal(again.model.backbone.scales, learn.model.backbone.scales)
     assert len(again.more(1).history) == len(learn.history) + 1
 
 
 def test_the_layers_learn_through_the_head(train_shapes: Learn) -> None:
     learn = train_shapes(2, features="layers", keep="last")
-    fresh = Several(tiny.build()).state_dict()
+    fresh = AllLayers(tiny.build()).state_dict()
     moved = [name for name, value in learn.model.backbone.state_dict().items() if not torch.equal(value, fresh[name])]
     assert any(name.startswith("net.blocks.0") for name in moved) and "scales" not in moved
 
@@ -91,7 +91,7 @@ def test_another_run_starts_from_its_body_with_or_without_the_layers(train_shape
         learn = hs.Learner(
             hs.image_folder(shapes), backbone=str(first.run.path), features=features, observer=Notes(), run=tmp_path / features
         )
-        assert isinstance(learn.model.backbone, Several) == kind
+        assert isinstance(learn.model.backbone, AllLayers) == kind
         wanted = first.model.backbone.net.state_dict()
         assert all(torch.equal(value, wanted[name]) for name, value in learn.model.backbone.net.state_dict().items())
 
@@ -101,7 +101,7 @@ def test_a_head_that_goes_on_sees_what_it_saw(train_shapes: Learn, shapes: Path)
     with pytest.raises(BadSetting, match=r'sees what features="last" gives.*Leave it out'):
         hs.Learner(hs.image_folder(shapes), from_run=first.run.path, features="layers", observer=Notes())
     onward = hs.Learner(hs.image_folder(shapes), from_run=layered.run.path, observer=Notes())
-    assert isinstance(onward.model.backbone, Several) and onward.settings.features == "layers"
+    assert isinstance(onward.model.backbone, AllLayers) and onward.settings.features == "layers"
 
 
 def test_it_cannot_be_changed_once_something_was_trained(trained: Any) -> None:
@@ -125,7 +125,7 @@ def test_evidence_adds_up_over_all_layers(name: str) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         inner = tiny.build() if name == "tiny" else from_timm.build(name, pretrained=False)
-        model = models.build(Several(inner), 4).eval()
+        model = models.build(AllLayers(inner), 4).eval()
         with torch.no_grad():
             model.head.bias.add_(torch.randn(4))
         x = torch.randn(1, 3, inner.spec.size, inner.spec.size)
@@ -165,8 +165,8 @@ def test_of_large_pictures_few_are_drawn_and_they_go_through_in_pieces(monkeypat
     seen: list[int] = []
     forward = inner.net.forward
     monkeypatch.setattr(inner.net, "forward", lambda x: seen.append(len(x)) or forward(x))
-    Several(inner)
+    AllLayers(inner)
     assert sum(seen) == 1 + 4 and max(seen) <= 4  # one to see which layers give maps
     del seen[:]
-    Several(models.build_backbone(inner, size=32))
+    AllLayers(models.build_backbone(inner, size=32))
     assert sum(seen) == 1 + 32 and max(seen) <= 4
