@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import headstart as hs
+from headstart import hooks
 from headstart import model as models
 from headstart.backbones import _cuts, bundled, from_timm, tiny
 from headstart.backbones._all_layers import BESIDE, DRAWN, AllLayers, _drawn
@@ -170,3 +171,17 @@ def test_of_large_pictures_few_are_drawn_and_they_go_through_in_pieces(monkeypat
     del seen[:]
     AllLayers(models.build_backbone(inner, size=32))
     assert sum(seen) == 1 + 32 and max(seen) <= 4
+
+
+def test_only_the_layers_that_are_used_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watched norm is not folded into the convolution before it, which costs time."""
+    layered, watched = AllLayers(bundled.build(pretrained=False)), list[int]()
+
+    def counting(modules: Any) -> Any:
+        watched.append(len(modules))
+        return hooks.captured(modules)
+
+    monkeypatch.setattr("headstart.backbones._layers.captured", counting)
+    with torch.no_grad():
+        layered.features(noise(64))
+    assert watched == [len(layered.stages()) - 1]
