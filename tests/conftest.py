@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -15,6 +16,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: a second thread would wait for its turn at every step
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes tells of the machine
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

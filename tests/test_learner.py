@@ -90,7 +90,7 @@ def test_fine_tune_writes_one_table_and_a_bundle_that_answers_the_same(shapes: P
 
 
 def test_the_kept_row_is_the_best_and_its_weights_are_in_the_model(shapes: Path) -> None:
-    learn, seen = learner(shapes)
+    learn, seen = learner(shapes, features="last")
     learn.fine_tune(2, base_lr=0.5)  # a rate that ruins the model, so that row 0 stays the best
     best = min(learn.history, key=lambda row: row["valid_loss"])
     assert best["epoch"] == 0 == learn.kept

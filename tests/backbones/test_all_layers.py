@@ -98,16 +98,16 @@ def test_another_run_starts_from_its_body_with_or_without_the_layers(train_shape
 
 
 def test_a_head_that_goes_on_sees_what_it_saw(train_shapes: Learn, shapes: Path) -> None:
-    first, layered = train_shapes(0), train_shapes(0, features="layers")
+    first, layered = train_shapes(0, features="last"), train_shapes(0, features="layers")
     with pytest.raises(BadSetting, match=r'sees what features="last" gives.*Leave it out'):
         hs.Learner(hs.image_folder(shapes), from_run=first.run.path, features="layers", observer=Notes())
     onward = hs.Learner(hs.image_folder(shapes), from_run=layered.run.path, observer=Notes())
     assert isinstance(onward.model.backbone, AllLayers) and onward.settings.features == "layers"
 
 
-def test_it_cannot_be_changed_once_something_was_trained(trained: Any) -> None:
+def test_it_cannot_be_changed_once_something_was_trained(train_shapes: Learn) -> None:
     with pytest.raises(BadSetting, match="features='layers' makes another model"):
-        trained.fine_tune(1, features="layers")
+        train_shapes(0, features="last").fine_tune(1, features="layers")
 
 
 def test_a_typo_gets_the_nearest_word(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

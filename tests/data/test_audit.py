@@ -173,7 +173,7 @@ def test_nothing_usable_is_a_lesson():
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=4), max_size=20))
 def test_union_is_the_transitive_closure(links):
     union = Union()

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headstart.data import balance
@@ -22,7 +22,6 @@ def test_every_class_weighs_the_same_and_the_mean_weight_is_one(groups: np.ndarr
 
 
 @given(GROUPS, st.integers(0, 3), st.integers(1, 3))
-@settings(deadline=None)
 def test_draws_are_even_over_classes_and_over_the_examples_of_each(groups: np.ndarray, seed: int, epoch: int) -> None:
     n, draws = len(groups), balance.drawn(groups, seed, epoch)
     rows = draws % n

@@ -120,7 +120,7 @@ def grouped(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(grouped())
 def test_whole_units_on_one_side_every_class_trained_nobody_lost(case):
     labels, groups, keys, (valid, test), seed = case

@@ -65,7 +65,7 @@ def test_windows_text(photos):
     assert "read as Windows text" in notes
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8), min_size=3, max_size=3), min_size=1

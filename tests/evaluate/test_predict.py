@@ -109,7 +109,7 @@ def test_files_bytes_arrays_and_pil_images_of_the_same_pixels_give_the_same_numb
     assert [each.id for each in found] == [str(file), str(file), "000000", "000001", "000002", str(file)]
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.permutations(range(9)), st.integers(1, 9), st.integers(1, 4))
 def test_neither_batch_nor_order_nor_threads_change_a_number(order: list[int], batch_size: int, threads: int) -> None:
     pictures = [picture(n, 40 + n, 60 - n) for n in range(9)]

@@ -32,7 +32,7 @@ def test_debiased_cka_is_that_of_all_quadruples() -> None:
     assert drift.debiased_cka(one, other) == pytest.approx(twin, rel=1e-9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(0.01, 100.0))
 def test_a_rotation_and_a_scale_change_nothing(seed: int, scale: float) -> None:
     draw = np.random.default_rng(seed)

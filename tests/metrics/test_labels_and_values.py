@@ -46,7 +46,7 @@ def test_labels_are_measured_as_scikit_learn_does(n: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_what_nobody_knows_is_as_if_it_were_not_there(seed: int) -> None:
     probs, targets = drawn(60, 2, seed)

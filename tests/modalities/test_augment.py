@@ -177,7 +177,7 @@ def test_resampling_and_light_agree_with_the_slow_twin(preset):
         assert np.abs(got[i] - expected).max() < 5e-3
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-0.25, 0.25), st.floats(-0.25, 0.25))
 def test_the_perspective_takes_corners_where_it_says(x, y):
     matrix = _warp(np.array([[x, y]]))[0]

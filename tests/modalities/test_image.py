@@ -243,7 +243,7 @@ def test_truncated_files_of_every_format(format, share):
     assert "again" in message or "Replace" in message
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 5), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=20))
 def test_damaged_bytes_give_an_image_or_unreadable_and_nothing_else(which, changes):
     format = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"][which]
@@ -364,7 +364,7 @@ def test_warnings_of_other_threads_survive_decoding():
 # ---------------------------------------------------------------------------------------------------------------- geometry
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 200), st.integers(1, 200), st.integers(4, 40), st.sampled_from(["bicubic", "bilinear", "lanczos", "nearest"])
 )

@@ -165,7 +165,7 @@ def test_numbers_are_standardised_without_the_fold() -> None:
 @pytest.mark.slow
 def test_a_stop_keeps_the_posterior_that_is_there(tmp_path: Path) -> None:
     session = solved(*numbers(), tmp_path / "run")._session
-    books = Books(session.folder_of_run(), session.data, session.settings)
+    books = Books(session.folder_of_run(), session.data)
     books.fitted = session.fitted
     assert session.fitted is not None
     for stopped, left in ((True, float("inf")), (False, 0.0)):

@@ -140,7 +140,7 @@ def test_many_classes_are_not_all_listed():
     assert "940 more" in text and "| | all | 2,000 | 1,000 |" in text and len(text.splitlines()) < 200
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=30), st.text(min_size=1, max_size=30))
 def test_no_name_breaks_the_card(name: str, label: str):
     classes = (label, label + "x")

@@ -219,7 +219,7 @@ def test_a_file_where_a_folder_is_needed_is_told(tmp_path: Path) -> None:
         atomic.write_text(tmp_path / "runs" / "plan.json", "x")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=12).map(lambda data: json.dumps(data.decode("latin-1"))), max_size=6), st.integers(0, 40))
 def test_a_torn_last_line_is_cut_off_before_the_next(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], cut: int

@@ -187,7 +187,7 @@ def test_what_means_nothing_for_places_is_refused() -> None:
 
 
 def test_maps_of_many_images_are_not_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("headstart.train.begin.FEATURE_BYTES", 1000)
+    monkeypatch.setattr("headstart.train.features.HELD_BYTES", 1000)
     data = hs.mask_folder(masked_folder(Path("d"), 8), classes=["ground", "red", "blue"])
     learn = hs.Learner(data, backbone="tiny", batch_size=4).fine_tune(0)
     assert [row["stage"] for row in learn.history] == ["head"]

@@ -59,7 +59,7 @@ def test_the_file_name_is_the_method_name() -> None:
     assert task.name == "single_label" and "single_label" in plugins.names("tasks")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(2, 6), st.floats(0, 0.5), st.integers(0, 99))
 def test_loss_is_cross_entropy_with_the_truth_shared_out(n: int, classes: int, smoothing: float, seed: int) -> None:
     task, outputs = SingleLabel(tuple("abcdef"[:classes])), logits(n, classes, seed)
@@ -147,7 +147,6 @@ def test_uncertainty_of_two_gaussian_logits_is_the_integral() -> None:
     assert epistemic == pytest.approx(total - aleatoric)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 5), st.floats(0, 30), st.integers(0, 50))
 def test_uncertainty_adds_up_and_is_never_negative(classes: int, scale: float, seed: int) -> None:
     root = logits(classes, classes, seed).numpy()

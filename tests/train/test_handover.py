@@ -32,7 +32,7 @@ def test_a_head_that_does_not_end_in_a_linear_layer_says_so() -> None:
         last_layer(torch.nn.Sequential(torch.nn.Linear(3, 2, device="meta"), torch.nn.Softmax(1)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 3))
 def test_prototypes_have_the_scale_of_the_rows_and_the_share_of_their_class(seed: int, new: int) -> None:
     draw = np.random.default_rng(seed)

@@ -106,7 +106,7 @@ def test_constant_features_and_absent_classes_are_survived() -> None:
     assert probabilities(head, rows)[:, 2].max() < 0.2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0.01, 100.0), st.floats(-50.0, 50.0), st.integers(0, 1000))
 def test_scaling_and_shifting_features_changes_no_probability(factor: float, shift: float, seed: int) -> None:
     rows, targets = problem(60, 4, 3, seed)

@@ -41,7 +41,7 @@ def by_clock(seconds: float, step_seconds: list[float], row_seconds: float = 0.0
     return rates, watch.time - 100.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(5, 100), st.floats(0.25, 2), st.floats(0, 0.5))
 def test_a_phase_by_the_clock_ends_with_its_seconds(seconds: float, step: float, busy: float) -> None:
     rates, ended = by_clock(seconds, [5 * step, step], busy=busy)
@@ -61,7 +61,7 @@ def test_the_last_step_by_the_clock_has_under_a_hundredth_of_the_peak() -> None:
         assert descent == sorted(descent, reverse=True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.floats(4, 40), st.lists(st.floats(0.85, 1.15), min_size=45, max_size=45))
 def test_a_few_uneven_steps_end_with_the_descent_too(seconds: float, steps: list[float]) -> None:
     """A step that was expected and does not fit any more would leave the rate where it was."""

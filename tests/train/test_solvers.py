@@ -71,7 +71,7 @@ def test_the_head_gives_means_then_noises() -> None:
     assert np.abs(head.weight[1]).max() < 0.1 * np.abs(head.weight[0]).max()  # nothing to learn from shuffled numbers
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 1000))
 def test_units_change_nothing_but_units(scale: float, shift: float, seed: int) -> None:
     rows, target = problem(50, 4, seed)
@@ -213,7 +213,7 @@ def test_under_student_without_wild_numbers_little_is_lost() -> None:
     assert errors[1] < 1.05 * errors[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 1000))
 def test_under_student_units_change_nothing_but_units(scale: float, shift: float, seed: int) -> None:
     rows, target, _ = wild(50, 4, seed)

@@ -31,6 +31,10 @@ CONTRAST, COLOUR = 0.45, 0.4
 """Of the drawn pictures, in units of the network's input."""
 
 
+class NoLayers(BadSetting):
+    """A network gives no maps before its last layer."""
+
+
 class AllLayers(Wrapped):
     """The features of another backbone, and behind them mean and maximum of every channel of each of its layers that gives maps.
 
@@ -47,7 +51,7 @@ class AllLayers(Wrapped):
         if maps and list(maps.values())[-1].shape[1] == features.shape[1]:
             maps.popitem()  # the features are made of it
         if not maps:
-            raise BadSetting(
+            raise NoLayers(
                 f"the backbone {inner.spec.name} gives no maps of an image from its layers, so there is nothing beside its features. "
                 'Leave features="layers" out.'
             )

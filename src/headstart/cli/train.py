@@ -173,10 +173,11 @@ def train(
         str,
         _option(
             MODEL,
-            "What the head sees: what the last layer makes of an image, or all layers (textures, materials, fine detail).",
+            "What the head sees of an image: what the last layer makes of it, all layers (textures, materials, fine detail), or auto: "
+            "what the evidence prefers.",
             "features",
         ),
-    ] = "last",
+    ] = "auto",
     size: Annotated[int | None, _option(MODEL, "Side of the images in pixels; the backbone's own if not given.")] = None,
     device: Annotated[str, _option(MODEL, "auto, cpu, cuda, cuda:1, mps.")] = "auto",
     valid: Annotated[float, _option(DATA, "Share of the images kept for validation.")] = 0.2,

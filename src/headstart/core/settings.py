@@ -14,7 +14,7 @@ CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
         "augment": ("none", "flip", "dihedral", "light", "strong", None),
         "interrupt": ("save", "anneal"),
         "balance": ("none", "weights", "sample"),
-        "features": ("last", "layers"),
+        "features": ("auto", "last", "layers"),
     }
 )
 """The settings that take one of a few words."""
@@ -87,8 +87,9 @@ class Settings:
     """What the first Ctrl-C does: stop and save for `resume`, or let the rate fall within a few steps and finish."""
     track: tuple[str, ...] = ()
     """Where the numbers go beside the screen: files in `train/trackers/`, or of other packages. Nothing is sent unasked."""
-    features: Literal["last", "layers"] = "last"
-    """What the head sees of an image: what the last layer makes of it, or beside it mean and maximum of every channel of all layers."""
+    features: Literal["auto", "last", "layers"] = "auto"
+    """What the head sees of an image: what the last layer makes of it, or beside it mean and maximum of every channel of all layers.
+    "auto": that for which the evidence of the solved head is larger, once; of a head that is not solved, the last layer."""
 
     def __post_init__(self) -> None:
         check = self._check

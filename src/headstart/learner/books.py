@@ -41,11 +41,12 @@ class Books:
 
     run: Run
     dataset: Dataset
-    settings: Settings
     frozen: bool = False
     """Whether `fit` trains the head alone."""
     fitted: Fitted | None = None
     """The posterior of the row that is kept, once there is one."""
+    _planned: Settings | None = None
+    """As the plan on disk has them."""
     _noted: Course | None = None
     _good: Snapshot | None = None
     _saved: float = field(default_factory=time.perf_counter)
@@ -63,6 +64,8 @@ class Books:
     def happened(self, begun: Begun, event: Event, seconds: float) -> Sequence[str]:
         """What the event says goes to disk; `seconds` of training lie behind it. Returns what went wrong without stopping it."""
         state = begun.state
+        if state.settings != self._planned:
+            self._write_plan(begun)  # beware: before a row or a checkpoint of a model that was decided on while it trained
         match event:
             case RowDone(row):
                 return [*self._row_done(begun, row), *self._checkpoint(begun, seconds)]
@@ -83,9 +86,9 @@ class Books:
         """The posterior of the row that is kept; after a stop only one for which nothing is missing."""
         missing = self.fitted is None or self.fitted.epoch != begun.state.kept()["epoch"]
         if stopped:
-            self.fitted = believing.at_hand(begun, self.settings) if missing else self.fitted
+            self.fitted = believing.at_hand(begun, begun.state.settings) if missing else self.fitted
         elif missing or crossed.has_time(begun.state, left):
-            self.fitted = yield from believing.of_kept(begun, self.settings, left)
+            self.fitted = yield from believing.of_kept(begun, begun.state.settings, left)
         if self.fitted is not None:
             yield Note(f"How sure answers are: {self.fitted.words}.{self.fitted.limits}")
 
@@ -109,13 +112,13 @@ class Books:
             started = time.perf_counter()
             # beware: where weights are averaged, the model goes on with others than the row has
             with holding(begun.state.model, begun.state.weights[row["epoch"]]):
-                self.fitted = believing.at_hand(begun, self.settings)
+                self.fitted = believing.at_hand(begun, begun.state.settings)
                 self._save(begun)
             begun.state.spent["saving"] = time.perf_counter() - started
         return troubles
 
     def _save(self, begun: Begun) -> None:
-        bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.settings, self.run.path.name, self.fitted))
+        bundles.save(self.run.bundle, make_bundle(begun, self.dataset, self.run.path.name, self.fitted))
 
     def _step_done(self, begun: Begun, course: Course, event: StepDone, seconds: float) -> Sequence[str]:
         """A checkpoint when the phase is new or the last one is old; the log of a phase by the clock."""
@@ -129,7 +132,7 @@ class Books:
             place = course.place
             entry = (event.step, event.progress, place.seconds, place.rowless, place.threads)
             troubles = self._tried(partial(self.run.log_step, entry))
-        if fresh or time.perf_counter() - self._saved >= self.settings.checkpoint_seconds:
+        if fresh or time.perf_counter() - self._saved >= begun.state.settings.checkpoint_seconds:
             troubles = [*troubles, *self._checkpoint(begun, seconds)]
         if fresh:
             self._write_plan(begun)  # from now on the run is not finished, and there is a checkpoint to resume
@@ -178,10 +181,11 @@ class Books:
     def _write_plan(self, begun: Begun, finished: bool = False) -> None:
         engine = {} if begun.features is None else {"frozen": begun.features.engine, "agreement": begun.features.agreement}
         state = begun.state
-        plan = first_plan(self.dataset, self.settings, state.task, self.run.plan().data.get("from"), self.frozen)
+        plan = first_plan(self.dataset, state.settings, state.task, self.run.plan().data.get("from"), self.frozen)
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
         known = {"modality": begun.store.modality.state(), "phases": tuple(state.phases), "engine": engine, "finished": finished}
         self.run.write_plan(replace(plan, **known))
+        self._planned = state.settings
 
 
 def recall(run: Run, state: TrainState) -> None:
@@ -195,7 +199,7 @@ def note_images(run: Run, begun: Begun) -> None:
     run.write_audit({**begun.audit.json(), "images": images})
 
 
-def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str, fitted: Fitted | None = None) -> bundles.Bundle:
+def make_bundle(begun: Begun, dataset: Dataset, name: str, fitted: Fitted | None = None) -> bundles.Bundle:
     """The model as it is now with everything that predict and timm need, its posterior, and its card."""
     state, modality = begun.state, begun.store.modality
     config = bundle_config(state.model, state.task.names, modality)
@@ -209,7 +213,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str, f
             counts=_counts(begun, dataset),
             backbone=state.model.backbone.spec,
             inputs=modality.words,
-            settings=settings,
+            settings=state.settings,
             rows=state.rows,
             kept=state.kept()["epoch"],
             defaults=state.defaults,
@@ -220,7 +224,7 @@ def make_bundle(begun: Begun, dataset: Dataset, settings: Settings, name: str, f
             versions=versions(),
         )
     )
-    config["headstart"] |= {"rows": state.rows, "settings": asdict(settings), "seconds": state.seconds}
+    config["headstart"] |= {"rows": state.rows, "settings": asdict(state.settings), "seconds": state.seconds}
     files, posterior = state.model.backbone.files(), None if fitted is None else fitted.stored(state.model)
     return bundles.Bundle(bundle_tensors(state.model), config, state.answers().state(), text, files, posterior)
 

@@ -25,6 +25,9 @@ from headstart.report.ranking import Candidate, Ranking, ranked
 from headstart.train.begin import Begun
 from headstart.train.solved import solver_of
 
+SEEN = tuple(word for word in CHOICES["features"] if word not in (None, "auto"))
+"""What the head can see of a candidate; which of them is better is what is asked here."""
+
 
 def choose(
     data: Dataset | str | Path,
@@ -53,8 +56,8 @@ def choose(
     if isinstance(features, str):
         raise BadSetting(f'features must be words in a list, as in ["last", "layers"], got {features!r}.')
     for word in features:
-        if word not in CHOICES["features"]:
-            raise unknown_name("choice for features", word, filter(None, CHOICES["features"]))
+        if word not in SEEN:
+            raise unknown_name("choice for features", word, SEEN)
     dataset = sources.open_path(data) if isinstance(data, str | Path) else data
     names = tuple(backbones) or installed(dataset.modality)
     if not names:

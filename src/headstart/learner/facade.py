@@ -271,7 +271,7 @@ class Learner:
     def save(self, folder: str | Path) -> Path:
         """The folder, now a bundle: weights, configuration, task and model card."""
         session = self._session
-        bundle = make_bundle(session.ready(), self.data, self.settings, Path(folder).name, session.fitted)
+        bundle = make_bundle(session.ready(), self.data, Path(folder).name, session.fitted)
         bundles.save(Path(folder), bundle)
         return Path(folder)
 

@@ -87,7 +87,7 @@ def run_of(path: str | Path) -> Run | None:
 def settings_of(bundle: Bundle) -> Settings:
     """The settings a bundle was made with, as far as this version has them."""
     known = {field.name for field in fields(Settings)}
-    kept = bundle.config["headstart"].get("settings", {})
+    kept = {"features": "last", **bundle.config["headstart"].get("settings", {})}
     return Settings(**{name: _plain(value) for name, value in kept.items() if name in known})
 
 

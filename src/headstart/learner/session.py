@@ -26,6 +26,7 @@ from headstart.store.runs import Run
 from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.budget import Clock
+from headstart.train.features import can_be_held
 from headstart.train.settings import changed, course_of, metric_names
 from headstart.train.state import kept_of
 
@@ -57,6 +58,8 @@ class Session:
     """The rows of the run before this process."""
     changed_data: bool = False
     frozen: bool = False
+    left_open: bool = False
+    """Whether it was left to the training what the head sees, before that was decided."""
     stopped: bool = False
     """Whether the last verb was ended early by the user."""
     _model: models.Model | None = None
@@ -76,6 +79,8 @@ class Session:
             backbone = models.build_backbone(
                 source, settings.pretrained, settings.size, settings.seed, self.data, settings.features
             )
+            if settings.features == "auto" and not can_be_held(len(self.data.records), backbone.spec.width):
+                backbone = backbone.bare if backbone.dress else backbone
             self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
         return self._model
 
@@ -145,6 +150,8 @@ class Session:
             self.task.metrics(metrics)
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        if self.history and settings.features == "auto":  # decided long ago
+            settings = replace(settings, features=self.settings.features)
         too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
         too_late.require_same_loss(self.task, settings)
@@ -187,6 +194,14 @@ class Session:
         """As it was before the first verb, the settings excepted, with the pretrained weights."""
         self.run, self.folder, self.begun, self.start, self._model, self.earlier = None, None, None, None, None, []
         self.answers, self.fitted = None, None
+        if self.left_open:
+            self.settings = replace(self.settings, features="auto")
+
+    def decided(self) -> None:
+        """Takes up what the training decided of what the settings left open."""
+        assert self.begun is not None, "it is decided once the images have been read"
+        self.left_open = self.left_open or self.settings.features != self.begun.state.settings.features
+        self.settings = self.begun.state.settings
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""

@@ -15,7 +15,7 @@ from headstart.learner.session import Session
 from headstart.learner.watching import Events, Watching
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
-from headstart.train import checkpoint, phases, recipes, solved, tracking
+from headstart.train import checkpoint, phases, recipes, seeing, solved, tracking
 from headstart.train.begin import torch_features
 from headstart.train.budget import Clock
 from headstart.train.features import Features
@@ -44,7 +44,9 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
         again = partial(features_again, session)
         yield from solved.solve_head(state, begun.features, again, clock, session.start is not None)
     else:
+        seeing.last_alone(state)
         yield from recipes.train_head(state, clock)
+    session.decided()
     if epochs != 0 and not (state.hurry or state.hurried):
         yield from recipes.train_all(state, epochs, clock)
 
@@ -54,6 +56,8 @@ def one_step(session: Session, epochs: int | None, clock: Clock) -> Events:
     if session.begun is None or not session.begun.state.rows:
         yield from session.begin_anew(False)
     state = session.ready().state
+    seeing.last_alone(state)
+    session.decided()
     phases.require_pairs(state)
     phases.require_dropout(state)
     state.judge_first_row()
@@ -112,7 +116,7 @@ def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: 
         plan = first_plan(session.data, session.settings, session.task)
         trackers = tracking.started(session.settings.track, run.path, plan, lambda text: screen.show(Note(text)))
         told = Together((screen, trackers))
-        books = Books(run, session.data, session.settings, session.frozen)
+        books = Books(run, session.data, session.frozen)
         with run.claimed(), engine.tuned_run(session.device), counted(gentle) as presses:
             watching = Watching(books, told, clock, presses, lambda: session.begun, session.opened)
             try:

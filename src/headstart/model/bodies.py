@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from headstart.backbones import bundled, choices, tiny
-from headstart.backbones._all_layers import AllLayers
+from headstart.backbones._all_layers import AllLayers, NoLayers
 from headstart.backbones._maps import Maps
 from headstart.backbones._wrapped import Wrapped
 from headstart.errors import BadSetting
@@ -48,6 +48,8 @@ def dressed(
     Args:
         scales: of the layers, where they have been measured.
     """
+    if features == "auto":
+        return _widest(backbone, modality, size)
     if features == "layers" and modality not in choices.LAYERED:
         raise BadSetting(
             f'features="layers" is for images that get one answer each, and these examples are of the kind "{modality}". Leave features out.'
@@ -55,3 +57,13 @@ def dressed(
     if modality in choices.MAPS:
         return backbone if backbone.spec.levels else Maps(backbone.bare, size)
     return AllLayers(backbone.bare, scales) if features == "layers" else backbone.bare
+
+
+def _widest(backbone: Wrapped, modality: str, size: int | None) -> Wrapped:
+    """The backbone with features of all layers where it and the modality have some; `train.seeing` makes it smaller where less is better."""
+    if modality not in choices.LAYERED:
+        return dressed(backbone, modality, size)
+    try:
+        return AllLayers(backbone.bare)
+    except NoLayers:
+        return backbone.bare

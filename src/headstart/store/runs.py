@@ -337,11 +337,14 @@ def _file_name(name: str) -> str:
 def _as_today(plan: dict[str, Any]) -> dict[str, Any]:
     """A plan as it is written now; the first versions knew images only, and called their modality a geometry.
 
-    Before there was a `loss`, no average of the weights was asked for where `ema` is null.
+    Before there was a `loss`, no average of the weights was asked for where `ema` is null; before there were `features`, heads saw the
+    last layer.
     """
     settings = plan.get("settings")
     if isinstance(settings, dict) and "loss" not in settings:
-        plan = plan | {"settings": settings | {"ema": settings.get("ema") or 0.0}}
+        settings = settings | {"ema": settings.get("ema") or 0.0}
+    if isinstance(settings, dict):
+        plan = plan | {"settings": {"features": "last", **settings}}
     if "geometry" not in plan:
         return plan
     geometry = plan["geometry"]

@@ -26,8 +26,6 @@ from headstart.train.features import Features
 from headstart.train.state import TrainState
 
 CHECKED_IMAGES = 32
-FEATURE_BYTES = 3 << 30
-"""Of features that are held in memory at most."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +148,12 @@ def engine_features(store: Store, model: Model, device: torch.device) -> Generat
 
 def _fit_in_memory(store: Store, model: Model) -> Generator[Note, None, bool]:
     """Whether the features of all examples can be kept; maps of many images cannot, and then the head is trained by steps."""
-    need = 4 * len(store) * model.backbone.spec.width
-    if need <= FEATURE_BYTES:
+    width = model.backbone.spec.width
+    if cached.can_be_held(len(store), width):
         return True
     yield Note(
-        f"The maps of {len(store):,} {store.modality.words.items} would take {need / 1e9:,.1f} GB: the head is trained by gradient steps "
-        "and not solved."
+        f"The maps of {len(store):,} {store.modality.words.items} would take {4e-9 * len(store) * width:,.1f} GB: the head is trained by gradient "
+        "steps and not solved."
     )
     return False
 

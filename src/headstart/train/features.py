@@ -21,6 +21,8 @@ from headstart.store import cache, tensors
 
 CHUNK = 64
 CACHE_BYTES = 4 << 30
+HELD_BYTES = 3 << 30
+"""Of features that are held in memory at most."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Features:
     forwards: int
     engine: str
     agreement: Mapping[str, Any] = field(default_factory=dict)
+
+
+def can_be_held(images: int, width: int) -> bool:
+    """Whether the features of so many images fit into memory."""
+    return 4 * images * width <= HELD_BYTES
 
 
 def cache_file(store: Store, backbone_digest: str) -> Path:

@@ -19,6 +19,7 @@ from headstart.errors import DataError
 from headstart.evaluate import predict
 from headstart.heads._head import Head
 from headstart.seeds import numpy_generator
+from headstart.train import seeing
 from headstart.train.budget import Clock
 from headstart.train.course import weights_of
 from headstart.train.features import Features
@@ -54,6 +55,10 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
         )
         features = yield from recompute()
         solved = _solve(state, features)
+    if seeing.is_open(state):
+        features, solved, sentence = seeing.by_evidence(state, features, solved, partial(_solve, state))
+        if sentence:
+            yield Note(sentence)
     outputs, stays = _from_features(state, features, "valid"), False
     if rival:
         outputs, stays = _better(state, features, came_with, outputs)

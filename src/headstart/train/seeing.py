@@ -1,0 +1,65 @@
+"""What the head sees where the settings leave it open: all layers of the backbone or the last one, as the evidence of the solved head says.
+
+The evidence asks how well the labels were foretold before they were seen, by a head whose prior had the best width; more numbers to see
+raise it only where they carry more than they cost. It reads no validation image (docs/decisions/0024).
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from headstart import model as models
+from headstart.train.features import Features
+from headstart.train.state import TrainState
+
+if TYPE_CHECKING:
+    from headstart.train.head_solve import SolvedHead
+
+
+def is_open(state: TrainState) -> bool:
+    """Whether it is still to be decided."""
+    return state.settings.features == "auto"
+
+
+def last_alone(state: TrainState) -> None:
+    """Decides for the last layer where it is open: the model has a new head that sees nothing else."""
+    if is_open(state):
+        _look_at_the_last(state)
+
+
+def by_evidence(
+    state: TrainState, features: Features, solved: "SolvedHead", solve: Callable[[Features], "SolvedHead"]
+) -> tuple[Features, "SolvedHead", str]:
+    """What the head sees from now on, the head solved on it, and a sentence that tells why; none where there was nothing to decide.
+
+    Args:
+        features: of the backbone as it is; those of its last layer are the first of them.
+        solved: the head on them.
+        solve: the head of the model on other features, which the model has then.
+    """
+    model = state.model
+    wide, head, seconds = model.backbone, model.head, state.spent["solving"]
+    _look_at_the_last(state)
+    if model.backbone is wide:
+        return features, solved, ""
+    alone = replace(features, rows=np.ascontiguousarray(features.rows[:, : model.backbone.spec.width]))
+    other, count = solve(alone), len(state.parts["train"])
+    item = state.parts["train"].store.modality.words.item
+    told = [f"{each.log_evidence / count:.3f}" for each in (solved, other)]
+    if other.log_evidence >= solved.log_evidence:
+        words = f"The head sees the last layer: by the evidence {told[1]} nats an {item}, against {told[0]} with all layers."
+        return alone, other, words
+    model.backbone, model.head, state.spent["solving"] = wide, head, seconds
+    state.settings = replace(state.settings, features="layers")
+    words = f"The head sees all layers: by the evidence {told[0]} nats an {item}, against {told[1]} with the last alone."
+    return features, solved, words
+
+
+def _look_at_the_last(state: TrainState) -> None:
+    state.settings = replace(state.settings, features="last")
+    model, device = state.model, next(state.model.head.parameters()).device
+    if model.backbone.dress:
+        fresh = models.build(model.backbone.bare, state.task.outputs, model.head_kind, state.settings.seed)
+        model.backbone, model.head = fresh.backbone, fresh.head.to(device)
