@@ -122,7 +122,7 @@ def test_two_runs_stand_side_by_side(tuned: Any, train_shapes: Any, tmp_path: Pa
 
 @pytest.mark.slow
 def test_layers_that_were_trained_and_not_kept_are_shown_as_such(train_shapes: Any) -> None:
-    learn = train_shapes(1, keep="best")
+    learn = train_shapes(1, keep="best", features="last")
     learn._session.ready().state.rows[1]["beyond_noise"] = False  # whatever came of it, row 0 is kept
     learn._session.ready().state.restore(0)
     assert learn.kept == 0

@@ -209,7 +209,7 @@ def test_the_layers_go_on_to_another_task_and_come_from_one() -> None:
     last = hs.Learner(labelled, backbone=places.run.path, batch_size=4).fine_tune(0)
     assert (first.modality.size, places.modality.size, last.modality.size) == (32, 64, 32)
     assert last.model.backbone.spec.levels == () and places.model.backbone.spec.levels
-    for one, two, three in zip(*(each.model.backbone.state_dict().values() for each in (first, places, last)), strict=True):
+    for one, two, three in zip(*(each.model.backbone.net.state_dict().values() for each in (first, places, last)), strict=True):
         assert torch.equal(one, two) and torch.equal(two, three)
     again = hs.load(places.run.bundle)
     assert again.modality == places.modality and again.predict(images[0]).row() == places.predict(images[0]).row()

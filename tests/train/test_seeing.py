@@ -12,6 +12,7 @@ import torch
 import headstart as hs
 from headstart.backbones._all_layers import AllLayers
 from headstart.core import Note, StepDone
+from headstart.errors import BadSetting
 from headstart.train import seeing, solved
 from headstart.train.features import Features
 from headstart.train.state import TrainState
@@ -154,6 +155,15 @@ def test_a_head_that_is_not_solved_sees_the_last_layer(shapes: Path, verb: str, 
     assert learn.settings.features == "last" and not isinstance(learn.model.backbone, AllLayers)
     assert not any(note.startswith("The head sees") for note in learn._observer.notes)
     assert hs.load(learn.run.path).settings.features == "last"
+
+
+def test_what_a_refused_verb_decided_is_asked_again(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = opened(hs.image_folder(shapes), features="auto", norms="adapt")
+    with pytest.raises(BadSetting, match="batch_size=1"):
+        learn.fit(1, batch_size=1)
+    prefer(monkeypatch, "layers")
+    learn.fine_tune(0, batch_size=8)
+    assert learn.settings.features == "layers" and isinstance(learn.model.backbone, AllLayers)
 
 
 def test_nothing_is_said_where_there_is_nothing_to_choose_between() -> None:

@@ -45,8 +45,8 @@ class Books:
     """Whether `fit` trains the head alone."""
     fitted: Fitted | None = None
     """The posterior of the row that is kept, once there is one."""
-    _planned: Settings | None = None
-    """As the plan on disk has them."""
+    _seen: str = ""
+    """What the head sees, as the plan on disk says."""
     _noted: Course | None = None
     _good: Snapshot | None = None
     _saved: float = field(default_factory=time.perf_counter)
@@ -54,7 +54,7 @@ class Books:
 
     def began(self, begun: Begun) -> None:
         """Split, audit, and the plan with what was decided, where they are not there yet."""
-        self._noted = begun.state.course
+        self._noted, self._seen = begun.state.course, self.run.plan().settings.features
         if (self.run.path / "split.json").is_file():
             return
         self._write_plan(begun)
@@ -64,8 +64,8 @@ class Books:
     def happened(self, begun: Begun, event: Event, seconds: float) -> Sequence[str]:
         """What the event says goes to disk; `seconds` of training lie behind it. Returns what went wrong without stopping it."""
         state = begun.state
-        if state.settings != self._planned:
-            self._write_plan(begun)  # beware: before a row or a checkpoint of a model that was decided on while it trained
+        if state.settings.features != self._seen:
+            self._write_plan(begun)  # beware: before there is a row or a checkpoint of the model that was decided on
         match event:
             case RowDone(row):
                 return [*self._row_done(begun, row), *self._checkpoint(begun, seconds)]
@@ -185,7 +185,7 @@ class Books:
         engine |= {"device": str(state.device), "threads": torch.get_num_threads(), "pixels": begun.store.key}
         known = {"modality": begun.store.modality.state(), "phases": tuple(state.phases), "engine": engine, "finished": finished}
         self.run.write_plan(replace(plan, **known))
-        self._planned = state.settings
+        self._seen = state.settings.features
 
 
 def recall(run: Run, state: TrainState) -> None:

@@ -149,7 +149,8 @@ class Session:
             metrics, changes["metrics"] = metric_names(changes["metrics"])
             self.task.metrics(metrics)
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
-        settings = changed(self.settings, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
+        before = replace(self.settings, features="auto") if self.left_open and not self.history else self.settings
+        settings = changed(before, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
         if self.history and settings.features == "auto":  # decided long ago
             settings = replace(settings, features=self.settings.features)
         too_late.require_same_task(self.task.name, settings)

@@ -97,5 +97,6 @@ def _from_folder(folder: Path, size: int | None) -> Wrapped:
     if config.is_file() and "headstart" not in atomic.read_json(config):
         return _from_file(None, folder / "model.safetensors", size)
     backbone = saving.load_bundle(bundle.load(folder)).backbone
-    backbone.spec = replace(backbone.spec, source=str(folder))
+    for each in (backbone.bare, backbone):
+        each.spec = replace(each.spec, source=str(folder))
     return at_size(backbone, size)
