@@ -9,7 +9,7 @@ from sklearn.linear_model import BayesianRidge, LogisticRegression
 
 from headstart import plugins
 from headstart.errors import BadSetting
-from headstart.train.head_solve import Linear, rotated
+from headstart.train.head_solve import Linear, Rotated, rotated
 from headstart.train.solvers import bernoulli, gaussian, student
 from twins import left_out
 
@@ -36,6 +36,22 @@ def test_at_the_same_precisions_the_mode_is_that_of_bayesian_ridge(n: int, featu
     weight = turned.basis @ found.theta / turned.scale
     assert np.abs(weight - oracle.coef_).max() < 1e-6
     assert found.centre - turned.mean @ weight == pytest.approx(oracle.intercept_, abs=1e-6)
+
+
+def test_of_more_features_than_examples_nothing_is_learned_by_heart_in_single_precision() -> None:
+    draw = np.random.default_rng(3)
+    n, features = 820, 1300  # more than a million numbers, so the eigenbasis is one of single precision
+    spectrum = 10.0 ** -np.linspace(0, 6, n)
+    rows = (np.linalg.qr(draw.normal(size=(n, n)))[0] * spectrum) @ np.linalg.qr(draw.normal(size=(features, n)))[0].T
+    target = rows @ draw.normal(size=features) + 0.3 * draw.normal(size=n) / np.sqrt(n)
+    solved = gaussian.solve(rows.astype(np.float32), target[:, None], came_with(2, features))
+    centred = (rows - rows.mean(0)) / rotated(rows.astype(np.float32)).scale
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    keep = values > 1e-9 * values[-1]
+    basis = centred.T @ (vectors[:, keep] / np.sqrt(values[keep]))
+    exact = gaussian.OneTarget(Rotated(centred @ basis, values[keep], basis, rows.mean(0), 1.0), target)
+    assert solved.log_evidence == pytest.approx(exact.log_evidence, abs=1.0) and np.isfinite(exact.log_evidence)
+    assert solved.precision[0] == pytest.approx(exact.precision, rel=0.05)
 
 
 def slow_evidence(rows: np.ndarray, target: np.ndarray, alpha: float, beta: float) -> float:

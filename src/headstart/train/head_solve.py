@@ -26,6 +26,9 @@ SEARCHED_DIRECTIONS = 512
 ONE_THREAD = 20_000_000
 TIGHT = {np.dtype(np.float64): 1e-14, np.dtype(np.float32): 1e-10}
 """Relative change of the loss at which the mode is found, for features of this kind: as far as their digits go."""
+FLAT = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 3e-6}
+"""Share of the largest eigenvalue below which one is not told from none, where directions are made of examples and not of features:
+beneath it, single precision gives rows up to a hundred times as long as their eigenvalue says, and noise is learned by heart along them."""
 LOWEST_PRECISION, HIGHEST_PRECISION = 1e-3, 1e8
 
 
@@ -189,7 +192,7 @@ def rotated(features: Float[np.ndarray, "batch features"]) -> Rotated:
     few = len(centred) < centred.shape[1]
     square = product(centred, centred.T) if few else product(centred.T, centred)
     values, vectors = linalg.eigh(square, driver="evd", overwrite_a=True)
-    keep = values > 1e-9 * max(values[-1], 1e-12)
+    keep = values > (FLAT[np.dtype(kind)] if few else 1e-9) * max(values[-1], 1e-12)
     basis = product(centred.T, vectors[:, keep] / np.sqrt(values[keep])) if few else vectors[:, keep]
     return Rotated(product(centred, basis), values[keep].astype(np.float64), basis, mean, scale)
 
