@@ -1,6 +1,7 @@
 """What the head sees where nobody says: the layers that tell the labels, decided once, the same for every later process."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import torch
 
 import headstart as hs
 from headstart.backbones._all_layers import AllLayers
-from headstart.core import Note, StepDone
-from headstart.errors import BadSetting
+from headstart.core import Note, RowDone, StepDone
+from headstart.errors import BadSetting, Stopped
 from headstart.train import seeing, solved
 from headstart.train.features import Features
 from headstart.train.state import TrainState
@@ -164,6 +165,84 @@ def test_what_a_refused_verb_decided_is_asked_again(shapes: Path, monkeypatch: p
     prefer(monkeypatch, "layers")
     learn.fine_tune(0, batch_size=8)
     assert learn.settings.features == "layers" and isinstance(learn.model.backbone, AllLayers)
+
+
+def interrupted_at(kind: type, words: str = "") -> Any:
+    """An observer that presses Ctrl-C at the first event of that kind, of a note that says this."""
+
+    class Presses(Notes):
+        pressed = False
+
+        def show(self, event: Any) -> None:
+            super().show(event)
+            if not self.pressed and isinstance(event, kind) and words in getattr(event, "text", words):
+                self.pressed = True
+                signal.raise_signal(signal.SIGINT)
+
+    return Presses()
+
+
+@pytest.mark.parametrize("prefers", ["last", "layers"])
+def test_a_stop_at_row_0_takes_up_what_was_decided(
+    shapes: Path, prefers: str, monkeypatch: pytest.MonkeyPatch, plain_training: None
+) -> None:
+    prefer(monkeypatch, prefers)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", batch_size=8, observer=interrupted_at(RowDone), run="run")
+    learn.fine_tune(1)
+    assert learn.stopped and learn.settings.features == prefers
+    learn.fit(1)
+    assert isinstance(learn.model.backbone, AllLayers) == (prefers == "layers") and len(learn.history) == 2
+    assert hs.load("run").settings.features == prefers == json.loads(Path("run/plan.json").read_text())["settings"]["features"]
+
+
+@pytest.mark.parametrize("prefers", ["last", "layers"])
+def test_a_stop_between_the_decision_and_row_0_is_run_again(shapes: Path, prefers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefer(monkeypatch, prefers)
+    learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=interrupted_at(Note, "The head sees"), run="run")
+    with pytest.raises(Stopped, match="Run the same again"):
+        learn.fine_tune(0)
+    assert len(learn.fine_tune(0).history) == 1 and learn.settings.features == prefers
+
+
+def test_a_head_in_training_that_is_stopped_is_resumed_by_the_same_learner(shapes: Path, plain_training: None) -> None:
+    data = hs.image_folder(shapes)
+    learn = hs.Learner(data, backbone="tiny", batch_size=8, observer=interrupted_at(StepDone), run="run", head="train")
+    with pytest.raises(Stopped):
+        learn.fine_tune(1)
+    learn.resume()
+    assert learn.settings.features == "last" == hs.load("run").settings.features and len(learn.history) == 2
+
+
+@pytest.mark.parametrize("prefers", ["last", "layers"])
+def test_other_images_start_from_what_was_decided(
+    make_shapes: Any, shapes: Path, prefers: str, monkeypatch: pytest.MonkeyPatch, plain_training: None
+) -> None:
+    prefer(monkeypatch, prefers)
+    learn = opened(hs.image_folder(shapes)).fine_tune(0)
+    learn.more(1, data=make_shapes(12, ("disc", "square", "stripe")))
+    assert learn.settings.features == prefers and isinstance(learn.model.backbone, AllLayers) == (prefers == "layers")
+
+
+def test_a_word_that_is_given_is_kept(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefer(monkeypatch, "last")
+    learn = opened(hs.image_folder(shapes)).fine_tune(0)
+    for changes in ({"features": "layers"}, {}):
+        learn.fine_tune(0, restart=True, **changes)
+        assert learn.settings.features == "layers"
+
+
+def test_what_was_computed_for_all_layers_is_let_go(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefer(monkeypatch, "last")
+    rows = opened(hs.image_folder(shapes)).fine_tune(0)._session.ready().features.rows
+    assert rows.shape[1] == 32 and rows.base is None
+
+
+def test_before_a_training_the_model_is_the_one_that_will_be(shapes: Path) -> None:
+    learn = opened(hs.image_folder(shapes), head="train")
+    assert not isinstance(learn.model.backbone, AllLayers)
+    assert isinstance(opened(hs.image_folder(shapes)).model.backbone, AllLayers)
+    learn.fine_tune(0, head="solve")
+    assert learn.history[0]["epoch"] == 0 and any("The head sees" in note for note in learn._observer.notes)
 
 
 def test_nothing_is_said_where_there_is_nothing_to_choose_between() -> None:

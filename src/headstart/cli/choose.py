@@ -97,10 +97,12 @@ def choose(
     if json:
         for each in found.candidates:
             write_line(stdout, to_line(each.row()))
-        write_line(stdout, to_line({"best": found.best.backbone, "size": found.best.size, "notes": list(found.notes)}))
+        best = {"best": found.best.backbone, "size": found.best.size, "features": found.best.features}
+        write_line(stdout, to_line({**best, "notes": list(found.notes)}))
         return
     typer.echo(repr(found))
     best = found.best
     chosen = f"--backbone {quote(best.backbone)}{'' if best.size is None else f' --size {best.size}'}"
+    chosen += f" --features {best.features}" if features else ""
     given = any((label, group_by, folder, image_column, label_column, text_column, masks, classes, void, task))
     typer.echo(f"headstart train {quote(path)} {chosen}{'   with what was said of the data here' if given else ''}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -76,9 +77,8 @@ class Session:
                 self._model = onward.model_of(self.start, self.task.outputs, settings, self.data)
                 return self._model
             source = settings.backbone if self.module is None else self.module
-            backbone = models.build_backbone(
-                source, settings.pretrained, settings.size, settings.seed, self.data, settings.features
-            )
+            seen = "last" if settings.features == "auto" and settings.head != "solve" else settings.features
+            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data, seen)
             if settings.features == "auto" and not can_be_held(len(self.data.records), backbone.spec.width):
                 backbone = backbone.bare if backbone.dress else backbone
             self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
@@ -159,6 +159,7 @@ class Session:
         plain_of(self.data).accept(settings)
         self._accept(settings)
         self.settings, self.metrics = settings, metrics
+        self.left_open = self.left_open and changes.get("features", "auto") == "auto"
         if self.begun is not None:
             self.begun.state.settings, self.begun.state.metrics = settings, metrics
         return epochs, minutes
@@ -175,7 +176,9 @@ class Session:
             too_late.require_same_kept(self.settings, settings, rows, weights)
         elif self.start is not None:
             too_late.require_same_model(self.settings, settings)
-        elif too_late.other_model(self.settings, settings):
+        elif too_late.other_model(self.settings, settings) or (
+            settings.features == "auto" and settings.head != self.settings.head
+        ):
             self._model, self.begun, self.fitted = None, None, None
 
     def take_up(
@@ -199,10 +202,14 @@ class Session:
             self.settings = replace(self.settings, features="auto")
 
     def decided(self) -> None:
-        """Takes up what the training decided of what the settings left open."""
-        assert self.begun is not None, "it is decided once the images have been read"
-        self.left_open = self.left_open or self.settings.features != self.begun.state.settings.features
-        self.settings = self.begun.state.settings
+        """Takes up what the training decided of what the settings left open, however it ended."""
+        if self.begun is None or self.settings.features == self.begun.state.settings.features:
+            return
+        self.left_open, self.settings = True, self.begun.state.settings
+        features, width = self.begun.features, self.begun.state.model.backbone.spec.width
+        if features is not None and features.rows.shape[1] > width:
+            narrow = replace(features, rows=np.ascontiguousarray(features.rows[:, :width]))
+            self.begun = replace(self.begun, features=narrow)
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""
@@ -213,6 +220,7 @@ class Session:
         self.start = start_of(self.folder_of_run().path, self.module, beside=True)
         self.data, self.settings, self.task = onward.adopted(data, self.settings, self.start)
         self._model, self.run, self.folder, self.answers, self.fitted, self.earlier = None, None, None, None, None, []
+        self.left_open = False
 
     # -------------------------------------------------------------------------------------------------- reading the data
 

@@ -46,7 +46,6 @@ def two_steps(session: Session, epochs: int | None, clock: Clock) -> Events:
     else:
         seeing.last_alone(state)
         yield from recipes.train_head(state, clock)
-    session.decided()
     if epochs != 0 and not (state.hurry or state.hurried):
         yield from recipes.train_all(state, epochs, clock)
 
@@ -57,7 +56,6 @@ def one_step(session: Session, epochs: int | None, clock: Clock) -> Events:
         yield from session.begin_anew(False)
     state = session.ready().state
     seeing.last_alone(state)
-    session.decided()
     phases.require_pairs(state)
     phases.require_dropout(state)
     state.judge_first_row()
@@ -123,6 +121,7 @@ def watched(session: Session, recipe: Recipe, observer: Observer | None, clock: 
                 watching.through(recipe(clock))
             finally:
                 session.stopped, session.fitted = watching.stopped, books.fitted
+                session.decided()
     finally:
         if created and not session.history and not run.checkpoints.is_dir():
             run.discard()

@@ -48,7 +48,7 @@ def by_evidence(
     other, count = solve(alone), len(state.parts["train"])
     item = state.parts["train"].store.modality.words.item
     told = [f"{each.log_evidence / count:.3f}" for each in (solved, other)]
-    if other.log_evidence >= solved.log_evidence:
+    if not solved.log_evidence > other.log_evidence:
         words = f"The head sees the last layer: by the evidence {told[1]} nats an {item}, against {told[0]} with all layers."
         return alone, other, words
     model.backbone, model.head, state.spent["solving"] = wide, head, seconds
