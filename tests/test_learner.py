@@ -524,6 +524,13 @@ def presses_arrive() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("presses_arrive")
+def test_nothing_is_saved_before_the_first_training(shapes: Path, tmp_path: Path) -> None:
+    learn, _ = learner(shapes)
+    with pytest.raises(BadSetting, match="nothing to save before the first training"):
+        learn.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
 def test_one_press_saves_and_returns(shapes: Path) -> None:
     learn = hs.Learner(hs.image_folder(shapes), backbone="tiny", observer=Pressing(1), batch_size=8)
     learn.fine_tune(3)

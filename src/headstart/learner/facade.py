@@ -13,6 +13,7 @@ from headstart.core import Dataset, Modality, Note, Observer, Row, Settings, Tas
 from headstart.data import fixes, sources
 from headstart.data._assemble import plain_of
 from headstart.engine import device as engine
+from headstart.errors import BadSetting
 from headstart.learner import answering, believing, inspecting, onward, suggesting, verbs
 from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
@@ -269,8 +270,16 @@ class Learner:
             return rates.of(lr_find.ramp(state, phase), phase.lr, head)
 
     def save(self, folder: str | Path) -> Path:
-        """The folder, now a bundle: weights, configuration, task and model card."""
+        """The folder, now a bundle: weights, configuration, task and model card.
+
+        Raises:
+            BadSetting: before the first training.
+        """
         session = self._session
+        if not session.history:
+            raise BadSetting(
+                "there is nothing to save before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
+            )
         bundle = make_bundle(session.ready(), self.data, Path(folder).name, session.fitted)
         bundles.save(Path(folder), bundle)
         return Path(folder)
