@@ -263,6 +263,7 @@ def test_features_of_all_layers_that_would_not_fit_are_not_tried(shapes: Path, m
     learn = opened(hs.image_folder(shapes), features="auto")
     monkeypatch.setattr("headstart.train.features.HELD_BYTES", 4 * 32 * 32)  # of 32 images with 32 numbers each
     assert learn.fine_tune(0).history[0]["epoch"] == 0
+    assert any("solved to convergence" in note for note in learn._observer.notes)
     assert learn.settings.features == "last" and not isinstance(learn.model.backbone, AllLayers)
 
 

@@ -14,7 +14,7 @@ from headstart.learner import believing
 from headstart.learner import fitted as fitted_posteriors
 from headstart.learner.fitted import Fitted
 from headstart.learner.reading import to_judge
-from headstart.learner.session import Session
+from headstart.learner.session import Session, untrained
 from headstart.metrics import Measured
 from headstart.tasks import _choice as tasks
 from headstart.train.begin import evaluated
@@ -115,9 +115,7 @@ def chosen(session: Session, show: Callable[[Event], None], name: str | None) ->
     if wanted == believing.NONE:
         return of(session, show, None)
     if not session.history:
-        raise BadSetting(
-            "there is no posterior before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
-        )
+        raise BadSetting(untrained("there is no posterior"))
     if session.fitted is not None and session.fitted.name == wanted:
         return of(session, show, session.fitted)
     kept = None if session.run is None else fitted_posteriors.of_run(session.run, wanted, session.model)

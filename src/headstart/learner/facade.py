@@ -19,7 +19,7 @@ from headstart.learner.answering import Answering
 from headstart.learner.books import make_bundle
 from headstart.learner.onward import Start, start_of
 from headstart.learner.reading import carried, opened
-from headstart.learner.session import Session
+from headstart.learner.session import Session, untrained
 from headstart.metrics import Measured
 from headstart.report import rates, results
 from headstart.report.page import Report
@@ -277,9 +277,7 @@ class Learner:
         """
         session = self._session
         if not session.history:
-            raise BadSetting(
-                "there is nothing to save before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
-            )
+            raise BadSetting(untrained("there is nothing to save"))
         bundle = make_bundle(session.ready(), self.data, Path(folder).name, session.fitted)
         bundles.save(Path(folder), bundle)
         return Path(folder)

@@ -13,7 +13,7 @@ from headstart.errors import BadSetting, DataError, StoreError
 from headstart.evaluate.predict import prepared
 from headstart.inspections._trace import Trace, missing
 from headstart.learner import answering
-from headstart.learner.session import Session
+from headstart.learner.session import Session, untrained
 from headstart.learner.tracing import outside, traced
 from headstart.modalities._scan import counted
 from headstart.report.page import Report
@@ -104,7 +104,7 @@ def _no_model(session: Session) -> str:
             f"{session.data.name} is not the data that the run was made with (images are gone, new, or of other classes), and there is no model "
             "of it yet. Inspect the run with its own images, or train on these first: headstart more RUN --data PATH, learn.fine_tune()."
         )
-    return "there is nothing to inspect before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
+    return untrained("there is nothing to inspect")
 
 
 def _needs(asked: Mapping[str, Any]) -> set[str]:

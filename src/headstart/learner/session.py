@@ -28,6 +28,7 @@ from headstart.train import checkpoint
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.budget import Clock
 from headstart.train.features import can_be_held
+from headstart.train.seeing import is_open
 from headstart.train.settings import changed, course_of, metric_names
 from headstart.train.state import kept_of
 
@@ -77,9 +78,9 @@ class Session:
                 self._model = onward.model_of(self.start, self.task.outputs, settings, self.data)
                 return self._model
             source = settings.backbone if self.module is None else self.module
-            seen = "last" if settings.features == "auto" and settings.head != "solve" else settings.features
+            seen = "last" if is_open(settings) and settings.head != "solve" else settings.features
             backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data, seen)
-            if settings.features == "auto" and not can_be_held(len(self.data.records), backbone.spec.width):
+            if is_open(settings) and not can_be_held(len(self.data.records), backbone.spec.width):
                 backbone = backbone.bare if backbone.dress else backbone
             self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
         return self._model
@@ -151,7 +152,7 @@ class Session:
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         before = replace(self.settings, features="auto") if self.left_open and not self.history else self.settings
         settings = changed(before, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
-        if self.history and settings.features == "auto":  # decided long ago
+        if self.history and is_open(settings):  # decided long ago
             settings = replace(settings, features=self.settings.features)
         too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
@@ -176,9 +177,7 @@ class Session:
             too_late.require_same_kept(self.settings, settings, rows, weights)
         elif self.start is not None:
             too_late.require_same_model(self.settings, settings)
-        elif too_late.other_model(self.settings, settings) or (
-            settings.features == "auto" and settings.head != self.settings.head
-        ):
+        elif too_late.other_model(self.settings, settings) or (is_open(settings) and settings.head != self.settings.head):
             self._model, self.begun, self.fitted = None, None, None
 
     def take_up(
@@ -293,6 +292,11 @@ class Session:
         if self.run is not None and (stable := checkpoints.load(self.run.stable)) is not None:
             begun.state.trunk = checkpoint.to_snapshot(stable, str(self.run.stable))
         return begun
+
+
+def untrained(what: str) -> str:
+    """That there is something not yet, and what to do: `what` says of what there is nothing."""
+    return f"{what} before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
 
 
 def sum_of_seconds(rows: Sequence[Row]) -> float:

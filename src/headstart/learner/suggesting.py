@@ -16,7 +16,7 @@ from headstart.errors import BadSetting
 from headstart.learner import pools
 from headstart.learner.answering import Answering
 from headstart.learner.pools import Reading
-from headstart.learner.session import Session
+from headstart.learner.session import Session, untrained
 from headstart.report import results
 from headstart.report.results import Shown
 from headstart.store import atomic
@@ -136,9 +136,7 @@ def suggested(
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise BadSetting(f"n must be a whole number of at least 1, got {count!r}.")
     if not session.history:
-        raise BadSetting(
-            "there is nothing to go by before the first training: fine_tune(0) solves the head, fine_tune(3) trains all."
-        )
+        raise BadSetting(untrained("there is nothing to go by"))
     name = by or usual(session, post)
     rule = plugins.find("acquisitions", name)
     with engine.tuned_run(session.device):

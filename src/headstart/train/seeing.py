@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headstart import model as models
+from headstart.core import Settings
 from headstart.train.features import Features
 from headstart.train.state import TrainState
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from headstart.train.head_solve import SolvedHead
 
 
-def is_open(state: TrainState) -> bool:
+def is_open(settings: Settings) -> bool:
     """Whether it is still to be decided."""
-    return state.settings.features == "auto"
+    return settings.features == "auto"
 
 
 def last_alone(state: TrainState) -> None:
     """Decides for the last layer where it is open: the model has a new head that sees nothing else."""
-    if is_open(state):
+    if is_open(state.settings):
         _look_at_the_last(state)
 
 

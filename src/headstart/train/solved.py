@@ -55,7 +55,7 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
         )
         features = yield from recompute()
         solved = _solve(state, features)
-    if seeing.is_open(state):
+    if seeing.is_open(state.settings):
         features, solved, sentence = seeing.by_evidence(state, features, solved, partial(_solve, state))
         if sentence:
             yield Note(sentence)
