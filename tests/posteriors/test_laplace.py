@@ -1,12 +1,14 @@
 """Laplace's posterior of a head against the dense precision of its weights, written out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
 
 from headstart.core import Outputs, Task
-from headstart.posteriors import laplace
+from headstart.posteriors import _precision, laplace
 from headstart.posteriors._precision import BIAS_PRECISION
 from headstart.posteriors._problem import Labelled, Problem
 from headstart.tasks.multi_label import MultiLabel
@@ -95,6 +97,38 @@ def test_shared_factors_are_those_of_a_mean_curvature() -> None:
     np.testing.assert_allclose(
         shared.covariance(flat.train.given).numpy(), own.covariance(flat.train.given).numpy(), rtol=1e-6, atol=1e-9
     )
+
+
+@pytest.mark.parametrize(("count", "width"), [(20, 40), (200, 40)])
+@pytest.mark.parametrize("own", [32, 0])
+def test_directions_that_say_next_to_nothing_keep_their_prior(
+    count: int, width: int, own: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most `barely` more is unknown than with all directions, at seen and at new inputs, never less; others are as they were."""
+    monkeypatch.setattr(_precision, "EXACT", 4)
+    problem = problem_of(SingleLabel(("a", "b", "c")), torch.arange(count) % 3, [2e-1 * count] * 3, width=width)
+    whole, found = (laplace.around(problem, own=own, barely=each) for each in (0.0, 0.3))
+    assert 4 < found.basis.shape[1] < whole.basis.shape[1] and found.rest.shape[1] < whole.rest.shape[1]
+    draw = torch.from_numpy(np.random.default_rng(5).normal(size=(50, width)) * 3)
+    for given in (problem.train.given, draw):
+        ratios = (found.variances(given) / whole.variances(given)).numpy()
+        assert (ratios > 1 - 1e-9).all() and (ratios < 1 / 0.7).all() and (ratios > 1 + 1e-3).any()
+    fewer = laplace.around(problem, own=own, barely=0.01)
+    np.testing.assert_allclose(fewer.variances(draw).numpy(), whole.variances(draw).numpy(), rtol=0.0102)
+
+
+def test_in_single_precision_half_of_it_serves_for_the_basis() -> None:
+    problem = problem_of(SingleLabel(("a", "b")), torch.arange(700) % 2, [30.0, 30.0], width=1600)
+    found = laplace.fit(problem)
+    assert found.centre.dtype == torch.float32 and found.basis.dtype == torch.float16
+    columns = torch.from_numpy(_precision.turned_of(problem).basis)
+    exact = replace(laplace.around(problem), basis=columns)
+    draw = torch.from_numpy(np.random.default_rng(5).normal(size=(50, 1600)))
+    for given in (problem.train.given, draw, 30 * draw):
+        ratios = found.variances(given) / exact.variances(given)
+        assert bool((ratios > 1 - 1e-3).all()) and bool((ratios < 1 / (1 - laplace.BARELY)).all())
+    again = laplace.load(found.state(), problem.task)
+    assert torch.equal(again.variances(draw), found.variances(draw))
 
 
 def test_more_examples_of_a_kind_leave_less_unknown() -> None:

@@ -316,7 +316,7 @@ def test_few_validation_images_cannot_tell_what_is_unlike_and_that_is_said(train
 
 
 def test_a_posterior_that_cannot_be_fitted_costs_no_training(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def singular(*_: Any) -> Any:
+    def singular(*_: Any, **__: Any) -> Any:
         raise np.linalg.LinAlgError("the matrix is singular")
 
     monkeypatch.setattr("headstart.posteriors.laplace.around", singular)

@@ -23,23 +23,25 @@ HELD = 1 << 24
 """Numbers of Hessians held at once."""
 
 
-def parts(problem: Problem, own: int) -> dict[str, Tensor]:
-    """The tensors of `Laplace` by name, but for width and temperature; up to `own` directions have precisions of their own."""
+def parts(problem: Problem, own: int, barely: float = 0.0) -> dict[str, Tensor]:
+    """The tensors of `Laplace` by name, but for width and temperature; `own` and `barely` are those of `laplace.around`."""
     turned = turned_of(problem)
     curvature = Curvature(problem)
     alpha = curvature.prior
     roots, rest = (own_roots if len(alpha) <= own else shared_roots)(turned, curvature)
+    told = ((1.0 - rest * alpha[:, None]) > barely).any(0)
+    basis = np.hstack([turned.basis[:, : len(told)][:, told], turned.basis[:, len(told) :]])
     found = {
         "centre": turned.mean,
         "scale": np.array(turned.scale),
-        "basis": turned.basis,
+        "basis": basis,
         "directions": curvature.directions,
         "roots": roots,
-        "rest": rest,
-        "outside": np.zeros_like(alpha) if turned.basis.shape[1] == turned.basis.shape[0] else 1.0 / alpha,
+        "rest": rest[:, told],
+        "outside": np.zeros_like(alpha) if basis.shape[1] == basis.shape[0] else 1.0 / alpha,
     }
-    kind = torch.float64 if turned.rows.dtype == np.float64 else torch.float32
-    return {name: torch.tensor(part, dtype=kind) for name, part in found.items()}
+    kind, of_basis = (torch.float64, torch.float64) if turned.rows.dtype == np.float64 else (torch.float32, torch.float16)
+    return {name: torch.tensor(part, dtype=of_basis if name == "basis" else kind) for name, part in found.items()}
 
 
 def turned_of(problem: Problem) -> Rotated:

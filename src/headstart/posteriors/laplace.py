@@ -33,6 +33,8 @@ OWN = 32
 DRAWS = 64
 HELD = 1 << 24
 """Numbers of draws held at once."""
+BARELY = 0.05
+"""Of the prior's variance: a direction of the inputs along which it is narrowed by less is not kept, and has the prior's (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Laplace:
     centre: Float[Tensor, " inputs"]
     scale: Float[Tensor, ""]
     basis: Float[Tensor, "inputs rank"]
+    """Of inputs in single precision in half of it: nearly all of the state is this."""
     directions: Float[Tensor, "outputs directions"]
     roots: Float[Tensor, "directions dense dense"]
     """Of each direction the inverse Cholesky factor of the precision of the last `dense` - 1 columns of the basis and the bias."""
@@ -55,7 +58,7 @@ class Laplace:
 
     def outputs(self, given: Float[Tensor, "batch inputs"], said: Float[Tensor, "batch outputs"]) -> Outputs:
         """What the head says with the covariance of it, or with draws where there are many outputs; tempered by the task."""
-        spread = self._spread(said.to(self.basis), float(self.width) * self.variances(given))
+        spread = self._spread(said.to(self.centre), float(self.width) * self.variances(given))
         return self.task.tempered(spread, float(self.temperature))
 
     def together(
@@ -64,16 +67,18 @@ class Laplace:
         """Outputs with `count` draws of the weights, the same for all rows: their covariance is `covariance`, and that between rows."""
         centred, turned, few = self._turned(given)
         normal, kind = numpy_generator(0, "laplace", "draws of the weights"), (count, self.directions.shape[1])
-        white = torch.from_numpy(normal.standard_normal((*kind, self.roots.shape[2]))).to(self.basis)
+        white = torch.from_numpy(normal.standard_normal((*kind, self.roots.shape[2]))).to(self.centre)
         weights = torch.einsum("jmn,sjm->sjn", self.roots, white)
         moved = torch.einsum("bn,sjn->sbj", torch.cat([turned[:, few:], turned.new_ones(len(turned), 1)], dim=1), weights)
-        rest = torch.from_numpy(normal.standard_normal((*kind, few))).to(self.basis) * self.rest.sqrt()
+        rest = torch.from_numpy(normal.standard_normal((*kind, few))).to(self.centre) * self.rest.sqrt()
         moved = moved + torch.einsum("bn,sjn->sbj", turned[:, :few], rest)
         if bool(self.outside.any()):
-            beyond = torch.from_numpy(normal.standard_normal((*kind, self.basis.shape[0]))).to(self.basis)
-            moved = moved + torch.einsum("bn,sjn->sbj", centred - turned @ self.basis.T, beyond) * self.outside.sqrt()
-        samples = said.to(self.basis) + self.width.sqrt().to(self.basis) * moved @ self.directions.T
-        return torch.as_tensor(self.task.tempered(Outputs(said.to(self.basis), samples=samples), float(self.temperature)).samples)
+            beyond = torch.from_numpy(normal.standard_normal((*kind, self.basis.shape[0]))).to(self.centre)
+            moved = moved + torch.einsum("bn,sjn->sbj", centred - turned @ self._columns.T, beyond) * self.outside.sqrt()
+        samples = said.to(self.centre) + self.width.sqrt().to(self.centre) * moved @ self.directions.T
+        return torch.as_tensor(
+            self.task.tempered(Outputs(said.to(self.centre), samples=samples), float(self.temperature)).samples
+        )
 
     def covariance(self, given: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs outputs"]:
         """Of the head's outputs for each row of inputs, from what is not known of its weights, as wide as the exact posterior."""
@@ -95,8 +100,8 @@ class Laplace:
         self, given: Float[Tensor, "batch inputs"]
     ) -> tuple[Float[Tensor, "batch inputs"], Float[Tensor, "batch rank"], int]:
         """Inputs centred and scaled, the same in the basis, and of how many of its columns only the variances are known."""
-        centred = (given.to(self.basis) - self.centre) / self.scale
-        return centred, centred @ self.basis, self.rest.shape[1]
+        centred = (given.to(self.centre) - self.centre) / self.scale
+        return centred, centred @ self._columns, self.rest.shape[1]
 
     def state(self) -> Mapping[str, Tensor]:
         """All of it as named tensors."""
@@ -110,7 +115,7 @@ class Laplace:
     def calibrated(self, problem: Problem) -> "Laplace":
         """With the width and the temperature that serve the held-out examples best."""
         held = problem.held.some(max(1, min(_calibrate.MOST, HELD // (DRAWS * self.directions.shape[0]))))
-        said, exact = held.said.to(self.basis), self.variances(held.given)
+        said, exact = held.said.to(self.centre), self.variances(held.given)
         width, warm = _calibrate.width_and_temperature(
             problem.task, lambda width: self._spread(said, width * exact), held.targets
         )
@@ -123,15 +128,20 @@ class Laplace:
         return Outputs(said, samples=said + moved @ self.directions.T)
 
     @cached_property
+    def _columns(self) -> Float[Tensor, "inputs rank"]:
+        """The basis as precise as all else."""
+        return self.basis.to(self.centre)
+
+    @cached_property
     def _points(self) -> Float[Tensor, "draws directions"]:
         """Fixed, so that what is said of an image hangs on the image alone; each with its mirror image, so that their mean is none."""
         half = numpy_generator(0, "laplace", "base points").standard_normal((DRAWS // 2, self.directions.shape[1]))
-        return torch.from_numpy(np.concatenate([half, -half])).to(self.basis)
+        return torch.from_numpy(np.concatenate([half, -half])).to(self.centre)
 
 
 def fit(problem: Problem) -> Laplace:
     """Around the head as it is, with the curvature at the training examples; believed as far as held-out examples allow."""
-    return around(problem).calibrated(problem)
+    return around(problem, barely=BARELY).calibrated(problem)
 
 
 def load(state: Mapping[str, Tensor], task: Task) -> Laplace:
@@ -139,13 +149,14 @@ def load(state: Mapping[str, Tensor], task: Task) -> Laplace:
     return Laplace(task, **state)
 
 
-def around(problem: Problem, own: int = OWN) -> Laplace:
+def around(problem: Problem, own: int = OWN, barely: float = 0.0) -> Laplace:
     """The posterior at its exact width, nothing tempered.
 
     Args:
         own: up to so many directions of the outputs have precisions of their own.
+        barely: directions of the inputs along which the examples narrow the prior by no more than this share keep the prior.
     """
     from headstart.posteriors._precision import parts  # scipy takes half a second to import, and only fitting needs it
 
     one = torch.tensor(1.0, dtype=torch.float64)
-    return Laplace(problem.task, **parts(problem, own), width=one, temperature=one)
+    return Laplace(problem.task, **parts(problem, own, barely), width=one, temperature=one)
