@@ -17,6 +17,7 @@ from headstart.cli.main import main
 from headstart.errors import BadSetting
 from headstart.inspections import evidence
 from headstart.inspections._shown import asked
+from headstart.learner import tracing
 from watched import Notes
 
 Learn = Callable[..., Any]
@@ -84,6 +85,18 @@ def test_the_layers_learn_through_the_head(train_shapes: Learn) -> None:
     fresh = AllLayers(tiny.build()).state_dict()
     moved = [name for name, value in learn.model.backbone.state_dict().items() if not torch.equal(value, fresh[name])]
     assert any(name.startswith("net.blocks.0") for name in moved) and "scales" not in moved
+
+
+def test_the_body_learns_as_under_a_head_that_sees_the_last_layer(train_shapes: Learn) -> None:
+    """And the head on all layers follows: it is not where it was, nor where the solver would put it on published features."""
+    same: dict[str, Any] = {"clip": float("inf"), "keep": "last", "posterior": "none"}
+    alone, layered = (train_shapes(2, features=features, **same) for features in ("last", "layers"))
+    published, wanted = tiny.build().net.state_dict(), alone.model.backbone.net.state_dict()
+    for name, value in layered.model.backbone.net.state_dict().items():
+        moved, off = (wanted[name] - published[name]).float().norm(), (value - wanted[name]).float().norm()
+        assert off <= 0.02 * moved, name
+    rows = [learn.history[1]["train_loss"] for learn in (alone, layered)]
+    assert rows[0] != pytest.approx(rows[1], rel=1e-3)  # what is told is the loss of what the head says
 
 
 def test_another_run_starts_from_its_body_with_or_without_the_layers(train_shapes: Learn, shapes: Path, tmp_path: Path) -> None:
@@ -156,7 +169,10 @@ def test_amounts_keep_their_sum_and_their_place_on_another_grid() -> None:
 
 
 def test_every_question_is_answered_of_it(train_shapes: Learn) -> None:
-    report = train_shapes(1, features="layers", keep="last").inspect()
+    learn = train_shapes(1, features="layers", keep="last")
+    trace = tracing.traced(learn._session, lambda _: None, {"before", "layers"})
+    assert trace.before.last == learn.model.backbone.bare.spec.width < trace.before.features.shape[1]
+    report = learn.inspect()
     unknown = {finding.name: finding.headline for finding in report.findings if finding.verdict == "unknown"}
     assert not {"evidence", "drift", "labels", "occlusion", "influence"} & set(unknown), unknown
 

@@ -42,3 +42,28 @@ def test_a_function_of_the_seed_alone(make) -> None:
 def test_weights_are_small_enough_to_start_undecided(make) -> None:
     features = torch.randn(256, 400, generator=torch.Generator().manual_seed(0))
     assert make(400, 5, 0)(features).std() < 1
+
+
+def test_a_guide_alone_moves_what_comes_before_it_and_the_head_follows() -> None:
+    """Gradients: of the features and the guide those of the guide's loss, of the head those of its own."""
+    linear = plugins.find("heads", "linear")
+    head = linear.make(7, 3, 0).guided(4, 0)
+    assert torch.equal(head.weight, linear.make(7, 3, 0).weight) and head.guide.in_features == 4
+    given = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    by_guide, said = head.learned(given)
+    assert torch.equal(said, head(given))
+    (by_guide.square().sum() + said.square().sum()).backward()
+    apart = given.detach().clone().requires_grad_()
+    weight, bias = (each.detach().clone().requires_grad_() for each in (head.weight, head.bias))
+    torch.nn.functional.linear(apart[:, :4], head.guide.weight.detach(), head.guide.bias.detach()).square().sum().backward()
+    torch.nn.functional.linear(given.detach(), weight, bias).square().sum().backward()
+    torch.testing.assert_close(given.grad, apart.grad)
+    assert not given.grad[:, 4:].any()
+    torch.testing.assert_close((head.weight.grad, head.bias.grad), (weight.grad, bias.grad))
+
+
+def test_heads_without_a_guide_are_learned_through_what_they_say(make) -> None:
+    head = make(7, 3, 0)
+    given = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    (said,) = head.learned(given)
+    assert head.guide is None and torch.equal(said, head(given))

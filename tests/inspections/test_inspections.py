@@ -156,6 +156,8 @@ def test_layers_stand_beside_the_features_a_quarter_of_their_weight_each_and_not
     assert found.shape == (50, 8 + 2 * 6), "the later half, less the layer whose means are the features"
     spread = [found[:, part].var(0).sum() for part in (slice(0, 8), slice(8, 14), slice(14, 20))]
     np.testing.assert_allclose(spread[1:], np.array(spread[0]) / 4, rtol=0.1)
+    all_layers = replace(look, features=np.hstack([features, early, late]), last=8)
+    np.testing.assert_array_equal(labels.wide(all_layers), found)
 
 
 def test_a_copy_with_the_same_wrong_label_is_no_witness() -> None:

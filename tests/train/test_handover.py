@@ -27,6 +27,17 @@ def test_a_wider_head_says_of_the_known_classes_what_it_said(kind: str) -> None:
     assert widened(narrow, 3, seed=1) is narrow
 
 
+def test_a_guide_takes_new_classes_as_its_head_does() -> None:
+    backbone = models.build_backbone("tiny", features="layers")
+    narrow = models.build(backbone, 3, seed=1).eval()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = narrow.learned(x)
+        after = widened(narrow, 5, seed=1).eval().learned(x)
+    for said, now in zip(before, after, strict=True):
+        assert torch.allclose(now[:, :3], said, atol=1e-6) and (now.softmax(1)[:, 3:] == 0).all()
+
+
 def test_a_head_that_does_not_end_in_a_linear_layer_says_so() -> None:
     with pytest.raises(BadSetting, match="does not end in a linear layer"):
         last_layer(torch.nn.Sequential(torch.nn.Linear(3, 2, device="meta"), torch.nn.Softmax(1)))

@@ -37,7 +37,7 @@ def decided(state: TrainState, told_by: str, seed: int = 0) -> tuple[Any, Featur
         rows[:, place] += 3.0 * classes
     features = Features(rows, 0, "drawn")
     first = solved._solve(state, features)
-    return first, *seeing.by_evidence(state, features, first, lambda each: solved._solve(state, each))
+    return first, *seeing.by_evidence(state, features, first, solved._solve_guide(state, features), 0.0)
 
 
 @pytest.mark.parametrize("told_by", ["last", "beside"])
@@ -89,16 +89,10 @@ def prefer(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """The evidence speaks for this, whatever the images."""
     real = seeing.by_evidence
 
-    def biased(state: TrainState, features: Features, first: Any, solve: Any) -> Any:
-        wide = state.model.backbone.spec.width
-
-        def better(each: Features) -> Any:
-            found = solve(each)
-            object.__setattr__(found, "log_evidence", np.inf if word == "last" else -np.inf)
-            assert each.rows.shape[1] < wide
-            return found
-
-        return real(state, features, first, better)
+    def biased(state: TrainState, features: Features, first: Any, alone: Any, seconds: float) -> Any:
+        assert alone.weight.shape[1] < first.weight.shape[1] == features.rows.shape[1]
+        object.__setattr__(alone, "log_evidence", np.inf if word == "last" else -np.inf)
+        return real(state, features, first, alone, seconds)
 
     monkeypatch.setattr(seeing, "by_evidence", biased)
 

@@ -21,6 +21,19 @@ class Head:
         """The layer that gives the outputs, where it is linear and sees an example as a whole: a posterior is one of its weights."""
         return None
 
+    @property
+    def guide(self) -> nn.Linear | None:
+        """The layer through which the backbone learns, where that is not the head itself."""
+        return None
+
+    def guided(self, first: int, seed: int) -> "Head":
+        """The head through whose guide the backbone learns, which sees the first so many features; itself where it has none."""
+        return self
+
+    def learned(self, features: Tensor) -> list[Tensor]:
+        """Outputs whose losses add up to what is learned from; the last are what the head says."""
+        return [self(features)]  # pyright: ignore[reportCallIssue]
+
     def given(self, features: Tensor) -> Tensor:
         """What the last layer is given: the features, where it is all there is."""
         return features

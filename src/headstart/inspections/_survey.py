@@ -32,7 +32,7 @@ def survey(backbone: Wrapped, batches: Iterable[Tensor], head: nn.Module | None 
     found = tuple(
         Layer(name, sides[name], *(np.concatenate(column) for column in zip(*parts, strict=True))) for name, parts in kept.items()
     )
-    yield Look(np.concatenate(features), found, np.concatenate(outputs) if outputs else None)
+    yield Look(np.concatenate(features), found, np.concatenate(outputs) if outputs else None, backbone.bare.spec.width)
 
 
 def _summed_up(maps: Float[Tensor, "batch channels rows columns"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

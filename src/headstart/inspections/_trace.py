@@ -57,6 +57,8 @@ class Look:
     layers: tuple[Layer, ...]
     outputs: Float[np.ndarray, "examples outputs"] | None = None
     """None for a body without a head for these labels."""
+    last: int | None = None
+    """How many of the features, the first ones, are those of the last layer; None where all are."""
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,12 @@ def inspect(trace: Trace) -> Finding:
 
 
 def wide(look: Look) -> Float[np.ndarray, "examples numbers"]:
-    """The features, and beside them the means and maxima of the channels of the later half of the layers, a quarter of the weight each.
+    """The features of the last layer, and beside them means and maxima of the channels of the later half of the layers, a quarter of the weight each.
 
     A layer whose means are the features is left out.
     """
-    blocks, width = [_in_units(look.features)], look.features.shape[1]
+    alone = look.features[:, : look.last]
+    blocks, width = [_in_units(alone)], alone.shape[1]
     for layer in look.layers[len(look.layers) // 2 :]:
         if layer.means.shape[1] != width:
             share = BESIDE * np.sqrt(width / layer.means.shape[1])

@@ -33,6 +33,10 @@ class Model(nn.Module):
         """The head's outputs: logits for a classifier."""
         return self.head(self.backbone.features(x))
 
+    def learned(self, x: Shaped[Tensor, "batch ..."]) -> list[Float[Tensor, "batch outputs *places"]]:
+        """Outputs whose losses add up to what is learned from; the last are those of `forward`."""
+        return self.head.learned(self.backbone.features(x))
+
     def stages(self) -> list[tuple[str, nn.Module]]:
         """The backbone's stages from the input on, then ("head", head)."""
         return [*self.backbone.stages(), ("head", self.head)]
@@ -47,7 +51,8 @@ class Model(nn.Module):
 def build(backbone: Wrapped, outputs: int, head_kind: str = "linear", seed: int = 0) -> Model:
     """A model of this backbone with a new, seeded head of the kind asked for."""
     spec = backbone.spec
-    return Model(backbone, plugins.find("heads", head_kind).make(spec.width, outputs, seed, spec.levels), head_kind)
+    head = plugins.find("heads", head_kind).make(spec.width, outputs, seed, spec.levels)
+    return Model(backbone, head.guided(backbone.bare.spec.width, seed) if backbone.dress else head, head_kind)
 
 
 # ------------------------------------------------------------------------------------------- what trains, and how

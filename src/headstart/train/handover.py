@@ -1,5 +1,7 @@
 """A finished model at the start of another training: its head with rows for the classes or labels that it has not seen."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,8 +36,8 @@ def widened(model: Model, outputs: int, seed: int) -> Model:
             else:  # of the last layer alone
                 fresh.zero_()
                 fresh[:rows].copy_(tensor)
-        last = last_layer(wide.head)
-        last.bias[rows:] = UNSEEN_BIAS
+        for layer in layers_of(wide.head):
+            layer.bias[rows:] = UNSEEN_BIAS
     return wide
 
 
@@ -51,16 +53,22 @@ def last_layer(head: nn.Module) -> nn.Linear:
     return last
 
 
+def layers_of(head: Any) -> list[nn.Linear]:
+    """Its last layer, and the one that guides it where there is one."""
+    return [last_layer(head), *([] if head.guide is None else [head.guide])]
+
+
 def start_new_rows(state: TrainState, features: Features, known: int) -> None:
     """Starts the head's rows from `known` on as the task says, from the features of the training images as the backbone is now."""
     train = state.parts["train"]
-    last = last_layer(state.model.head)
+    last, *guides = layers_of(state.model.head)
     inputs = _inputs_of(state.model.head, last, torch.from_numpy(features.rows[train.indices]).to(last.weight.device))
-    kept = last.weight.detach().cpu().numpy()[:known], last.bias.detach().cpu().numpy()[:known]
-    weight, bias = state.task.new_rows(inputs.numpy(), train.targets, *kept)
-    with torch.no_grad():
-        last.weight[known:] = torch.from_numpy(weight).to(last.weight)
-        last.bias[known:] = torch.from_numpy(bias).to(last.bias)
+    for layer in (last, *guides):
+        kept = layer.weight.detach().cpu().numpy()[:known], layer.bias.detach().cpu().numpy()[:known]
+        weight, bias = state.task.new_rows(inputs[:, : layer.in_features].numpy(), train.targets, *kept)
+        with torch.no_grad():
+            layer.weight[known:] = torch.from_numpy(weight).to(layer.weight)
+            layer.bias[known:] = torch.from_numpy(bias).to(layer.bias)
 
 
 def _inputs_of(head: nn.Module, last: nn.Linear, rows: Float[Tensor, "batch features"]) -> Float[Tensor, "batch inputs"]:

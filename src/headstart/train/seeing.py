@@ -4,7 +4,6 @@ The evidence asks how well the labels were foretold before they were seen, by a 
 raise it only where they carry more than they cost. It reads no validation image (docs/decisions/0024).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,31 +30,30 @@ def last_alone(state: TrainState) -> None:
 
 
 def by_evidence(
-    state: TrainState, features: Features, solved: "SolvedHead", solve: Callable[[Features], "SolvedHead"]
+    state: TrainState, features: Features, solved: "SolvedHead", alone: "SolvedHead | None", seconds: float
 ) -> tuple[Features, "SolvedHead", str]:
     """What the head sees from now on, the head solved on it, and a sentence that tells why; none where there was nothing to decide.
 
     Args:
         features: of the backbone as it is; those of its last layer are the first of them.
-        solved: the head on them.
-        solve: the head of the model on other features, which the model has then.
+        solved: the head on them, which the model has.
+        alone: the head on those of the last layer, its guide, which took so many `seconds`; None where there are no others.
     """
-    model = state.model
-    wide, head, seconds = model.backbone, model.head, state.spent["solving"]
-    _look_at_the_last(state)
-    if model.backbone is wide:
+    if alone is None:
+        _look_at_the_last(state)
         return features, solved, ""
-    alone = replace(features, rows=np.ascontiguousarray(features.rows[:, : model.backbone.spec.width]))
-    other, count = solve(alone), len(state.parts["train"])
-    item = state.parts["train"].store.modality.words.item
-    told = [f"{each.log_evidence / count:.3f}" for each in (solved, other)]
-    if not solved.log_evidence > other.log_evidence:
-        words = f"The head sees the last layer: by the evidence {told[1]} nats an {item}, against {told[0]} with all layers."
-        return alone, other, words
-    model.backbone, model.head, state.spent["solving"] = wide, head, seconds
-    state.settings = replace(state.settings, features="layers")
-    words = f"The head sees all layers: by the evidence {told[0]} nats an {item}, against {told[1]} with the last alone."
-    return features, solved, words
+    train, guide = state.parts["train"], state.model.head.guide
+    item, told = train.store.modality.words.item, [f"{each.log_evidence / len(train):.3f}" for each in (solved, alone)]
+    if solved.log_evidence > alone.log_evidence:
+        state.settings = replace(state.settings, features="layers")
+        words = f"The head sees all layers: by the evidence {told[0]} nats an {item}, against {told[1]} with the last alone."
+        return features, solved, words
+    _look_at_the_last(state)
+    state.model.head.load_state_dict(guide.state_dict())
+    state.spent["solving"] = seconds
+    narrow = replace(features, rows=np.ascontiguousarray(features.rows[:, : state.model.backbone.spec.width]))
+    words = f"The head sees the last layer: by the evidence {told[1]} nats an {item}, against {told[0]} with all layers."
+    return narrow, alone, words
 
 
 def _look_at_the_last(state: TrainState) -> None:

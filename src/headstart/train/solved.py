@@ -55,8 +55,10 @@ def solve_head(state: TrainState, features: Features, recompute: Recompute, cloc
         )
         features = yield from recompute()
         solved = _solve(state, features)
+    started = time.perf_counter()
+    alone = _solve_guide(state, features)
     if seeing.is_open(state.settings):
-        features, solved, sentence = seeing.by_evidence(state, features, solved, partial(_solve, state))
+        features, solved, sentence = seeing.by_evidence(state, features, solved, alone, time.perf_counter() - started)
         if sentence:
             yield Note(sentence)
     outputs, stays = _from_features(state, features, "valid"), False
@@ -117,6 +119,18 @@ def _solve(state: TrainState, features: Features) -> "SolvedHead":
     solved = _solved(state, features.rows[train.indices])
     put_head(state.model.head, solved.weight, solved.bias)
     state.spent["solving"] = time.perf_counter() - started
+    return solved
+
+
+def _solve_guide(state: TrainState, features: Features) -> "SolvedHead | None":
+    """The guide of the head on the features that it sees, which the model has then; None where the head has none."""
+    guide = state.model.head.guide
+    if guide is None:
+        return None
+    train = state.parts["train"]
+    given, known = state.model.head.as_rows(features.rows[train.indices, : guide.in_features], train.targets.numpy())
+    solved = solver_at(state, guide)(given, known, weights=weights_of_some(state, np.arange(len(train))))
+    _put(guide, solved.weight, solved.bias)
     return solved
 
 
@@ -182,10 +196,14 @@ def put_head(head: Head, weight: Float[np.ndarray, "outputs features"], bias: Fl
     """Makes the head say what the solved linear part says."""
     linear = head.solvable
     assert linear is not None, "only a head with a linear part is solved"
+    _put(linear, weight, bias)
+    head.solved()
+
+
+def _put(linear: nn.Linear, weight: Float[np.ndarray, "outputs features"], bias: Float[np.ndarray, " outputs"]) -> None:
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))
         linear.bias.copy_(torch.from_numpy(bias))
-    head.solved()
 
 
 def solve_again(

@@ -80,11 +80,14 @@ def gradients(model: Model, batch: Batch, task: Task, phase: Phase) -> Float[Ten
     total = torch.zeros((), device=batch.inputs.device)
     for inputs, targets, partner, weight, partner_weight in pieces:
         with device.autocast(phase.precision, inputs.device):
-            outputs = model(inputs)
-        losses = task.loss(outputs.float(), targets, phase.label_smoothing) * weight
-        if batch.partners is not None:
-            losses = torch.lerp(task.loss(outputs.float(), partner, phase.label_smoothing) * partner_weight, losses, batch.share)
-        loss = losses.sum()
-        loss.backward()
-        total += loss.detach()
+            said = model.learned(inputs)
+        losses = []
+        for outputs in said:
+            each = task.loss(outputs.float(), targets, phase.label_smoothing) * weight
+            if batch.partners is not None:
+                mixed = task.loss(outputs.float(), partner, phase.label_smoothing) * partner_weight
+                each = torch.lerp(mixed, each, batch.share)
+            losses.append(each.sum())
+        torch.stack(losses).sum().backward()
+        total += losses[-1].detach()
     return total
