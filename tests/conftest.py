@@ -1,6 +1,7 @@
 """What every test stands on: a cache and a working folder of its own, no network, no moved global randomness."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core: a second thread would wait for its turn at every step
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell that starts pytest in the background has it ignored, and tests press Ctrl-C
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes tells of the machine
 hypothesis.settings.load_profile("untimed")
 
