@@ -1,6 +1,7 @@
 """Features of all layers: the numbers that the formula says, at scales that are the same everywhere, through a whole life of a model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from headstart.errors import BadSetting
 from headstart.inspections import evidence
 from headstart.inspections._shown import asked
 from headstart.learner import tracing
+from headstart.store import bundle as bundles
 from watched import Notes
 
 Learn = Callable[..., Any]
@@ -80,7 +82,7 @@ def test_a_run_is_saved_loaded_resumed_and_prolonged_with_its_layers(train_shape
     assert len(again.more(1).history) == len(learn.history) + 1
 
 
-def test_the_layers_learn_through_the_head(train_shapes: Learn) -> None:
+def test_layers_learn_and_scales_do_not(train_shapes: Learn) -> None:
     learn = train_shapes(2, features="layers", keep="last")
     fresh = AllLayers(tiny.build()).state_dict()
     moved = [name for name, value in learn.model.backbone.state_dict().items() if not torch.equal(value, fresh[name])]
@@ -116,6 +118,16 @@ def test_a_head_that_goes_on_sees_what_it_saw(train_shapes: Learn, shapes: Path)
         hs.Learner(hs.image_folder(shapes), from_run=first.run.path, features="layers", observer=Notes())
     onward = hs.Learner(hs.image_folder(shapes), from_run=layered.run.path, observer=Notes())
     assert isinstance(onward.model.backbone, AllLayers) and onward.settings.features == "layers"
+
+
+def test_a_bundle_of_before_there_were_guides_is_read(train_shapes: Learn) -> None:
+    learn = train_shapes(0, features="layers")
+    bundle = bundles.load(learn.run.bundle)
+    old = replace(bundle, tensors={name: value for name, value in bundle.tensors.items() if ".through." not in name})
+    assert len(old.tensors) == len(bundle.tensors) - 2
+    again, width = models.load_bundle(old), learn.model.backbone.bare.spec.width
+    assert torch.equal(again.head.weight, learn.model.head.weight)
+    assert torch.equal(again.head.guide.weight, learn.model.head.weight[:, :width])
 
 
 def test_it_cannot_be_changed_once_something_was_trained(train_shapes: Learn) -> None:

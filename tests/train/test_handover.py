@@ -1,5 +1,7 @@
 """A head that takes a new class: old rows stay, the new one stands on its prototype."""
 
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart import model as models
+from headstart.data.batches import Examples
 from headstart.errors import BadSetting
 from headstart.tasks._softmax import softmax
 from headstart.tasks.single_label import SingleLabel
-from headstart.train.handover import last_layer, widened
+from headstart.train.features import Features
+from headstart.train.handover import last_layer, start_new_rows, widened
+from headstart.train.state import TrainState
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -36,6 +41,22 @@ def test_a_guide_takes_new_classes_as_its_head_does() -> None:
         after = widened(narrow, 5, seed=1).eval().learned(x)
     for said, now in zip(before, after, strict=True):
         assert torch.allclose(now[:, :3], said, atol=1e-6) and (now.softmax(1)[:, 3:] == 0).all()
+
+
+def test_new_rows_of_a_guide_stand_on_the_prototypes_of_what_it_sees() -> None:
+    backbone = models.build_backbone("tiny", features="layers")
+    model, width = models.build(backbone, 3, seed=1), backbone.bare.spec.width
+    draw, targets = np.random.default_rng(0), torch.arange(12) % 3
+    rows = draw.normal(size=(12, backbone.spec.width)).astype(np.float32)
+    kept = [layer.weight.detach().clone()[:2] for layer in (model.head, model.head.guide)]
+    train = MagicMock(Examples, indices=np.arange(12), targets=targets)
+    task = SingleLabel(("a", "b", "c"))
+    start_new_rows(MagicMock(TrainState, model=model, task=task, parts={"train": train}), Features(rows, 0, "drawn"), 2)
+    for layer, before, seen in zip((model.head, model.head.guide), kept, (rows, rows[:, :width]), strict=True):
+        weight = layer.weight.detach()
+        wanted, _ = task.new_rows(seen, targets, before.numpy(), layer.bias.detach().numpy()[:2])
+        assert torch.equal(weight[:2], before)
+        np.testing.assert_allclose(weight[2:].numpy(), wanted, rtol=1e-5)
 
 
 def test_a_head_that_does_not_end_in_a_linear_layer_says_so() -> None:

@@ -1,5 +1,7 @@
 """What is asked of every head."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 
@@ -33,6 +35,10 @@ class Head:
     def learned(self, features: Tensor) -> list[Tensor]:
         """Outputs whose losses add up to what is learned from; the last are what the head says."""
         return [self(features)]  # pyright: ignore[reportCallIssue]
+
+    def filled(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors that were kept of such a head, with those that an earlier version did not keep."""
+        return tensors
 
     def given(self, features: Tensor) -> Tensor:
         """What the last layer is given: the features, where it is all there is."""

@@ -1,7 +1,7 @@
 """One linear layer on the features: the head that can be solved exactly, and that timm's models carry too."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -60,6 +60,13 @@ class Guided(Linear):
     def learned(self, features: Float[Tensor, "batch features"]) -> list[Tensor]:
         """What the guide says, and what this layer says of features that learn nothing from it."""
         return [self.through(features[:, : self.through.in_features]), self(features.detach())]
+
+    def filled(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Of before there were guides: one that says of the last layer what the head says of it."""
+        if "weight" not in tensors or "through.weight" in tensors:
+            return tensors
+        first = tensors["weight"][:, : self.through.in_features]
+        return {**tensors, "through.weight": first, "through.bias": tensors["bias"]}
 
 
 def make(features: int, outputs: int, seed: int, levels: Sequence[tuple[int, int]] = ()) -> nn.Module:

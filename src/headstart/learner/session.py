@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,11 +23,9 @@ from headstart.learner.onward import Start, start_of
 from headstart.store import checkpoints
 from headstart.store.checkpoints import Checkpoint
 from headstart.store.runs import Run
-from headstart.train import checkpoint
+from headstart.train import checkpoint, seeing
 from headstart.train.begin import Begun, begin, classes_in_words, engine_features, sizes_in_words
 from headstart.train.budget import Clock
-from headstart.train.features import can_be_held
-from headstart.train.seeing import is_open
 from headstart.train.settings import changed, course_of, metric_names
 from headstart.train.state import kept_of
 
@@ -78,10 +75,9 @@ class Session:
                 self._model = onward.model_of(self.start, self.task.outputs, settings, self.data)
                 return self._model
             source = settings.backbone if self.module is None else self.module
-            seen = "last" if is_open(settings) and settings.head != "solve" else settings.features
-            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data, seen)
-            if is_open(settings) and not can_be_held(len(self.data.records), backbone.spec.width):
-                backbone = backbone.bare if backbone.dress else backbone
+            widest = seeing.widest(settings)
+            backbone = models.build_backbone(source, settings.pretrained, settings.size, settings.seed, self.data, widest)
+            backbone = seeing.held(backbone, settings, len(self.data.records))
             self._model = models.build(backbone, self.task.outputs, settings.head_kind or self.task.head, settings.seed)
         return self._model
 
@@ -152,7 +148,7 @@ class Session:
         epochs, minutes = course_of(self.settings, epochs, minutes, verb, least)
         before = replace(self.settings, features="auto") if self.left_open and not self.history else self.settings
         settings = changed(before, {**changes, "epochs": epochs, "minutes": minutes, "method": verb})
-        if self.history and is_open(settings):  # decided long ago
+        if self.history and seeing.is_open(settings):  # decided long ago
             settings = replace(settings, features=self.settings.features)
         too_late.require_same_task(self.task.name, settings)
         self.task.accept(settings)
@@ -177,7 +173,7 @@ class Session:
             too_late.require_same_kept(self.settings, settings, rows, weights)
         elif self.start is not None:
             too_late.require_same_model(self.settings, settings)
-        elif too_late.other_model(self.settings, settings) or (is_open(settings) and settings.head != self.settings.head):
+        elif too_late.other_model(self.settings, settings) or (seeing.is_open(settings) and settings.head != self.settings.head):
             self._model, self.begun, self.fitted = None, None, None
 
     def take_up(
@@ -207,8 +203,7 @@ class Session:
         self.left_open, self.settings = True, self.begun.state.settings
         features, width = self.begun.features, self.begun.state.model.backbone.spec.width
         if features is not None and features.rows.shape[1] > width:
-            narrow = replace(features, rows=np.ascontiguousarray(features.rows[:, :width]))
-            self.begun = replace(self.begun, features=narrow)
+            self.begun = replace(self.begun, features=features.first(width))
 
     def turn_to(self, data: Dataset) -> None:
         """Makes `data` what the next training reads: in the same run where it is the same, else in a new one from its weights."""

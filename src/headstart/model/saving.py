@@ -91,7 +91,9 @@ def load_bundle(bundle: Bundle, module: nn.Module | None = None) -> Model:
     dress = {"features": "layers", **ours["layers"]} if "layers" in ours else {}
     body = dressed(_rebuilt(ours, spec, of_body, module, bundle.files), inputs["name"], inputs["size"], **dress)
     model = build(body, head["outputs"], head["kind"])
-    model.head.load_state_dict(fitting(of_head, model.head, f"a {head['kind']} head with {head['outputs']} outputs"))
+    model.head.load_state_dict(
+        fitting(model.head.filled(of_head), model.head, f"a {head['kind']} head with {head['outputs']} outputs")
+    )
     return model.eval()
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Features:
     forwards: int
     engine: str
     agreement: Mapping[str, Any] = field(default_factory=dict)
+
+    def first(self, width: int) -> "Features":
+        """The first `width` of them, which lie in memory by themselves."""
+        return replace(self, rows=np.ascontiguousarray(self.rows[:, :width]))
 
 
 def can_be_held(images: int, width: int) -> bool:

@@ -7,11 +7,10 @@ raise it only where they carry more than they cost. It reads no validation image
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from headstart import model as models
+from headstart.backbones._wrapped import Wrapped
 from headstart.core import Settings
-from headstart.train.features import Features
+from headstart.train.features import Features, can_be_held
 from headstart.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -21,6 +20,17 @@ if TYPE_CHECKING:
 def is_open(settings: Settings) -> bool:
     """Whether it is still to be decided."""
     return settings.features == "auto"
+
+
+def widest(settings: Settings) -> str:
+    """What the backbone is made to give: a head that is not solved has no evidence to decide by."""
+    return "last" if is_open(settings) and settings.head != "solve" else settings.features
+
+
+def held(backbone: Wrapped, settings: Settings, examples: int) -> Wrapped:
+    """The backbone, or the one it was made of where it is open and the features of so many examples would not fit into memory."""
+    fits = not is_open(settings) or can_be_held(examples, backbone.spec.width)
+    return backbone if fits or not backbone.dress else backbone.bare
 
 
 def last_alone(state: TrainState) -> None:
@@ -51,9 +61,8 @@ def by_evidence(
     _look_at_the_last(state)
     state.model.head.load_state_dict(guide.state_dict())
     state.spent["solving"] = seconds
-    narrow = replace(features, rows=np.ascontiguousarray(features.rows[:, : state.model.backbone.spec.width]))
     words = f"The head sees the last layer: by the evidence {told[1]} nats an {item}, against {told[0]} with all layers."
-    return narrow, alone, words
+    return features.first(state.model.backbone.spec.width), alone, words
 
 
 def _look_at_the_last(state: TrainState) -> None:

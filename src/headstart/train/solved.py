@@ -127,9 +127,7 @@ def _solve_guide(state: TrainState, features: Features) -> "SolvedHead | None":
     guide = state.model.head.guide
     if guide is None:
         return None
-    train = state.parts["train"]
-    given, known = state.model.head.as_rows(features.rows[train.indices, : guide.in_features], train.targets.numpy())
-    solved = solver_at(state, guide)(given, known, weights=weights_of_some(state, np.arange(len(train))))
+    solved = _solved(state, features.rows[state.parts["train"].indices, : guide.in_features], layer=guide)
     _put(guide, solved.weight, solved.bias)
     return solved
 
@@ -166,16 +164,19 @@ def weights_of_some(state: TrainState, which: Int[np.ndarray, " batch"]) -> Floa
 
 
 def _solved(
-    state: TrainState, rows: Float[np.ndarray, "batch features"], which: Int[np.ndarray, " batch"] | None = None
+    state: TrainState,
+    rows: Float[np.ndarray, "batch features"],
+    which: Int[np.ndarray, " batch"] | None = None,
+    layer: nn.Linear | None = None,
 ) -> "SolvedHead":
-    """The `SolvedHead` on the features of the training images, or of these of them."""
+    """The `SolvedHead` on the features of the training images, or of these of them; of the head, or of a layer beside it."""
     train = state.parts["train"]
     chosen = np.arange(len(train)) if which is None else which
     given, known = state.model.head.as_rows(rows, train.targets.numpy()[chosen])
     weights = weights_of_some(state, chosen)
     if state.settings.balance != "none" and train.groups is None:  # places, of which each is an example
         weights = balance.weights(known)
-    return solver_of(state)(given, known, weights=weights)
+    return solver_at(state, layer or state.model.head.solvable)(given, known, weights=weights)
 
 
 def solver_of(state: TrainState) -> Callable[..., Any]:
